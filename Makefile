@@ -1,0 +1,44 @@
+# Two commands do everything on a fresh machine: `make repro` answers the question, `make test` checks the house.
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export DVC_NO_ANALYTICS := 1
+export DO_NOT_TRACK := 1
+INSTALLED := .venv/.installed
+
+.PHONY: repro test ui lint bench lock clean
+.DELETE_ON_ERROR:
+
+repro: $(INSTALLED)
+	dvc repro
+	@python -m stages.plumbing.timing
+
+test: $(INSTALLED)
+	python -m pytest
+
+ui: $(INSTALLED)
+	mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --host 127.0.0.1 --port 5000
+
+lint: $(INSTALLED)
+	ruff check .
+	ruff format --check .
+	mypy
+
+bench: $(INSTALLED)
+	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; python "$$script" || exit 1; done
+
+lock: $(INSTALLED)
+	uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --quiet --output-file requirements.lock
+
+clean:
+	rm -rf .venv .work .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find stages tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The lock pins uv too, so pip checks uv's hash and uv those of everything else. Bytecode is compiled here once,
+# because every stage is a process of its own and would pay for it at each start.
+$(INSTALLED): requirements.lock
+	$(PYTHON) -m venv .venv
+	sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.txt
+	python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.txt
+	uv pip install --quiet --python .venv/bin/python --require-hashes --compile-bytecode --requirement requirements.lock
+	touch $(INSTALLED)

@@ -1,0 +1,162 @@
+"""Inference for paired replicates on one test set. Pure: arrays in, numbers out.
+
+The scores of an arm vary for two reasons: the replicate (labelled subset, GAN, classifier seed) and the test
+images. Both are resampled for intervals. The sign-flip test looks at replicates alone, so its p-value is
+conditional on this data set.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+# Resamples that are scored at once: bounds memory at (chunk x images) weights.
+CHUNK = 250
+# Up to 2^16 sign flips are enumerated; beyond, as many are drawn at random.
+SIGN_FLIPS = 2**16
+
+
+def paired_differences(arm: Floats, rival: Floats) -> Floats:
+    """Score of the arm minus score of its rival, replicate by replicate: (R,) and (R,) -> (R,)."""
+    if arm.shape != rival.shape:
+        raise ValueError(f"paired scores need equal shapes, got {arm.shape} and {rival.shape}")
+    return arm - rival
+
+
+def weighted_scores(truth: Ints, predicted: Ints, weights: Floats, classes: int) -> dict[str, Floats]:
+    """Scores of every replicate on every weighting of the test images.
+
+    truth: (n,) classes; predicted: (R, n) classes; weights: (B, n), not negative, each row with a positive sum.
+    Returns measure -> (B, R). An image of weight w counts like w copies of it. Per class, the margins of the
+    weighted confusion matrix are enough: hits t, true s and predicted q give recall t / s and F1 2t / (s + q).
+    Classes without any true image are left out of balanced accuracy, those neither true nor predicted out of
+    macro-F1, as scikit-learn does.
+    """
+    one_hot = np.arange(classes) == predicted[:, :, None]
+    is_true = np.arange(classes) == truth[:, None]
+    true = (weights @ is_true)[:, None, :]
+    predicted_as = _weigh(weights, one_hot)
+    hits = _weigh(weights, one_hot & is_true)
+    return {
+        "accuracy": hits.sum(axis=2) / true.sum(axis=2),
+        "balanced_accuracy": _mean_ratio(hits, np.broadcast_to(true, hits.shape)),
+        "macro_f1": _mean_ratio(2 * hits, true + predicted_as),
+    }
+
+
+def _weigh(weights: Floats, cells: NDArray[np.bool_]) -> Floats:
+    """Sum over images of weights (B, n) times cells (R, n, K): (B, R, K), as one matrix product."""
+    R, n, K = cells.shape
+    flat = cells.transpose(1, 0, 2).reshape(n, R * K)
+    return (weights @ flat.astype(weights.dtype)).reshape(len(weights), R, K)
+
+
+def _mean_ratio(numerator: Floats, denominator: Floats) -> Floats:
+    """Mean over the last axis of the ratios whose denominator is positive."""
+    present = denominator > 0
+    ratios = np.divide(numerator, denominator, out=np.zeros_like(numerator), where=present)
+    return ratios.sum(axis=-1) / present.sum(axis=-1)
+
+
+def bootstrap_means(
+    truth: Ints, predicted: Mapping[str, Ints], classes: int, resamples: int, seed: int
+) -> dict[str, dict[str, Floats]]:
+    """Bootstrap distribution of every arm's mean score, crossed over replicates and test images.
+
+    Owen (2007), "The pigeonhole bootstrap", Annals of Applied Statistics 1(2): rows (replicates) and columns
+    (images) are resampled independently, and a cell's weight is the product of its row's and its column's. The
+    variance that it estimates is never too small in the limit, and mildly too large where cells have noise of
+    their own.
+
+    truth: (n,); predicted: arm -> (R, n). Returns arm -> measure -> (resamples,) means over replicates. All arms
+    share each resample, so the difference of two arms' draws is a draw of their paired difference.
+    """
+    replicates = len(next(iter(predicted.values())))
+    draws: dict[str, dict[str, list[Floats]]] = {arm: {} for arm in predicted}
+    for rows, columns in _resamples(replicates, len(truth), resamples, seed):
+        for arm, classes_of_arm in predicted.items():
+            for measure, scores in weighted_scores(truth, classes_of_arm, columns, classes).items():
+                draws[arm].setdefault(measure, []).append((rows * scores).mean(axis=1))
+    return {arm: {m: np.concatenate(parts) for m, parts in by.items()} for arm, by in draws.items()}
+
+
+def _resamples(replicates: int, images: int, resamples: int, seed: int) -> Iterator[tuple[Floats, Floats]]:
+    """Chunks of how often each replicate (B, R) and each image (B, n) was drawn with replacement."""
+    rng = np.random.default_rng(seed)
+    for start in range(0, resamples, CHUNK):
+        size = min(CHUNK, resamples - start)
+        yield _multiplicities(size, replicates, rng), _multiplicities(size, images, rng)
+
+
+def _multiplicities(size: int, units: int, rng: np.random.Generator) -> Floats:
+    """(size, units): how often each of `units` came in `units` draws with replacement, row by row."""
+    drawn = rng.integers(units, size=(size, units)) + units * np.arange(size)[:, None]
+    return np.bincount(drawn.ravel(), minlength=size * units).reshape(size, units).astype(np.float64)
+
+
+def percentile_interval(draws: Floats, confidence: float) -> tuple[float, float]:
+    """Interval between the (1 - confidence) / 2 quantiles at both ends of a bootstrap distribution.
+
+    Efron (1979), "Bootstrap methods: another look at the jackknife", Annals of Statistics 7(1). The percentile
+    interval rather than BCa, whose correction is unstable with fewer than about 20 replicates.
+    """
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def sign_flip_p(differences: Floats, seed: int) -> float:
+    """Two-sided p-value of the exact sign-flip test that paired differences (R,) are symmetric about 0.
+
+    Fisher (1935), The Design of Experiments, section 21: if the arm makes no difference, each replicate's
+    difference could as well have had the other sign, so all 2^R sign patterns are equally likely. Beyond 16
+    replicates random patterns are drawn, counted as Phipson and Smyth (2010) do so that p is never 0.
+    """
+    from scipy.stats import permutation_test
+
+    result = permutation_test(
+        (differences,),
+        np.mean,
+        permutation_type="samples",
+        n_resamples=SIGN_FLIPS,
+        vectorized=True,
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.pvalue)
+
+
+def least_p(replicates: int, contrasts: int) -> float:
+    """Least p that Holm can report for `contrasts` sign-flip tests over `replicates` replicates.
+
+    Only 2 of the 2^R sign patterns are as extreme as all differences agreeing, so p is at least 2^(1 - R); Holm
+    multiplies the smallest p by the number of contrasts.
+    """
+    return min(1.0, contrasts * 2.0 ** (1 - replicates))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted so that the chance of any false rejection among them stays below the level.
+
+    Holm (1979), "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6.
+    """
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(p_values, method="holm")[1]]
+
+
+def equivalence_confidence(confidence: float) -> float:
+    """Confidence 1 - 2 alpha of the interval whose inclusion in the margin is a level-alpha equivalence test.
+
+    Schuirmann (1987), "A comparison of the two one-sided tests procedure and the power approach", Journal of
+    Pharmacokinetics and Biopharmaceutics 15: two one-sided tests at level alpha reject exactly when this interval
+    lies inside. For confidence 0.95 it is 0.90.
+    """
+    return 1 - 2 * (1 - confidence)
+
+
+def is_equivalent(low: float, high: float, margin: float) -> bool:
+    """Whether the interval lies strictly inside (-margin, margin)."""
+    return -margin < low and high < margin

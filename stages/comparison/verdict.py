@@ -1,0 +1,273 @@
+"""From scores to the numbers of metrics/evaluate.json and a verdict in plain words."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.comparison.params import EvaluateParams
+from stages.comparison.scores import MEASURES, Predictions, Scores
+from stages.comparison.statistics import (
+    bootstrap_means,
+    equivalence_confidence,
+    holm,
+    is_equivalent,
+    least_p,
+    paired_differences,
+    percentile_interval,
+    sign_flip_p,
+)
+from stages.plumbing.errors import UserError
+
+Outcome = Literal["helps", "hurts", "equivalent", "undecided"]
+Pair = tuple[str, str]
+Draws = Mapping[str, Mapping[str, NDArray[np.float64]]]
+
+MEASURE_NAMES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro-F1"}
+ANSWERS: dict[Outcome, str] = {
+    "helps": "Yes",
+    "hurts": "No",
+    "equivalent": "No difference that matters",
+    "undecided": "Not decided",
+}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of one arm against one rival on the measure named; shares, not points.
+
+    `low` and `high` bound the interval at the confidence level, `inner` is the narrower interval of the
+    equivalence test. With one replicate there is a mean and nothing else.
+    """
+
+    rival: str
+    mean: float
+    low: float = np.nan
+    high: float = np.nan
+    p_holm: float = np.nan
+    inner: tuple[float, float] = (np.nan, np.nan)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What evidence is held against: all that a verdict depends on beside the evidence."""
+
+    measure: str
+    confidence: float
+    margin: float
+    replicates: int
+    contrasts: int
+
+    def gains(self, evidence: Evidence) -> bool:
+        """Both must agree: Holm's p knows the replicates alone, the interval also the choice of test images."""
+        return evidence.p_holm <= self.level and evidence.low > 0
+
+    def loses(self, evidence: Evidence) -> bool:
+        return evidence.p_holm <= self.level and evidence.high < 0
+
+    def level_with(self, evidence: Evidence) -> bool:
+        return is_equivalent(*evidence.inner, self.margin)
+
+    @property
+    def level(self) -> float:
+        return round(1 - self.confidence, 12)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Outcome and one sentence; `arms` holds one verdict per arm of the contrast in the overall one."""
+
+    outcome: Outcome
+    sentence: str
+    arms: dict[str, "Verdict"] = field(default_factory=dict)
+
+
+def compare(
+    predictions: Predictions, scores: Scores, labels_used: Mapping[str, int], params: EvaluateParams
+) -> dict[str, Any]:
+    """All numbers of metrics/evaluate.json, shares in 0..1 and differences in -1..1.
+
+    scores: as `score(predictions)` returns them. labels_used: arm -> labels that its training and its choices took.
+    The arms of the contrast meet all their rivals; every other arm meets the first rival, as exploration. Holm's
+    p (`p_holm`) is there for the contrast on its measure only. One replicate leaves means alone: no deviation,
+    no interval, no p. Raises UserError when an arm or rival of the contrast has no predictions.
+    """
+    _check_named(scores, params)
+    replicates = len(predictions.replicates)
+    draws: Draws = {}
+    if replicates > 1:
+        draws = bootstrap_means(
+            predictions.truth, predictions.arms, predictions.classes, params.bootstrap, params.seed
+        )
+    differences: dict[str, Any] = {}
+    for arm, against in _pairs(list(scores), params):
+        differences.setdefault(arm, {})[against] = _differences(arm, against, scores, draws, params)
+    if replicates > 1:
+        _add_holm(differences, params)
+    verdict = judge(_evidence(differences, draws, params), _rule(params, replicates))
+    return {
+        "arms": {arm: {m: _summary(values[m]) for m in MEASURES} for arm, values in scores.items()},
+        "differences": differences,
+        "verdict": {
+            "outcome": verdict.outcome,
+            "sentence": verdict.sentence,
+            "arms": {a: {"outcome": v.outcome, "sentence": v.sentence} for a, v in verdict.arms.items()},
+        },
+        "replicates": replicates,
+        "labels_used": dict(labels_used),
+    }
+
+
+def named_pairs(params: EvaluateParams) -> list[Pair]:
+    """The contrasts that the verdict is about: every arm against every rival."""
+    return [(arm, rival) for arm in params.contrast.arms for rival in params.contrast.rivals]
+
+
+def _check_named(scores: Scores, params: EvaluateParams) -> None:
+    for name in (*params.contrast.arms, *params.contrast.rivals):
+        if name not in scores:
+            raise UserError(
+                f"evaluate.contrast names the arm {name}, which has no predictions; there are {', '.join(scores)}"
+            )
+
+
+def _pairs(arms: list[str], params: EvaluateParams) -> list[Pair]:
+    baseline = params.contrast.rivals[0]
+    others = [arm for arm in arms if arm not in params.contrast.arms and arm != baseline]
+    return named_pairs(params) + [(arm, baseline) for arm in others]
+
+
+def _summary(values: NDArray[np.float64]) -> dict[str, float]:
+    """Mean and sample deviation over replicates; one replicate has no deviation."""
+    summary = {"mean": float(values.mean())}
+    return summary | {"std": float(values.std(ddof=1))} if len(values) > 1 else summary
+
+
+def _differences(
+    arm: str, against: str, scores: Scores, draws: Draws, params: EvaluateParams
+) -> dict[str, dict[str, float]]:
+    """Measure -> mean, and low, high and p where the replicates allow them."""
+    table = {}
+    for measure in MEASURES:
+        differences = paired_differences(scores[arm][measure], scores[against][measure])
+        table[measure] = {"mean": float(differences.mean())}
+        if draws:
+            spread = draws[arm][measure] - draws[against][measure]
+            low, high = percentile_interval(spread, params.confidence)
+            table[measure] |= {"low": low, "high": high, "p": sign_flip_p(differences, params.seed)}
+    return table
+
+
+def _add_holm(differences: dict[str, Any], params: EvaluateParams) -> None:
+    rows = [differences[arm][rival][params.contrast.measure] for arm, rival in named_pairs(params)]
+    for row, adjusted in zip(rows, holm([row["p"] for row in rows]), strict=True):
+        row["p_holm"] = adjusted
+
+
+def _rule(params: EvaluateParams, replicates: int) -> Rule:
+    return Rule(
+        MEASURE_NAMES[params.contrast.measure],
+        params.confidence,
+        params.margin,
+        replicates,
+        len(named_pairs(params)),
+    )
+
+
+def _evidence(differences: dict[str, Any], draws: Draws, params: EvaluateParams) -> dict[str, list[Evidence]]:
+    measure = params.contrast.measure
+    evidence: dict[str, list[Evidence]] = {arm: [] for arm in params.contrast.arms}
+    for arm, rival in named_pairs(params):
+        row = differences[arm][rival][measure]
+        if draws:
+            spread = draws[arm][measure] - draws[rival][measure]
+            inner = percentile_interval(spread, equivalence_confidence(params.confidence))
+            evidence[arm].append(
+                Evidence(rival, row["mean"], row["low"], row["high"], row["p_holm"], inner)
+            )
+        else:
+            evidence[arm].append(Evidence(rival, row["mean"]))
+    return evidence
+
+
+def judge(evidence: Mapping[str, list[Evidence]], rule: Rule) -> Verdict:
+    """Verdict on every arm, and on the question as a whole.
+
+    The question is whether there is a named way to use the generated images that helps. So the whole helps when an
+    arm does (Holm has paid for there being several); it hurts when every arm hurts; otherwise the arms that hurt
+    are named in the sentence, and the rest decides: undecided when one of them is, else equivalent.
+    """
+    arms = {arm: judge_arm(arm, rivals, rule) for arm, rivals in evidence.items()}
+    outcomes = [verdict.outcome for verdict in arms.values()]
+    order: tuple[Outcome, ...] = ("helps", "undecided", "equivalent", "hurts")
+    overall = next(outcome for outcome in order if outcome in outcomes)
+    ranked = sorted(arms.values(), key=lambda verdict: order.index(verdict.outcome))
+    sentence = "; ".join(verdict.sentence.removesuffix(".") for verdict in ranked)
+    return Verdict(overall, f"{ANSWERS[overall]}: {sentence}.", arms)
+
+
+def judge_arm(arm: str, rivals: list[Evidence], rule: Rule) -> Verdict:
+    """In this order: hurts (loses to a rival), helps (beats every rival), equivalent to every rival, undecided."""
+    if any(rule.loses(rival) for rival in rivals):
+        outcome: Outcome = "hurts"
+    elif all(rule.gains(rival) for rival in rivals):
+        outcome = "helps"
+    elif all(rule.level_with(rival) for rival in rivals):
+        outcome = "equivalent"
+    else:
+        outcome = "undecided"
+    return Verdict(outcome, _sentence(arm, outcome, rivals, rule))
+
+
+def _sentence(arm: str, outcome: Outcome, rivals: list[Evidence], rule: Rule) -> str:
+    heads: dict[Outcome, str] = {
+        "helps": f"{arm} helps",
+        "hurts": f"{arm} hurts",
+        "equivalent": f"{arm} makes no difference of {_points(rule.margin)} percentage points or more",
+        "undecided": f"whether {arm} helps remains open",
+    }
+    clauses = [_clause(rival, outcome, rule, first=i == 0) for i, rival in enumerate(rivals)]
+    count = "1 replicate" if rule.replicates == 1 else f"{rule.replicates} replicates"
+    sentence = f"{heads[outcome]}, its {rule.measure} over {count} being {' and '.join(clauses)}"
+    reason = _reason(rivals, rule) if outcome == "undecided" else ""
+    return sentence[0] + sentence[1:] + reason + "."
+
+
+def _clause(rival: Evidence, outcome: Outcome, rule: Rule, first: bool) -> str:
+    """The difference from one rival with its interval, in percentage points; units are spelt out once."""
+    size, unit = _points(abs(rival.mean)), "percentage points" if first else "points"
+    if size == "0.0":
+        text = f"level with {rival.rival}'s"
+    else:
+        text = f"{size} {unit} {'above' if rival.mean > 0 else 'below'} {rival.rival}'s"
+    if rule.replicates == 1:
+        return text
+    confidence, (low, high) = rule.confidence, (rival.low, rival.high)
+    if outcome == "equivalent":
+        confidence, (low, high) = equivalence_confidence(rule.confidence), rival.inner
+    label = f"{100 * confidence:g} % interval " if first else ""
+    return f"{text} ({label}{_signed(low)} to {_signed(high)})"
+
+
+def _reason(rivals: list[Evidence], rule: Rule) -> str:
+    if rule.replicates == 1:
+        return "; a single replicate allows no interval and no p-value"
+    least = least_p(rule.replicates, rule.contrasts)
+    if least > rule.level:
+        return f"; so few replicates could show no difference whatever its size (least possible p {least:.2g})"
+    beaten = [rival.rival for rival in rivals if rule.gains(rival)]
+    if beaten:
+        return f"; the gain over {' and '.join(beaten)} is beyond chance, the rest is not"
+    return "; this shows neither a gain nor a loss nor that they are equal"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _signed(share: float) -> str:
+    """Percentage points with a sign, zero without: +1.2, −0.3, 0.0."""
+    text = f"{100 * share:+.1f}".replace("-", "\N{MINUS SIGN}")
+    return "0.0" if text[1:] == "0.0" else text

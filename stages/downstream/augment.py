@@ -1,0 +1,97 @@
+"""Augmentation policies on whole batches: random numbers for every image, one pass over the batch.
+
+In the manner of airbench (Jordan 2024, arXiv:2404.00498): the batch is a tensor on the device, and no Python runs
+per image.
+"""
+
+from collections.abc import Callable
+from math import pi
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from stages.downstream.params import ClassicParams, RandAugmentParams, TrainDownstreamParams
+
+# float32 (N, C, H, W) in [-1, 1] and a generator on the same device -> the same shape, type and range
+Policy = Callable[[Tensor, Generator], Tensor]
+
+IMAGES_PER_DRAW = 8
+
+
+def build_policy(name: str, params: TrainDownstreamParams, flip_ok: bool) -> Policy:
+    """The policy `none`, `classic` or `randaugment`; images are mirrored only where `flip_ok`."""
+    if name == "classic":
+        return lambda images, generator: classic(images, generator, params.classic, flip_ok)
+    if name == "randaugment":
+        return randaugment(params.randaugment, params.classic.translation_pixels, flip_ok)
+    return lambda images, generator: images
+
+
+def warp(images: Tensor, angle: Tensor, zoom: Tensor, shift: Tensor, mirror: Tensor) -> Tensor:
+    """Rotates, zooms, shifts and mirrors each image by its own figures, in one bilinear resampling.
+
+    Args:
+        images: float (N, C, H, W).
+        angle: (N,), radians.
+        zoom: (N,), 1 leaves the size as it is.
+        shift: (N, 2), pixels to the right and down.
+        mirror: (N,), 1 or -1.
+    """
+    height, width = images.shape[-2:]
+    cos, sin = angle.cos() / zoom, angle.sin() / zoom
+    # grid_sample looks up, for each output pixel, where it comes from, in coordinates of -1..1 along either side
+    right, down = -2 * shift[:, 0] / width, -2 * shift[:, 1] / height
+    theta = torch.stack(
+        [mirror * cos, -mirror * sin * (height / width), right, sin * (width / height), cos, down], dim=1
+    ).view(-1, 2, 3)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def classic(images: Tensor, generator: Generator, params: ClassicParams, flip_ok: bool) -> Tensor:
+    """Small rotation, zoom and shift, mirroring where `flip_ok`, brightness and contrast; drawn for each image.
+
+    Contrast scales an image about its mean; brightness adds a share of the range from black to white. Both clip.
+    """
+    count = len(images)
+    draw = torch.rand(count, 7, generator=generator, device=images.device)
+    spread = 2 * draw - 1
+    mirror = torch.where(draw[:, 6] < 0.5, -1.0, 1.0) if flip_ok else torch.ones_like(draw[:, 6])
+    moved = warp(
+        images,
+        angle=spread[:, 0] * (params.rotation_degrees * pi / 180),
+        zoom=1 + spread[:, 1] * params.zoom,
+        shift=spread[:, 2:4] * params.translation_pixels,
+        mirror=mirror,
+    )
+    contrast = (1 + spread[:, 4] * params.contrast).view(-1, 1, 1, 1)
+    brightness = (2 * spread[:, 5] * params.brightness).view(-1, 1, 1, 1)
+    mean = moved.mean(dim=(1, 2, 3), keepdim=True)
+    return moved.sub_(mean).mul_(contrast).add_(mean + brightness).clamp_(-1, 1)
+
+
+def randaugment(params: RandAugmentParams, translation_pixels: float, flip_ok: bool) -> Policy:
+    """Shift and mirroring as in `classic`, then torchvision's RandAugment (Cubuk et al. 2020, arXiv:1909.13719).
+
+    torchvision draws once per call, and a call per image would cost far more than the training step. So images share a
+    draw in groups of IMAGES_PER_DRAW. Which images meet in a group changes with every batch, so each single image
+    is augmented exactly as if it had a call of its own; only draws within one batch are not independent.
+    """
+    from torchvision.transforms import v2  # costs 4 s more than torch, so only where it is used
+
+    transform = v2.RandAugment(num_ops=params.num_ops, magnitude=params.magnitude)
+    still = ClassicParams(
+        rotation_degrees=0, translation_pixels=translation_pixels, zoom=0, brightness=0, contrast=0
+    )
+
+    def policy(images: Tensor, generator: Generator) -> Tensor:
+        shifted = classic(images, generator, still, flip_ok)
+        pixels = shifted.add(1).mul_(127.5).round_().to(torch.uint8)
+        seed = int(torch.randint(2**62, (1,), generator=generator, device=images.device))
+        with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator alone
+            torch.manual_seed(seed)
+            pixels = torch.cat([transform(group) for group in pixels.split(IMAGES_PER_DRAW)])
+        return pixels.float().div_(127.5).sub_(1)
+
+    return policy

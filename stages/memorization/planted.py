@@ -1,0 +1,128 @@
+"""Planted copies: real images disguised the way a GAN might return them, to see which of them the filter finds.
+
+Every kind is a pure function of uint8 images (N, C, H, W) and a random generator to images of the same shape and type.
+"""
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+NOISE = 0.1  # standard deviation, as a share of the range 0..255
+GAIN = (0.7, 1.3)  # of brightness or contrast
+MOVE = 0.03  # of the shorter side, but at least one pixel
+BLUR = 0.02  # standard deviation, as a share of the shorter side, but at least half a pixel
+DEGREES = 5.0
+SHARE = 0.8  # of the copied image in a mix
+JPEG_QUALITY = 50
+
+
+def planted(images: torch.Tensor, flip_ok: bool, seed: np.random.SeedSequence) -> dict[str, torch.Tensor]:
+    """One copy of every image for each kind of disguise; mirrored ones only where a mirrored image keeps its meaning.
+
+    Args:
+        images: uint8 (N, C, H, W), N >= 2, of the real images that the GAN saw; different images (see `mix`).
+        flip_ok: `prepare.image.flip_ok`.
+        seed: each kind draws from a stream of its own.
+    """
+    streams = zip(KINDS.items(), seed.spawn(len(KINDS)), strict=True)
+    return {
+        kind: disguise(images, np.random.default_rng(stream))
+        for (kind, disguise), stream in streams
+        if flip_ok or kind != "flip"
+    }
+
+
+def exact(images: torch.Tensor, _: np.random.Generator) -> torch.Tensor:
+    """The image itself."""
+    return images.clone()
+
+
+def noise(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Gaussian noise on every pixel, a tenth of the range."""
+    return _to_bytes(images + torch.from_numpy(rng.normal(0, 255 * NOISE, tuple(images.shape))))
+
+
+def shift(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Moved in one of eight directions by a pixel or 3 % of the side; the edge fills what is laid bare."""
+    height, width = images.shape[-2:]
+    pixels = max(1, round(MOVE * min(height, width)))
+    directions = np.array([(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if (down, right) != (0, 0)])
+    down, right = torch.from_numpy(pixels * rng.choice(directions, len(images))).T
+    rows = (torch.arange(height) - down[:, None]).clamp(0, height - 1)
+    columns = (torch.arange(width) - right[:, None]).clamp(0, width - 1)
+    every = torch.arange(len(images))
+    return images.movedim(1, 3)[every[:, None, None], rows[:, :, None], columns[:, None, :]].movedim(3, 1)
+
+
+def flip(images: torch.Tensor, _: np.random.Generator) -> torch.Tensor:
+    """Mirrored left to right."""
+    return images.flip(-1)
+
+
+def brightness(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Dimmed or brightened by 30 %, what exceeds 255 cut off."""
+    return _to_bytes(images * _gain(images, rng))
+
+
+def contrast(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """30 % less or more contrast around the image's mean, what leaves 0..255 cut off."""
+    mean = images.double().mean(dim=(1, 2, 3), keepdim=True)
+    return _to_bytes(mean + (images - mean) * _gain(images, rng))
+
+
+def jpeg(images: torch.Tensor, _: np.random.Generator) -> torch.Tensor:
+    """Saved as a JPEG of quality 50 and read again."""
+    return torch.stack([_through_jpeg(image) for image in images])
+
+
+def blur(images: torch.Tensor, _: np.random.Generator) -> torch.Tensor:
+    """Gaussian blur, its standard deviation half a pixel or 2 % of the side."""
+    channels, deviation = images.shape[1], max(0.5, BLUR * min(images.shape[-2:]))
+    reach = round(3 * deviation)
+    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float64) / deviation) ** 2)
+    kernel = (weights / weights.sum()).expand(channels, 1, 1, -1)
+    padded = F.pad(images.double(), (reach,) * 4, mode="replicate")
+    across = F.conv2d(padded, kernel, groups=channels)
+    return _to_bytes(F.conv2d(across, kernel.transpose(2, 3), groups=channels))
+
+
+def rotation(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Turned by five degrees either way about its centre, bilinear; the edge fills the corners."""
+    angle = torch.from_numpy(np.deg2rad(DEGREES) * rng.choice([-1.0, 1.0], len(images)))
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    # affine_grid measures both axes from -1 to 1: in an oblong image a turn must go through pixels
+    oblong = images.shape[-2] / images.shape[-1]
+    turn = torch.stack([torch.stack([cos, -sin * oblong, zero], 1), torch.stack([sin / oblong, cos, zero], 1)], 1)
+    grid = F.affine_grid(turn, list(images.shape), align_corners=False)
+    return _to_bytes(F.grid_sample(images.double(), grid, padding_mode="border", align_corners=False))
+
+
+def mix(images: torch.Tensor, _: np.random.Generator) -> torch.Tensor:
+    """80 % the image, 20 % the one before it."""
+    return _to_bytes(SHARE * images.double() + (1 - SHARE) * images.double().roll(1, dims=0))
+
+
+KINDS: dict[str, Callable[[torch.Tensor, np.random.Generator], torch.Tensor]] = {
+    function.__name__: function
+    for function in (exact, noise, shift, flip, brightness, contrast, jpeg, blur, rotation, mix)
+}
+
+
+def _gain(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    return torch.from_numpy(rng.choice(GAIN, (len(images), 1, 1, 1)))
+
+
+def _through_jpeg(image: torch.Tensor) -> torch.Tensor:
+    pixels = image.movedim(0, 2).numpy()
+    file = io.BytesIO()
+    Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(file, "JPEG", quality=JPEG_QUALITY)
+    restored = np.asarray(Image.open(file)).reshape(pixels.shape)
+    return torch.from_numpy(restored.copy()).movedim(2, 0)
+
+
+def _to_bytes(images: torch.Tensor) -> torch.Tensor:
+    return images.round().clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,76 @@
+"""What `prepare` left behind, as later stages see it: the images of each role, with labels only where it has them."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stages.plumbing import images, workdir
+from stages.plumbing.errors import UserError
+from stages.plumbing.images import UNLABELLED, ImageSet
+
+TRAIN, UNLABELLED_POOL, VALIDATION, CALIBRATION, TEST = ROLES = (
+    "train",
+    "unlabelled",
+    "validation",
+    "calibration",
+    "test",
+)
+_LABELLED_ROLES = (TRAIN, VALIDATION)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The prepared data set: name, class names in the order of labels, (C, H, W) of every image, and its replicates."""
+
+    folder: Path
+    name: str
+    classes: list[str]
+    shape: tuple[int, int, int]
+    flip_ok: bool
+    replicates: int
+
+    @classmethod
+    def open(cls, folder: Path = workdir.DATA / "prepare") -> "Dataset":
+        """Reads dataset.json. Raises UserError when it is missing or damaged."""
+        facts = workdir.read_json(folder / "dataset.json")
+        try:
+            return cls(folder, **(facts | {"shape": tuple(facts["shape"])}))
+        except (TypeError, KeyError) as error:
+            raise UserError(f"{folder / 'dataset.json'} is damaged ({error}): rerun prepare") from None
+
+    def role(self, replicate: int, role: str) -> ImageSet:
+        """The images that play `role` in `replicate`, in the order of images.parquet.
+
+        Labels are there for train and validation images alone: everywhere else they are `UNLABELLED`.
+        """
+        members = self._rows(replicate, role)
+        chosen = self._images.take(members)
+        if role in _LABELLED_ROLES:
+            return chosen
+        return replace(chosen, labels=np.full(len(chosen), UNLABELLED, dtype=np.int64))
+
+    def seen_by_gan(self, replicate: int) -> ImageSet:
+        """Train and unlabelled images: all that the replicate's GAN may learn from."""
+        return self._images.take(self._rows(replicate, TRAIN) | self._rows(replicate, UNLABELLED_POOL))
+
+    def test_labels(self) -> pd.Series:
+        """True labels of the test set by image id. For `evaluate` alone."""
+        test = self._images.take(self._rows(0, TEST))
+        return pd.Series(test.labels, index=pd.Index(test.ids, name="id"), name="label")
+
+    @cached_property
+    def _images(self) -> ImageSet:
+        return images.read(self.folder / "images.parquet")
+
+    @cached_property
+    def _roles(self) -> pd.DataFrame:
+        return images.read_table(self.folder / "roles.parquet").to_pandas()
+
+    def _rows(self, replicate: int, role: str) -> NDArray[np.bool_]:
+        table = self._roles
+        ids = table.loc[(table["replicate"] == replicate) & (table["role"] == role), "id"]
+        return np.isin(self._images.ids, ids.to_numpy(dtype=np.str_))

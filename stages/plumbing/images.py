@@ -1,0 +1,124 @@
+"""The one format in which a set of images lies on disk: Parquet with PNG bytes, readable by pandas and `datasets`."""
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image
+
+from stages.plumbing.errors import UserError
+
+UNLABELLED = -1
+_IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+_EXTRA_TYPES = {"replicate": pa.int64(), "seed": pa.uint64(), "index": pa.int64(), "synthetic": pa.bool_()}
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images with what is known of each.
+
+    ids: (N,) strings, stable and unique. pixels: uint8 (N, C, H, W), C 1 (grey) or 3 (RGB). labels: int64 (N,),
+    index into the class names or `UNLABELLED`. groups: patient, speaker, ... of each image, or None.
+    extra: further columns of synthetic sets, each (N,): replicate, seed, index, synthetic.
+    """
+
+    ids: NDArray[np.str_]
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    groups: Sequence[str | None] | None = None
+    extra: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: NDArray[Any]) -> "ImageSet":
+        """The images at `rows` (indices or a boolean mask), in that order."""
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+        groups = None if self.groups is None else [self.groups[row] for row in rows]
+        extra = {name: column[rows] for name, column in self.extra.items()}
+        return ImageSet(self.ids[rows], self.pixels[rows], self.labels[rows], groups, extra)
+
+
+def concatenate(sets: Sequence[ImageSet]) -> ImageSet:
+    """All images of several sets that have the same extra columns and no groups."""
+    return ImageSet(
+        ids=np.concatenate([each.ids for each in sets]),
+        pixels=np.concatenate([each.pixels for each in sets]),
+        labels=np.concatenate([each.labels for each in sets]),
+        extra={name: np.concatenate([each.extra[name] for each in sets]) for name in sets[0].extra},
+    )
+
+
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """PNG bytes of one image, uint8 (C, H, W) with C 1 or 3."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def decode_png(data: bytes) -> NDArray[np.uint8]:
+    """The reverse of `encode_png`."""
+    array = np.asarray(Image.open(io.BytesIO(data)))
+    return array[None] if array.ndim == 2 else np.ascontiguousarray(np.moveaxis(array, -1, 0))
+
+
+def write(path: Path, images: ImageSet, class_names: Sequence[str]) -> None:
+    """Writes the set beside `path` and renames it into place; the same content gives the same bytes."""
+    columns: dict[str, pa.Array] = {
+        "id": pa.array(images.ids.tolist(), pa.string()),
+        "image": pa.array([{"bytes": encode_png(each), "path": None} for each in images.pixels], _IMAGE_TYPE),
+        "label": pa.array([None if label == UNLABELLED else label for label in images.labels.tolist()], pa.int64()),
+        "group": pa.array(images.groups or [None] * len(images), pa.string()),
+    }
+    columns |= {name: pa.array(column, _EXTRA_TYPES[name]) for name, column in images.extra.items()}
+    table = pa.table(columns)
+    features: dict[str, dict[str, Any]] = {
+        name: {"dtype": str(table.schema.field(name).type), "_type": "Value"} for name in columns
+    }
+    features["image"] = {"_type": "Image"}
+    features["label"] = {"names": list(class_names), "_type": "ClassLabel"}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    write_table(path, table.replace_schema_metadata(metadata))
+
+
+def read(path: Path) -> ImageSet:
+    """Reads a set that `write` wrote. Raises UserError when it is missing or damaged."""
+    table = read_table(path)
+    try:
+        pixels = [decode_png(each["bytes"]) for each in table["image"].to_pylist()]
+        groups = table["group"].to_pylist()
+        return ImageSet(
+            ids=np.array(table["id"].to_pylist(), dtype=np.str_),
+            pixels=np.stack(pixels) if pixels else np.empty((0, 1, 1, 1), np.uint8),
+            labels=table["label"].fill_null(UNLABELLED).to_numpy().astype(np.int64),
+            groups=groups if any(group is not None for group in groups) else None,
+            extra={name: table[name].to_numpy() for name in table.column_names if name in _EXTRA_TYPES},
+        )
+    except (KeyError, OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}): `dvc checkout` restores it, or rerun its stage") from None
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Writes a Parquet table beside `path` and renames it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    pq.write_table(table, partial, compression="zstd")
+    partial.replace(path)
+
+
+def read_table(path: Path) -> pa.Table:
+    """Reads a Parquet table. Raises UserError when it is missing or damaged."""
+    try:
+        return pq.read_table(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: `dvc repro` makes it") from None
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise UserError(f"{path} is damaged ({reason}): `dvc checkout` restores it, or rerun its stage") from None

@@ -1,0 +1,65 @@
+"""Replicates on several processes of one thread each."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TextIO, TypeVar
+
+from joblib import Parallel, delayed, parallel_config
+from tqdm import tqdm
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+def fan_out(
+    work: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    processes: int,
+    description: str,
+    unit: str,
+    show_bar: bool,
+) -> tuple[list[Result], float]:
+    """The results of `work` over `jobs` in order, and the CPU seconds the work took.
+
+    The first exception of a job is raised here, and jobs that have not begun are dropped.
+    """
+    with parallel_config(backend="loky", n_jobs=min(processes, len(jobs)), inner_max_num_threads=1):
+        timed = Parallel(return_as="generator")(delayed(_timed)(work, job) for job in jobs)
+        results = list(progress_bar(timed, len(jobs), description, unit) if show_bar else timed)
+    return [result for result, _ in results], sum(seconds for _, seconds in results)
+
+
+def _timed(work: Callable[[Job], Result], job: Job) -> tuple[Result, float]:
+    started = time.process_time()
+    result = work(job)
+    return result, time.process_time() - started
+
+
+def progress_bar(items: object, total: int, description: str, unit: str) -> tqdm:
+    """A tqdm bar with its rate; when standard error is no terminal, a line now and then."""
+    on_terminal = sys.stderr.isatty()
+    return tqdm(
+        items,
+        total=total,
+        desc=description,
+        unit=f" {unit}",
+        file=sys.stderr if on_terminal else _Lines(sys.stderr),
+        mininterval=0.1 if on_terminal else 15.0,
+        leave=on_terminal,
+    )
+
+
+class _Lines:
+    """A text stream on which each redrawing of a bar becomes a line of its own, for logs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        line = text.strip()
+        if line:
+            self._stream.write(line + "\n")
+
+    def flush(self) -> None:
+        self._stream.flush()

@@ -1,0 +1,88 @@
+"""Reads params.yaml, checks all of it, and hands it out as frozen objects."""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from stages.comparison.params import EvaluateParams
+from stages.downstream.params import TrainDownstreamParams
+from stages.gan.params import GenerateParams, TrainGanParams
+from stages.memorization.params import FilterMemorizedParams
+from stages.plumbing.errors import UserError
+from stages.sources.params import PrepareParams
+
+PARAMS_FILE = Path("params.yaml")
+
+
+class ParallelParams(BaseModel):
+    """How replicates fan out. Changes no result: every process runs one thread, whatever their number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    backend: Literal["loky", "dask"]
+    jobs: int = Field(ge=1)
+
+
+class TrackingParams(BaseModel):
+    """Where MLflow shows the runs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    experiment: str = Field(min_length=1)
+    registered_model: str = Field(min_length=1)
+
+
+class Params(BaseModel):
+    """The whole of params.yaml: one section per stage, and what all stages share."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prepare: PrepareParams
+    train_gan: TrainGanParams
+    generate: GenerateParams
+    filter_memorized: FilterMemorizedParams
+    train_downstream: TrainDownstreamParams
+    evaluate: EvaluateParams
+    parallel: ParallelParams
+    tracking: TrackingParams
+
+    @model_validator(mode="after")
+    def _contrasts_name_existing_arms(self) -> Self:
+        arms = self.train_downstream.arms
+        for field in ("arms", "rivals"):
+            for name in getattr(self.evaluate.contrast, field):
+                if name not in arms:
+                    raise ValueError(
+                        f"evaluate.contrast.{field}: {name!r} is no arm of train_downstream.arms ({', '.join(arms)})"
+                    )
+        return self
+
+
+def load(path: Path = PARAMS_FILE) -> Params:
+    """Reads and checks the whole file, as YAML 1.2.
+
+    Raises UserError naming every wrong key, its value and what is allowed.
+    """
+    try:
+        raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run the stages from the project's root") from None
+    except YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        raise UserError("\n".join([f"{path} is not valid:", *map(_describe, error.errors())])) from None
+
+
+def _describe(error: Any) -> str:
+    """One line for one wrong value: key, what is allowed, what was given."""
+    key = ".".join(str(part) for part in error["loc"])
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        message = "unknown parameter"
+    given = "" if error["type"] in ("missing", "value_error") else f" (got {error['input']!r})"
+    return f"  {key}: {message}{given}" if key else f"  {message}{given}"

@@ -1,0 +1,120 @@
+"""What every stage does around its work: check parameters, fan out, write whole outputs, speak plainly, keep time."""
+
+import errno
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from stages.plumbing import code, params, workdir
+from stages.plumbing.errors import UserError
+
+TIMING = workdir.WORK / "timing"
+# Tracking shows results and changes none; the schemas have no default values, so they change none either.
+EXEMPT = (
+    Path("stages/plumbing/tracking.py"),
+    *(Path(f"stages/{noun}/params.py") for noun in ("sources", "gan", "memorization", "downstream", "comparison")),
+)
+_DISK_TROUBLE = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file would be larger than allowed here",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+}
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+@dataclass
+class StageRun:
+    """One execution of a stage: its parameters, its code's digest, and the ways it may write."""
+
+    name: str
+    params: params.Params
+    cpu_seconds_of_workers: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._code_at_start = self.code
+
+    @property
+    def code(self) -> str:
+        """Digest of the stage's source files as they lie on disk now."""
+        return code.digest(self._sources)
+
+    @cached_property
+    def _sources(self) -> list[Path]:
+        return code.closure(Path(f"stages/{self.name}.py"), EXEMPT)
+
+    def refuse_changed_code(self) -> None:
+        """DVC records the sources' hashes after the command ends, so sources edited meanwhile would lie."""
+        if self.code != self._code_at_start:
+            raise UserError("the stage's source files changed while it ran; nothing was written, run it again")
+
+    def replacing(self, folder: Path) -> AbstractContextManager[Path]:
+        """See `workdir.replacing`; refuses to replace when the code has changed since the start."""
+        return workdir.replacing(folder, self.refuse_changed_code)
+
+    def write_metrics(self, metrics: dict[str, Any], name: str | None = None) -> None:
+        """Writes `metrics/<name>.json`, by default under the stage's name."""
+        self.refuse_changed_code()
+        workdir.write_json(workdir.METRICS / f"{name or self.name}.json", metrics)
+
+    def fan_out(
+        self, work: Callable[[Job], Result], jobs: Sequence[Job], unit: str, show_bar: bool = True
+    ) -> list[Result]:
+        """The results of `work` over `jobs`, in order, from `parallel.jobs` processes of one thread each."""
+        from stages.plumbing.parallel import fan_out
+
+        results, cpu_seconds = fan_out(work, jobs, self.params.parallel.jobs, self.name, unit, show_bar)
+        self.cpu_seconds_of_workers += cpu_seconds
+        return results
+
+
+def execute(name: str, work: Callable[[StageRun], None], item: str | None = None) -> None:
+    """Runs a stage as a process: exit 0, or 1 after one clear message for what a user can mend, or 130 on Ctrl-C.
+
+    `item` names one of a stage's `foreach` items, for its timing.
+    """
+    started = time.perf_counter()
+    # Two threads on tiny networks collapse when the machine is busy, and the number of threads changes the bytes.
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+    try:
+        run = StageRun(name, params.load())
+        work(run)
+        _write_timing(run, item, time.perf_counter() - started)
+    except UserError as error:
+        _stop(name, str(error), 1)
+    except KeyboardInterrupt:
+        _stop(name, "interrupted; finished replicates are kept, run it again to go on", 130)
+    except OSError as error:
+        trouble = _DISK_TROUBLE.get(error.errno or 0)
+        if trouble is None:
+            raise
+        _stop(name, f"cannot write {error.filename or 'an output'}: {trouble}. Nothing earlier was lost", 1)
+
+
+def _stop(name: str, message: str, status: int) -> None:
+    print(f"{name}: {message}", file=sys.stderr)  # noqa: T201
+    sys.exit(status)
+
+
+def _write_timing(run: StageRun, item: str | None, seconds: float) -> None:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    cpu_seconds = usage.ru_utime + usage.ru_stime + run.cpu_seconds_of_workers
+    label = f"{run.name}@{item}" if item else run.name
+    workdir.write_json(TIMING / f"{label}.json", {"seconds": round(seconds, 2), "cpu_seconds": round(cpu_seconds, 2)})
+
+
+def timings() -> Iterator[tuple[str, float, float]]:
+    """(stage, seconds, CPU seconds) of each stage's last run."""
+    for path in sorted(TIMING.glob("*.json"), key=lambda each: each.stat().st_mtime):
+        record = workdir.read_json(path)
+        yield path.stem, record["seconds"], record["cpu_seconds"]

@@ -1,0 +1,100 @@
+"""Finished work is kept by what it was made from, and every output appears whole or not at all."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel
+
+from stages.plumbing.errors import UserError
+
+WORK = Path(".work")
+DATA = Path("data")
+METRICS = Path("metrics")
+
+
+def fingerprint(*parts: Any) -> str:
+    """SHA-256, as hexadecimal, over values that JSON can hold, pydantic models, bytes, paths' contents and arrays.
+
+    Arrays count by dtype, shape and bytes; a `Path` counts by the bytes of the file it names.
+    """
+    total = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            total.update(f"{part.dtype.str}{part.shape}".encode())
+            total.update(np.ascontiguousarray(part).tobytes())
+        elif isinstance(part, Path):
+            total.update(hashlib.sha256(part.read_bytes()).digest())
+        elif isinstance(part, bytes):
+            total.update(part)
+        else:
+            value = part.model_dump(mode="json") if isinstance(part, BaseModel) else part
+            total.update(json.dumps(value, sort_keys=True).encode())
+        total.update(b"\0")
+    return total.hexdigest()
+
+
+@contextmanager
+def replacing(folder: Path, before_swap: Callable[[], None] = lambda: None) -> Iterator[Path]:
+    """An empty folder beside `folder` to write into; it takes the place of `folder` when the block ends well.
+
+    `before_swap` may raise to leave `folder` as it was.
+    """
+    partial, replaced = (folder.with_name(f"{folder.name}.{end}") for end in ("partial", "replaced"))
+    for left_over in (partial, replaced):
+        shutil.rmtree(left_over, ignore_errors=True)
+    partial.mkdir(parents=True)
+    yield partial
+    before_swap()
+    if folder.exists():
+        folder.rename(replaced)
+    partial.rename(folder)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes beside `path` and renames into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Indented JSON with sorted keys; NaN and infinity are refused with ValueError, since JSON has none."""
+    write_bytes(path, (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON artifact. Raises UserError when it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: `dvc repro` makes it") from None
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): `dvc checkout` restores it, or rerun its stage") from None
+
+
+def finished(stage: str, key: str, build: Callable[[Path], None]) -> Path:
+    """The work folder of the unit `key` of a stage: built now, or found finished from an earlier, perhaps killed, run.
+
+    `build(folder)` writes the unit's files. A folder that exists is whole, because it was renamed into place.
+    """
+    folder = WORK / stage / key
+    if not folder.is_dir():
+        with replacing(folder) as partial:
+            build(partial)
+    return folder
+
+
+def forget_others(stage: str, keys: Iterable[str]) -> None:
+    """Removes the stage's finished units that the run which just succeeded did not use."""
+    root, kept = WORK / stage, set(keys)
+    for folder in root.iterdir() if root.is_dir() else ():
+        if folder.name not in kept:
+            shutil.rmtree(folder, ignore_errors=True)
