@@ -12,8 +12,8 @@ def closure(script: Path, exempt: Iterable[Path] = ()) -> list[Path]:
     """The project files that `script` can import, itself included, directly or through others, sorted.
 
     Imports inside functions count. Paths are relative to the folder that holds the package `stages`, as is
-    `script`. `exempt` files are neither listed nor followed. Templates (`*.j2`) that lie beside a listed module
-    and are named in it count too.
+    `script`. `exempt` files are neither listed nor followed, empty ones (`__init__.py`) not listed. Templates
+    (`*.j2`) that lie beside a listed module and are named in it count too.
     """
     exempt = set(exempt)
     found: set[Path] = set()
@@ -26,7 +26,7 @@ def closure(script: Path, exempt: Iterable[Path] = ()) -> list[Path]:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         found.update(_templates(path, tree))
         waiting.extend(candidate for name in _imports(tree) for candidate in _files(name))
-    return sorted(found)
+    return sorted(path for path in found if path.stat().st_size)
 
 
 def digest(paths: Iterable[Path]) -> str:

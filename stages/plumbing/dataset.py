@@ -53,9 +53,28 @@ class Dataset:
             return chosen
         return replace(chosen, labels=np.full(len(chosen), UNLABELLED, dtype=np.int64))
 
+    def fingerprint(self, replicate: int) -> str:
+        """What the replicate is made of: its images, labels and roles, and what holds for all images.
+
+        It does not depend on how many other replicates there are, so work keyed by it survives a further one.
+        """
+        roles = self._roles[self._roles["replicate"] == replicate]
+        members = self._images.take(np.isin(self._images.ids, roles["id"].to_numpy(dtype=np.str_)))
+        return workdir.fingerprint(
+            self.classes,
+            list(self.shape),
+            self.flip_ok,
+            replicate,
+            roles[["id", "role"]].to_numpy(dtype=np.str_),
+            members.ids,
+            members.pixels,
+            members.labels,
+        )
+
     def seen_by_gan(self, replicate: int) -> ImageSet:
         """Train and unlabelled images: all that the replicate's GAN may learn from."""
-        return self._images.take(self._rows(replicate, TRAIN) | self._rows(replicate, UNLABELLED_POOL))
+        seen = self._images.take(self._rows(replicate, TRAIN) | self._rows(replicate, UNLABELLED_POOL))
+        return replace(seen, labels=np.full(len(seen), UNLABELLED, dtype=np.int64))
 
     def test_labels(self) -> pd.Series:
         """True labels of the test set by image id. For `evaluate` alone."""

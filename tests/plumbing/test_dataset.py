@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from stages.plumbing import images, workdir
+from stages.plumbing.dataset import CALIBRATION, TEST, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
+from stages.plumbing.errors import UserError
+from stages.plumbing.images import UNLABELLED, ImageSet
+
+ROLES = [TRAIN, UNLABELLED_POOL, VALIDATION, CALIBRATION, TEST, TEST]
+
+
+def write_dataset(folder: Path, replicates: int, first_pixel: int = 0) -> Dataset:
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (6, 1, 4, 4), dtype=np.uint8)
+    pixels[0, 0, 0, 0] = first_pixel
+    everything = ImageSet(np.array([f"i{n}" for n in range(6)]), pixels, np.array([0, 1, 0, 1, 1, 0]))
+    images.write(folder / "images.parquet", everything, ["a", "b"])
+    tables = [
+        pa.table(
+            {"id": everything.ids, "replicate": np.full(6, each), "role": np.roll(ROLES[:4], each).tolist() + ROLES[4:]}
+        )
+        for each in range(replicates)
+    ]
+    images.write_table(folder / "roles.parquet", pa.concat_tables(tables))
+    facts = {"name": "toy", "classes": ["a", "b"], "shape": [1, 4, 4], "flip_ok": True, "replicates": replicates}
+    workdir.write_json(folder / "dataset.json", facts)
+    return Dataset.open(folder)
+
+
+def test_each_role_has_its_images(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path, replicates=2)
+    assert dataset.role(0, TRAIN).ids.tolist() == ["i0"]
+    assert dataset.role(1, TRAIN).ids.tolist() == ["i1"]
+    assert dataset.role(0, TEST).ids.tolist() == ["i4", "i5"]
+    assert dataset.seen_by_gan(0).ids.tolist() == ["i0", "i1"]
+
+
+def test_labels_are_handed_out_for_train_and_validation_alone(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path, replicates=1)
+    assert dataset.role(0, TRAIN).labels.tolist() == [0]
+    assert dataset.role(0, VALIDATION).labels.tolist() == [0]
+    for role in (UNLABELLED_POOL, CALIBRATION, TEST):
+        assert set(dataset.role(0, role).labels.tolist()) == {UNLABELLED}
+    assert set(dataset.seen_by_gan(0).labels.tolist()) == {UNLABELLED}
+    assert dataset.test_labels().to_dict() == {"i4": 1, "i5": 0}
+
+
+def test_a_replicates_fingerprint_depends_on_its_images_and_roles_alone(tmp_path: Path) -> None:
+    one, two = write_dataset(tmp_path / "1", 1), write_dataset(tmp_path / "2", 2)
+    changed = write_dataset(tmp_path / "3", 1, first_pixel=7)
+    assert one.fingerprint(0) == two.fingerprint(0)
+    assert len({one.fingerprint(0), two.fingerprint(1), changed.fingerprint(0)}) == 3
+
+
+def test_missing_or_foreign_facts_are_told_in_words(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="dataset.json is missing"):
+        Dataset.open(tmp_path)
+    (tmp_path / "dataset.json").write_text('{"shape": [1, 2')
+    with pytest.raises(UserError, match="dataset.json is damaged"):
+        Dataset.open(tmp_path)
+    (tmp_path / "dataset.json").write_text('{"shape": [1, 2, 2], "colour": "red"}')
+    with pytest.raises(UserError, match="dataset.json is damaged"):
+        Dataset.open(tmp_path)

@@ -1,0 +1,86 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from stages.plumbing import images
+from stages.plumbing.errors import UserError
+from stages.plumbing.images import UNLABELLED, ImageSet
+
+CLASSES = ["cat", "dog"]
+
+
+def make_set(count: int = 6, channels: int = 1, side: int = 5) -> ImageSet:
+    random = np.random.default_rng(3)
+    return ImageSet(
+        ids=np.array([f"img-{index}" for index in range(count)]),
+        pixels=random.integers(0, 256, (count, channels, side, side), dtype=np.uint8),
+        labels=np.array([0, 1, UNLABELLED, 1, 0, 1])[:count],
+        groups=["a", None, "b", "b", None, "c"][:count],
+        extra={"seed": np.arange(count, dtype=np.uint64) + np.uint64(2**63)},
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_set_comes_back_as_it_was_written(tmp_path: Path, channels: int) -> None:
+    written = make_set(channels=channels)
+    images.write(tmp_path / "set.parquet", written, CLASSES)
+    read = images.read(tmp_path / "set.parquet")
+    assert read.ids.tolist() == written.ids.tolist()
+    assert np.array_equal(read.pixels, written.pixels)
+    assert np.array_equal(read.labels, written.labels)
+    assert read.groups == written.groups
+    assert np.array_equal(read.extra["seed"], written.extra["seed"])
+
+
+@given(arrays(np.uint8, st.tuples(st.sampled_from([1, 3]), st.integers(1, 9), st.integers(1, 9))))
+def test_png_keeps_every_pixel(pixels: np.ndarray) -> None:
+    assert np.array_equal(images.decode_png(images.encode_png(pixels)), pixels)
+
+
+def test_the_same_content_has_the_same_bytes_and_leaves_nothing_beside(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        images.write(tmp_path / f"{name}.parquet", make_set(), CLASSES)
+    assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.parquet", "two.parquet"]
+
+
+def test_the_schema_names_classes_as_hugging_face_expects(tmp_path: Path) -> None:
+    images.write(tmp_path / "set.parquet", make_set(), CLASSES)
+    schema = pq.read_schema(tmp_path / "set.parquet")
+    features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+    assert features["label"] == {"names": CLASSES, "_type": "ClassLabel"}
+    assert features["image"] == {"_type": "Image"}
+    assert set(features) == set(schema.names)
+
+
+def test_taking_rows_keeps_columns_together() -> None:
+    whole = make_set()
+    part = whole.take(np.array([False, True, False, True, False, False]))
+    assert part.ids.tolist() == ["img-1", "img-3"]
+    assert np.array_equal(part.pixels, whole.pixels[[1, 3]])
+    assert part.groups == [None, "b"]
+    assert part.extra["seed"].tolist() == whole.extra["seed"][[1, 3]].tolist()
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "flipped", "foreign"])
+def test_missing_and_damaged_sets_are_told_in_words(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "set.parquet"
+    images.write(path, make_set(), CLASSES)
+    content = bytearray(path.read_bytes())
+    if damage == "missing":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "flipped":
+        content[-20:] = bytes(byte ^ 0xFF for byte in content[-20:])
+        path.write_bytes(content)
+    else:
+        images.write_table(path, pq.read_table(path).drop(["image"]))
+    with pytest.raises(UserError, match="set.parquet is (missing|damaged)"):
+        images.read(path)
