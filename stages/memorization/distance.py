@@ -62,7 +62,7 @@ def unit_vectors(images: torch.Tensor) -> torch.Tensor:
     vectors = images.flatten(1).to(torch.float64)
     vectors = vectors - vectors.mean(dim=1, keepdim=True)
     norms = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
-    return torch.where(norms > 0, vectors / norms, 0.0)
+    return vectors / norms.masked_fill(norms == 0, 1.0)
 
 
 def _cropped(images: torch.Tensor, down: int, right: int) -> torch.Tensor:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
+from torch.nn.functional import affine_grid, conv2d, grid_sample, pad
 
 NOISE = 0.1  # standard deviation, as a share of the range 0..255
 GAIN = (0.7, 1.3)  # of brightness or contrast
@@ -85,9 +85,9 @@ def blur(images: torch.Tensor, _: np.random.Generator) -> torch.Tensor:
     reach = round(3 * deviation)
     weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float64) / deviation) ** 2)
     kernel = (weights / weights.sum()).expand(channels, 1, 1, -1)
-    padded = F.pad(images.double(), (reach,) * 4, mode="replicate")
-    across = F.conv2d(padded, kernel, groups=channels)
-    return _to_bytes(F.conv2d(across, kernel.transpose(2, 3), groups=channels))
+    padded = pad(images.double(), (reach,) * 4, mode="replicate")
+    across = conv2d(padded, kernel, groups=channels)
+    return _to_bytes(conv2d(across, kernel.transpose(2, 3), groups=channels))
 
 
 def rotation(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
@@ -97,8 +97,8 @@ def rotation(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     # affine_grid measures both axes from -1 to 1: in an oblong image a turn must go through pixels
     oblong = images.shape[-2] / images.shape[-1]
     turn = torch.stack([torch.stack([cos, -sin * oblong, zero], 1), torch.stack([sin / oblong, cos, zero], 1)], 1)
-    grid = F.affine_grid(turn, list(images.shape), align_corners=False)
-    return _to_bytes(F.grid_sample(images.double(), grid, padding_mode="border", align_corners=False))
+    grid = affine_grid(turn, list(images.shape), align_corners=False)
+    return _to_bytes(grid_sample(images.double(), grid, padding_mode="border", align_corners=False))
 
 
 def mix(images: torch.Tensor, _: np.random.Generator) -> torch.Tensor:

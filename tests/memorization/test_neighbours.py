@@ -1,0 +1,111 @@
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from sklearn.neighbors import NearestNeighbors
+
+from stages.memorization.distance import Alignment, alignments, unit_vectors
+from stages.memorization.neighbours import Neighbours, distinct, nearest
+
+
+def random_images(count: int, seed: int, size: tuple[int, int, int] = (1, 8, 8)) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (count, *size), dtype=np.uint8))
+
+
+def brute_force(queries: torch.Tensor, references: torch.Tensor, shift_pixels: int, flip_ok: bool) -> NDArray:
+    """All distances by the definition, one pair and one pixel offset at a time."""
+    height, width = queries.shape[-2:]
+
+    def unit(values: NDArray) -> NDArray:
+        centred = values - values.mean()
+        return centred / np.linalg.norm(centred)
+
+    def pair(query: NDArray, reference: NDArray) -> float:
+        distances = []
+        for candidate in (query, query[:, :, ::-1]) if flip_ok else (query,):
+            for down in range(-shift_pixels, shift_pixels + 1):
+                for right in range(-shift_pixels, shift_pixels + 1):
+                    both = [
+                        (candidate[:, y, x], reference[:, y - down, x - right])
+                        for y in range(height)
+                        for x in range(width)
+                        if 0 <= y - down < height and 0 <= x - right < width
+                    ]
+                    left, other = (np.stack(side).astype(float) for side in zip(*both, strict=True))
+                    distances.append(np.linalg.norm(unit(left) - unit(other)))
+        return min(distances)
+
+    return np.array([[pair(query, reference) for reference in references.numpy()] for query in queries.numpy()])
+
+
+def test_equals_scikit_learn_where_there_is_nothing_to_align() -> None:
+    queries, references = random_images(200, 0, (3, 5, 6)), random_images(700, 1, (3, 5, 6))
+    oracle = NearestNeighbors(n_neighbors=5, algorithm="brute").fit(unit_vectors(references).numpy())
+    distances, indices = oracle.kneighbors(unit_vectors(queries).numpy())
+    found = nearest(queries, references, 5, alignments(0, False, 5, 6))
+    np.testing.assert_array_equal(found.indices, indices)
+    np.testing.assert_allclose(found.distances, distances, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("shift_pixels", "flip_ok"), [(1, False), (0, True), (2, True)])
+def test_equals_the_definition_with_shifts_and_flips(shift_pixels: int, flip_ok: bool) -> None:
+    queries, references = random_images(6, 2, (3, 6, 5)), random_images(15, 3, (3, 6, 5))
+    expected = brute_force(queries, references, shift_pixels, flip_ok)
+    found = nearest(queries, references, 4, alignments(shift_pixels, flip_ok, 6, 5))
+    np.testing.assert_array_equal(found.indices, np.argsort(expected, axis=1)[:, :4])
+    np.testing.assert_allclose(found.distances, np.sort(expected, axis=1)[:, :4], rtol=1e-9)
+
+
+@pytest.mark.parametrize(("query_chunk", "reference_chunk"), [(1, 3), (5, 1), (64, 50), (1000, 1000)])
+def test_chunks_do_not_change_the_result(query_chunk: int, reference_chunk: int) -> None:
+    queries, references, ways = random_images(12, 4), random_images(61, 5), alignments(1, True, 8, 8)
+    whole = nearest(queries, references, 5, ways)
+    parts = nearest(queries, references, 5, ways, query_chunk, reference_chunk)
+    assert torch.equal(whole.indices, parts.indices)
+    torch.testing.assert_close(whole.distances, parts.distances, rtol=1e-12, atol=0)
+
+
+def test_small_distances_are_not_lost_to_rounding() -> None:
+    """|q|^2 + |r|^2 - 2 q.r in float32 cannot tell distances of 1e-4 from 0 or from one another."""
+    reference = random_images(1, 6, (3, 32, 32)).repeat(6, 1, 1, 1)
+    for index in range(6):
+        reference[index, 0, 0, :index] ^= 1
+    query = reference[:1]
+    exact = (unit_vectors(query) - unit_vectors(reference)).norm(dim=1)
+    found = nearest(query, reference.flip(0), 6, alignments(0, False, 32, 32))
+    torch.testing.assert_close(found.distances[0], exact.sort().values, rtol=1e-9, atol=0)
+    assert found.indices[0].tolist() == [5, 4, 3, 2, 1, 0]
+    assert found.distances[0, 0] == 0 < found.distances[0, 1] < 1e-3
+
+
+def test_ties_go_to_the_lower_index() -> None:
+    image = random_images(1, 7)
+    references = torch.cat([random_images(3, 8), image, image, random_images(2, 9), image])
+    assert nearest(image, references, 3, alignments(1, False, 8, 8)).indices.tolist() == [[3, 4, 7]]
+
+
+def test_distinct_keeps_the_first_of_each_image_in_order() -> None:
+    images = random_images(5, 10, (3, 4, 4))
+    assert distinct(images[[3, 3, 0, 1, 0, 3, 4]]).tolist() == [0, 2, 3, 6]
+    assert distinct(images.transpose(2, 3)).tolist() == [0, 1, 2, 3, 4]
+
+
+def neighbours(*distances: Sequence[float]) -> Neighbours:
+    values = torch.tensor(distances, dtype=torch.float64)
+    return Neighbours(values, torch.zeros_like(values, dtype=torch.int64))
+
+
+def test_the_score_compares_the_nearest_with_the_mean_of_the_others() -> None:
+    found = neighbours([0.2, 0.4, 0.6], [0.0, 0.5, 0.5], [0.7, 0.7, 0.7])
+    torch.testing.assert_close(found.scores(), torch.tensor([0.4, 0.0, 1.0], dtype=torch.float64))
+
+
+def test_the_score_of_a_copy_of_several_equal_images_is_the_most_suspicious_one() -> None:
+    assert neighbours([0.0, 0.0, 0.0]).scores().tolist() == [0.0]
+
+
+def test_scores_lie_between_zero_and_one() -> None:
+    found = nearest(random_images(50, 11), random_images(60, 12), 5, [Alignment(False, 0, 0)])
+    assert ((found.scores() >= 0) & (found.scores() <= 1)).all()
