@@ -18,25 +18,27 @@ def main(run: StageRun) -> None:
     params = run.params.filter_memorized
     dataset = Dataset.open()
     generated = [images.read(GENERATED / f"{replicate}.parquet") for replicate in range(dataset.replicates)]
-    judgements, decisions = [], []
+    judgements, decisions, calibrating = [], [], set[str]()
     for replicate, candidates in enumerate(generated):
-        seen = dataset.seen_by_gan(replicate)
+        seen, calibration = dataset.seen_by_gan(replicate), dataset.role(replicate, CALIBRATION)
         judgement = judge(
             torch.from_numpy(candidates.pixels),
             torch.from_numpy(seen.pixels),
-            torch.from_numpy(dataset.role(replicate, CALIBRATION).pixels),
+            torch.from_numpy(calibration.pixels),
             dataset.flip_ok,
             params,
             replicate,
         )
         judgements.append(judgement)
+        calibrating.update(calibration.ids)
         decisions.append(_decisions(replicate, candidates, seen, judgement))
 
     with run.replacing(DATA) as folder:
         for replicate, (candidates, judgement) in enumerate(zip(generated, judgements, strict=True)):
             images.write(folder / f"{replicate}.parquet", candidates.take(~judgement.dropped), dataset.classes)
         images.write_table(folder / "decisions.parquet", pa.concat_tables(decisions))
-    run.write_metrics(summarise(judgements, [each.labels for each in generated], dataset.classes, params.alpha))
+    labels = [each.labels for each in generated]
+    run.write_metrics(summarise(judgements, labels, dataset.classes, len(calibrating), params.alpha))
 
 
 def _decisions(replicate: int, candidates: ImageSet, seen: ImageSet, judgement: Judgement) -> pa.Table:

@@ -41,7 +41,7 @@ def align(tables: Mapping[str, pd.DataFrame], truth: "pd.Series[int]", classes: 
     _check_truth(truth, classes)
     replicates = sorted(set().union(*(set(table["replicate"]) for table in tables.values())))
     arms = {arm: _aligned(arm, table, replicates, truth.index, classes) for arm, table in tables.items()}
-    return Predictions(arms, tuple(int(r) for r in replicates), truth.to_numpy(np.int64), classes)
+    return Predictions(arms, tuple(int(r) for r in replicates), truth.to_numpy().astype(np.int64), classes)
 
 
 def _check_truth(truth: "pd.Series[int]", classes: int) -> None:
@@ -51,9 +51,7 @@ def _check_truth(truth: "pd.Series[int]", classes: int) -> None:
         raise UserError(f"the test set has the id {truth.index[truth.index.duplicated()][0]} more than once")
     if not truth.between(0, classes - 1).all():
         worst = truth[~truth.between(0, classes - 1)]
-        raise UserError(
-            f"test image {worst.index[0]} has label {worst.iloc[0]}; allowed are 0 to {classes - 1}"
-        )
+        raise UserError(f"test image {worst.index[0]} has label {worst.iloc[0]}; allowed are 0 to {classes - 1}")
 
 
 def _aligned(
@@ -74,7 +72,7 @@ def _aligned(
             f"the ids that arm {arm} predicts are not those of the test set in every replicate: "
             f"{len(unpredicted)} test images have no prediction, {len(unknown)} predictions no test image"
         )
-    return wide.loc[replicates, ids].to_numpy(np.int64)
+    return wide.loc[replicates, ids].to_numpy().astype(np.int64)
 
 
 def _check_values(arm: str, table: pd.DataFrame, classes: int) -> None:

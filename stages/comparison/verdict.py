@@ -98,9 +98,7 @@ def compare(
     replicates = len(predictions.replicates)
     draws: Draws = {}
     if replicates > 1:
-        draws = bootstrap_means(
-            predictions.truth, predictions.arms, predictions.classes, params.bootstrap, params.seed
-        )
+        draws = bootstrap_means(predictions.truth, predictions.arms, predictions.classes, params.bootstrap, params.seed)
     differences: dict[str, Any] = {}
     for arm, against in _pairs(list(scores), params):
         differences.setdefault(arm, {})[against] = _differences(arm, against, scores, draws, params)
@@ -184,9 +182,7 @@ def _evidence(differences: dict[str, Any], draws: Draws, params: EvaluateParams)
         if draws:
             spread = draws[arm][measure] - draws[rival][measure]
             inner = percentile_interval(spread, equivalence_confidence(params.confidence))
-            evidence[arm].append(
-                Evidence(rival, row["mean"], row["low"], row["high"], row["p_holm"], inner)
-            )
+            evidence[arm].append(Evidence(rival, row["mean"], row["low"], row["high"], row["p_holm"], inner))
         else:
             evidence[arm].append(Evidence(rival, row["mean"]))
     return evidence
@@ -196,78 +192,90 @@ def judge(evidence: Mapping[str, list[Evidence]], rule: Rule) -> Verdict:
     """Verdict on every arm, and on the question as a whole.
 
     The question is whether there is a named way to use the generated images that helps. So the whole helps when an
-    arm does (Holm has paid for there being several); it hurts when every arm hurts; otherwise the arms that hurt
-    are named in the sentence, and the rest decides: undecided when one of them is, else equivalent.
+    arm does (Holm has paid for there being several) and hurts when every arm hurts; otherwise the arms that do not
+    hurt decide: undecided when one of them is, else equivalent. The sentence names every arm.
     """
-    arms = {arm: judge_arm(arm, rivals, rule) for arm, rivals in evidence.items()}
-    outcomes = [verdict.outcome for verdict in arms.values()]
+    outcomes = {arm: arm_outcome(rivals, rule) for arm, rivals in evidence.items()}
     order: tuple[Outcome, ...] = ("helps", "undecided", "equivalent", "hurts")
-    overall = next(outcome for outcome in order if outcome in outcomes)
-    ranked = sorted(arms.values(), key=lambda verdict: order.index(verdict.outcome))
-    sentence = "; ".join(verdict.sentence.removesuffix(".") for verdict in ranked)
-    return Verdict(overall, f"{ANSWERS[overall]}: {sentence}.", arms)
+    overall = next(outcome for outcome in order if outcome in outcomes.values())
+    decisive = [_finding(arm, o, evidence[arm], rule) for arm, o in outcomes.items() if o == overall]
+    others = [_head(arm, outcome, rule) for arm, outcome in outcomes.items() if outcome != overall]
+    sentence = f"{ANSWERS[overall]}: over {_count(rule)}, {'; '.join(decisive + others)}{_limit(rule)}."
+    arms = {arm: Verdict(o, _sentence(arm, o, evidence[arm], rule)) for arm, o in outcomes.items()}
+    return Verdict(overall, sentence, arms)
 
 
-def judge_arm(arm: str, rivals: list[Evidence], rule: Rule) -> Verdict:
+def arm_outcome(rivals: list[Evidence], rule: Rule) -> Outcome:
     """In this order: hurts (loses to a rival), helps (beats every rival), equivalent to every rival, undecided."""
     if any(rule.loses(rival) for rival in rivals):
-        outcome: Outcome = "hurts"
-    elif all(rule.gains(rival) for rival in rivals):
-        outcome = "helps"
-    elif all(rule.level_with(rival) for rival in rivals):
-        outcome = "equivalent"
-    else:
-        outcome = "undecided"
-    return Verdict(outcome, _sentence(arm, outcome, rivals, rule))
+        return "hurts"
+    if all(rule.gains(rival) for rival in rivals):
+        return "helps"
+    if all(rule.level_with(rival) for rival in rivals):
+        return "equivalent"
+    return "undecided"
 
 
 def _sentence(arm: str, outcome: Outcome, rivals: list[Evidence], rule: Rule) -> str:
+    reason = ""
+    if outcome == "undecided":
+        reason = _limit(rule) or _open(rivals, rule)
+    return f"Over {_count(rule)}, {_finding(arm, outcome, rivals, rule)}{reason}."
+
+
+def _finding(arm: str, outcome: Outcome, rivals: list[Evidence], rule: Rule) -> str:
+    clauses = [_clause(rival, outcome, rule, first=i == 0) for i, rival in enumerate(rivals)]
+    return f"{_head(arm, outcome, rule)}, its {rule.measure} being {' and '.join(clauses)}"
+
+
+def _head(arm: str, outcome: Outcome, rule: Rule) -> str:
+    margin = f"{100 * rule.margin:g} percentage point{'' if rule.margin == 0.01 else 's'}"
     heads: dict[Outcome, str] = {
         "helps": f"{arm} helps",
         "hurts": f"{arm} hurts",
-        "equivalent": f"{arm} makes no difference of {_points(rule.margin)} percentage points or more",
-        "undecided": f"whether {arm} helps remains open",
+        "equivalent": f"{arm} makes no difference as large as {margin}",
+        "undecided": f"it remains open whether {arm} helps",
     }
-    clauses = [_clause(rival, outcome, rule, first=i == 0) for i, rival in enumerate(rivals)]
-    count = "1 replicate" if rule.replicates == 1 else f"{rule.replicates} replicates"
-    sentence = f"{heads[outcome]}, its {rule.measure} over {count} being {' and '.join(clauses)}"
-    reason = _reason(rivals, rule) if outcome == "undecided" else ""
-    return sentence[0] + sentence[1:] + reason + "."
+    return heads[outcome]
+
+
+def _count(rule: Rule) -> str:
+    return "1 replicate" if rule.replicates == 1 else f"{rule.replicates} replicates"
 
 
 def _clause(rival: Evidence, outcome: Outcome, rule: Rule, first: bool) -> str:
     """The difference from one rival with its interval, in percentage points; units are spelt out once."""
-    size, unit = _points(abs(rival.mean)), "percentage points" if first else "points"
+    size, unit = f"{100 * abs(rival.mean):.1f}", "percentage points" if first else "points"
+    text = f"{size} {unit} {'above' if rival.mean > 0 else 'below'} {rival.rival}'s"
     if size == "0.0":
         text = f"level with {rival.rival}'s"
-    else:
-        text = f"{size} {unit} {'above' if rival.mean > 0 else 'below'} {rival.rival}'s"
     if rule.replicates == 1:
         return text
     confidence, (low, high) = rule.confidence, (rival.low, rival.high)
     if outcome == "equivalent":
         confidence, (low, high) = equivalence_confidence(rule.confidence), rival.inner
     label = f"{100 * confidence:g} % interval " if first else ""
-    return f"{text} ({label}{_signed(low)} to {_signed(high)})"
+    return f"{text} ({label}{signed_points(low)} to {signed_points(high)})"
 
 
-def _reason(rivals: list[Evidence], rule: Rule) -> str:
+def _limit(rule: Rule) -> str:
+    """Why these replicates cannot decide at all; empty when they can."""
     if rule.replicates == 1:
         return "; a single replicate allows no interval and no p-value"
     least = least_p(rule.replicates, rule.contrasts)
     if least > rule.level:
-        return f"; so few replicates could show no difference whatever its size (least possible p {least:.2g})"
+        return f"; so few replicates cannot show any difference (least possible p: {least:.2g})"
+    return ""
+
+
+def _open(rivals: list[Evidence], rule: Rule) -> str:
+    """What remains open when the replicates were enough to decide."""
     beaten = [rival.rival for rival in rivals if rule.gains(rival)]
     if beaten:
-        return f"; the gain over {' and '.join(beaten)} is beyond chance, the rest is not"
-    return "; this shows neither a gain nor a loss nor that they are equal"
+        return f"; only the gain over {' and '.join(beaten)} is beyond chance"
+    return "; this shows neither a gain, nor a loss, nor that there is no difference"
 
 
-def _points(share: float) -> str:
-    return f"{100 * share:.1f}"
-
-
-def _signed(share: float) -> str:
-    """Percentage points with a sign, zero without: +1.2, −0.3, 0.0."""
-    text = f"{100 * share:+.1f}".replace("-", "\N{MINUS SIGN}")
-    return "0.0" if text[1:] == "0.0" else text
+def signed_points(share: float) -> str:
+    """A share as percentage points with its sign: 0.012 is +1.2; the minus is the typographic one."""
+    return "0.0" if share == 0 else f"{100 * share:+.1f}".replace("-", "\N{MINUS SIGN}")

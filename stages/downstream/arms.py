@@ -1,7 +1,8 @@
 """Arms: what each way of training is given, one replicate and one setting at a time, and the choice among settings."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -9,10 +10,15 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from stages.downstream.augment import build_policy
-from stages.downstream.params import ArmParams, PseudoLabels, Synthetic, TrainDownstreamParams
+from stages.downstream.params import ArmParams, PseudoLabels, Setting, Synthetic, TrainDownstreamParams
 from stages.downstream.pseudo_labels import select_balanced
 from stages.downstream.training import Trained, derive_seeds, draw_order, predict, train_classifier
 from stages.plumbing.errors import UserError
+
+Source = Literal["real", "synthetic", "pseudo_labelled"]
+
+MORE_SYNTHETIC = "train the GAN for more steps, generate more images, or lower filter_memorized's alpha"
+REAL_SHARE_WITH_POOL = 0.25  # of each batch, beside pseudo-labels
 
 
 @dataclass(frozen=True)
@@ -39,27 +45,26 @@ class ArmResult:
     test_probabilities: float32 (test images, classes).
     state: the classifier's tensors, contiguous, on the CPU.
     history: mean losses, {step, loss}.
-    labels, synthetic_images, pseudo_labels, steps: how many real labels, synthetic images and pseudo-labelled images
-        were at hand for training, and the optimiser steps taken.
+    images: how many images the training had, of each source: real labels, synthetic images, pseudo-labels.
+    steps: optimiser steps taken.
     """
 
     validation_score: float
     test_probabilities: NDArray[np.float32]
     state: dict[str, Tensor]
     history: list[dict[str, float]]
-    labels: int
-    synthetic_images: int
-    pseudo_labels: int
+    images: dict[Source, int]
     steps: int
 
 
 @dataclass(frozen=True)
 class Part:
-    """Images with labels that fill `per_batch` places of every batch."""
+    """Labelled images of one source, which fill `places` places of every batch."""
 
+    source: Source
     images: Tensor
     labels: Tensor
-    per_batch: int
+    places: int
 
 
 def run_arm(
@@ -70,48 +75,52 @@ def run_arm(
     Initial weights depend on the section's seed and the replicate alone, so arms are paired within a replicate.
 
     Raises:
-        UserError: labels that do not fit the images, a class without labelled or without synthetic images, an empty pool.
+        UserError: labels that do not fit the images, a class without real or synthetic images, an empty pool.
     """
     check_data(arm, data)
-    setting = arm.settings[setting_index]
-    images, labels = labelled_images(arm, data)
-    places = params.classifier.batch_size
-    extra_labels = torch.empty(0, dtype=torch.int64)
-    if isinstance(setting, Synthetic):
-        assert data.synthetic_images is not None and data.synthetic_labels is not None  # by check_data
-        extra_labels = data.synthetic_labels
-        synthetic_places = round(setting.synthetic_share * places)
-        parts = [Part(data.synthetic_images, extra_labels, synthetic_places)]
-        if arm.real:
-            parts.append(Part(images, labels, places - synthetic_places))
-    elif isinstance(setting, PseudoLabels):
-        teacher = fit([Part(images, labels, places)], arm, data, params, replicate)
-        chosen, extra_labels = select_balanced(predict(teacher.model, data.unlabelled_images), setting.pool_share)
-        pool = data.unlabelled_images[chosen.to(images.device)]
-        parts = [Part(torch.cat([images, pool]), torch.cat([labels, extra_labels.to(labels.device)]), places)]
-    else:
-        parts = [Part(images, labels, places)]
+    parts = batch_parts(arm, arm.settings[setting_index], data, params, replicate)
     trained = fit(parts, arm, data, params, replicate)
     return ArmResult(
         validation_score=validation_score(arm, trained, data),
         test_probabilities=predict(trained.model, data.test_images).numpy(),
         state={name: tensor.cpu().contiguous() for name, tensor in trained.model.state_dict().items()},
         history=trained.history,
-        labels=len(labels) if arm.real else 0,
-        synthetic_images=len(extra_labels) if isinstance(setting, Synthetic) else 0,
-        pseudo_labels=len(extra_labels) if isinstance(setting, PseudoLabels) else 0,
+        images={part.source: len(part.labels) for part in parts},
         steps=params.classifier.steps,
     )
 
 
+def batch_parts(
+    arm: ArmParams, setting: Setting, data: ArmData, params: TrainDownstreamParams, replicate: int
+) -> list[Part]:
+    """What every batch of the arm is made of; trains the teacher first where the setting asks for pseudo-labels."""
+    places = params.classifier.batch_size
+    real_images, real_labels = labelled_images(arm, data)
+    if isinstance(setting, Synthetic):
+        assert data.synthetic_images is not None  # by check_data
+        assert data.synthetic_labels is not None
+        drawn = round(setting.synthetic_share * places)
+        synthetic = Part("synthetic", data.synthetic_images, data.synthetic_labels, drawn)
+        return [Part("real", real_images, real_labels, places - drawn), synthetic] if arm.real else [synthetic]
+    real = Part("real", real_images, real_labels, places)
+    if isinstance(setting, PseudoLabels):
+        teacher = fit([real], arm, data, params, replicate)
+        chosen, labels = select_balanced(predict(teacher.model, data.unlabelled_images), setting.pool_share)
+        kept = round(REAL_SHARE_WITH_POOL * places)
+        pool_images = data.unlabelled_images[chosen.to(real_images.device)]
+        pool = Part("pseudo_labelled", pool_images, labels.to(real_images.device), places - kept)
+        return [replace(real, places=kept), pool]
+    return [real]
+
+
 def fit(parts: Sequence[Part], arm: ArmParams, data: ArmData, params: TrainDownstreamParams, replicate: int) -> Trained:
-    """Trains on batches that hold a fixed number of images of each part, each part in the arm's own sampling."""
+    """Trains on batches with a fixed number of images of each part, each part visited in the arm's own sampling."""
     seeds = derive_seeds(params.seed, replicate)
     generator = Generator().manual_seed(seeds.order)
     steps, columns, offset = params.classifier.steps, [], 0
     for part in parts:
-        order = draw_order(part.labels, steps * part.per_batch, arm.sampling, generator)
-        columns.append(order.view(steps, part.per_batch) + offset)
+        order = draw_order(part.labels, steps * part.places, arm.sampling, generator)
+        columns.append(order.view(steps, part.places) + offset)
         offset += len(part.labels)
     return train_classifier(
         torch.cat([part.images for part in parts]),
@@ -122,3 +131,78 @@ def fit(parts: Sequence[Part], arm: ArmParams, data: ArmData, params: TrainDowns
         params.classifier,
         seeds,
     )
+
+
+def labelled_images(arm: ArmParams, data: ArmData) -> tuple[Tensor, Tensor]:
+    """The real images with labels that the arm may train on: `train`, with `validation` where the arm says so."""
+    if arm.labels == "train":
+        return data.train_images, data.train_labels
+    return (
+        torch.cat([data.train_images, data.validation_images]),
+        torch.cat([data.train_labels, data.validation_labels]),
+    )
+
+
+def validation_score(arm: ArmParams, trained: Trained, data: ArmData) -> float:
+    """Balanced accuracy on `validation`, on which an arm chooses; nan where its labels were trained on."""
+    if arm.labels == "train_and_validation":
+        return float("nan")
+    return balanced_accuracy(predict(trained.model, data.validation_images), data.validation_labels)
+
+
+def balanced_accuracy(probabilities: Tensor, labels: Tensor) -> float:
+    """Mean over the classes that are there of the share predicted right (sklearn's `balanced_accuracy_score`)."""
+    right = (probabilities.argmax(dim=1) == labels.cpu()).double()
+    return float(torch.stack([right[labels.cpu() == label].mean() for label in labels.cpu().unique()]).mean())
+
+
+def choose(scores: Sequence[Sequence[float]]) -> int:
+    """The setting (row) with the highest mean validation score over replicates (columns); the first of equals.
+
+    Raises:
+        ValueError: several settings, but scores that are not all numbers: nothing can be chosen on them.
+    """
+    means = np.asarray(scores, dtype=float).mean(axis=1)
+    if len(means) > 1 and not np.isfinite(means).all():
+        raise ValueError("several settings, but no validation score to choose on")
+    return int(means.argmax())
+
+
+def check_data(arm: ArmParams, data: ArmData) -> None:
+    """Whether this replicate's images and labels can serve the arm.
+
+    Raises:
+        UserError: labels that do not fit the images, a class without real or synthetic images, an empty pool.
+    """
+    if arm.real:
+        check_labels("train", data.train_images, data.train_labels, data.classes)
+        check_every_class("train", data.train_labels, data.classes)
+    check_labels("validation", data.validation_images, data.validation_labels, data.classes)
+    if any(isinstance(setting, PseudoLabels) for setting in arm.settings) and not len(data.unlabelled_images):
+        raise UserError(
+            "pool_share needs unlabelled images, but the pool is empty: remove the arm, or let prepare set fewer "
+            "images aside for other roles"
+        )
+    if arm.images == "data/filter_memorized":
+        if data.synthetic_images is None or data.synthetic_labels is None or not len(data.synthetic_images):
+            raise UserError("the arm needs synthetic images, but filter_memorized kept none: " + MORE_SYNTHETIC)
+        check_labels("synthetic", data.synthetic_images, data.synthetic_labels, data.classes)
+        check_every_class("synthetic", data.synthetic_labels, data.classes, hint=": " + MORE_SYNTHETIC)
+
+
+def check_labels(role: str, images: Tensor, labels: Tensor, classes: int) -> None:
+    """Whether there are images, and one label 0..classes-1 for each; else a UserError says what is wrong."""
+    if len(images) != len(labels):
+        raise UserError(f"{role}: {len(images)} images but {len(labels)} labels")
+    if not len(labels):
+        raise UserError(f"{role}: there are no images")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise UserError(f"{role}: labels range from {low} to {high}, allowed are 0 to {classes - 1}")
+
+
+def check_every_class(role: str, labels: Tensor, classes: int, hint: str = "") -> None:
+    """Whether every class has an image; else a UserError names those that have none."""
+    missing = sorted(set(range(classes)) - set(labels.tolist()))
+    if missing:
+        raise UserError(f"{role}: no image of class {', '.join(map(str, missing))}{hint}")

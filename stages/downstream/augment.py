@@ -8,8 +8,8 @@ from collections.abc import Callable
 from math import pi
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
+from torch.nn import functional
 
 from stages.downstream.params import ClassicParams, RandAugmentParams, TrainDownstreamParams
 
@@ -25,7 +25,7 @@ def build_policy(name: str, params: TrainDownstreamParams, flip_ok: bool) -> Pol
         return lambda images, generator: classic(images, generator, params.classic, flip_ok)
     if name == "randaugment":
         return randaugment(params.randaugment, params.classic.translation_pixels, flip_ok)
-    return lambda images, generator: images
+    return lambda images, _generator: images
 
 
 def warp(images: Tensor, angle: Tensor, zoom: Tensor, shift: Tensor, mirror: Tensor) -> Tensor:
@@ -43,10 +43,10 @@ def warp(images: Tensor, angle: Tensor, zoom: Tensor, shift: Tensor, mirror: Ten
     # grid_sample looks up, for each output pixel, where it comes from, in coordinates of -1..1 along either side
     right, down = -2 * shift[:, 0] / width, -2 * shift[:, 1] / height
     theta = torch.stack(
-        [mirror * cos, -mirror * sin * (height / width), right, sin * (width / height), cos, down], dim=1
+        [mirror * cos, -mirror * sin * (height / width), mirror * right, sin * (width / height), cos, down], dim=1
     ).view(-1, 2, 3)
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
 def classic(images: Tensor, generator: Generator, params: ClassicParams, flip_ok: bool) -> Tensor:
@@ -81,9 +81,7 @@ def randaugment(params: RandAugmentParams, translation_pixels: float, flip_ok: b
     from torchvision.transforms import v2  # costs 4 s more than torch, so only where it is used
 
     transform = v2.RandAugment(num_ops=params.num_ops, magnitude=params.magnitude)
-    still = ClassicParams(
-        rotation_degrees=0, translation_pixels=translation_pixels, zoom=0, brightness=0, contrast=0
-    )
+    still = ClassicParams(rotation_degrees=0, translation_pixels=translation_pixels, zoom=0, brightness=0, contrast=0)
 
     def policy(images: Tensor, generator: Generator) -> Tensor:
         shifted = classic(images, generator, still, flip_ok)

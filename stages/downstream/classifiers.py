@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from stages.plumbing.errors import UserError
 
 LEAST_SIZE = 8
+LAST_SIZE = 4  # pixels at which halving stops
 WIDEST = 4  # channels grow to this multiple of the first layer's
 
 
@@ -18,8 +19,8 @@ def _layer(inputs: int, outputs: int) -> nn.Sequential:
 def build_classifier(channels: int, size: int, classes: int, width: int, seed: int) -> nn.Sequential:
     """A VGG-like network (Simonyan & Zisserman 2015) with batch norm, whose depth grows with the image.
 
-    One 3x3 layer of `width` channels at full size; each halving doubles the channels (up to four times `width`)
-    until the image is 4 pixels wide, where a last layer and a linear head follow.
+    One 3x3 layer of `width` channels at full size; each halving is followed by a layer of twice the channels (up to
+    four times `width`), until the image is 4 pixels wide and a linear head reads all of it.
     Input: float32 (N, channels, size, size) in [-1, 1]. Output: logits (N, classes).
 
     Raises:
@@ -29,13 +30,12 @@ def build_classifier(channels: int, size: int, classes: int, width: int, seed: i
         raise UserError(f"images of {size} pixels are too small for the classifier: at least {LEAST_SIZE} are needed")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        layers, last = [_layer(channels, width)], width
-        while size >= 2 * 4:
-            size //= 2
-            layers += [nn.Sequential(nn.MaxPool2d(2), _layer(last, min(2 * last, WIDEST * width)))]
-            last = min(2 * last, WIDEST * width)
-        layers += [_layer(last, last), nn.Sequential(nn.MaxPool2d(2), nn.Flatten())]
-        return nn.Sequential(*layers, nn.Linear(last * (size // 2) ** 2, classes))
+        layers, inputs = [_layer(channels, width)], width
+        while size >= 2 * LAST_SIZE:
+            outputs = min(2 * inputs, WIDEST * width)
+            layers += [nn.Sequential(nn.MaxPool2d(2), _layer(inputs, outputs))]
+            size, inputs = size // 2, outputs
+        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(inputs * size**2, classes))
 
 
 def to_input(images: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ class PseudoLabels(_Section):
 
 def _kind(setting: Any) -> str:
     """Names the alternative by the key that is there, so that errors speak of that one alone."""
-    keys = setting if isinstance(setting, dict) else type(setting).model_fields
+    keys = setting if isinstance(setting, dict) else getattr(type(setting), "model_fields", {})
     return next((key for key in ("synthetic_share", "pool_share") if key in keys), "plain")
 
 
@@ -76,6 +76,11 @@ class ArmParams(_Section):
     sampling: Literal["shuffled", "oversampled"]
     augment: Literal["none", "classic", "randaugment"]
     settings: list[Setting] = Field(min_length=1, max_length=4)
+
+    @property
+    def adds_synthetic(self) -> bool:
+        """Whether synthetic images are trained on."""
+        return self.images == "data/filter_memorized"
 
     @model_validator(mode="after")
     def _settings_fit_the_images(self) -> Self:

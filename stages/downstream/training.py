@@ -5,8 +5,8 @@ from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor, nn
+from torch.nn import functional
 
 from stages.downstream.augment import Policy
 from stages.downstream.classifiers import build_classifier, to_input
@@ -90,7 +90,7 @@ def train_classifier(
 
     for step, batch in enumerate(order.to(device)):
         logits = model(augment(to_input(images[batch]), generator))
-        loss = F.cross_entropy(logits, labels[batch], label_smoothing=params.label_smoothing)
+        loss = functional.cross_entropy(logits, labels[batch], label_smoothing=params.label_smoothing)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stages.plumbing import images, workdir
-from stages.plumbing.errors import UserError
+from stages.plumbing.errors import reading
 from stages.plumbing.images import UNLABELLED, ImageSet
 
 TRAIN, UNLABELLED_POOL, VALIDATION, CALIBRATION, TEST = ROLES = (
@@ -36,11 +36,10 @@ class Dataset:
     @classmethod
     def open(cls, folder: Path = workdir.DATA / "prepare") -> "Dataset":
         """Reads dataset.json. Raises UserError when it is missing or damaged."""
-        facts = workdir.read_json(folder / "dataset.json")
-        try:
+        path = folder / "dataset.json"
+        facts = workdir.read_json(path)
+        with reading(path):
             return cls(folder, **(facts | {"shape": tuple(facts["shape"])}))
-        except (TypeError, KeyError) as error:
-            raise UserError(f"{folder / 'dataset.json'} is damaged ({error}): rerun prepare") from None
 
     def role(self, replicate: int, role: str) -> ImageSet:
         """The images that play `role` in `replicate`, in the order of images.parquet.

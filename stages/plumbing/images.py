@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.plumbing.errors import UserError
+from stages.plumbing.errors import reading
 
 UNLABELLED = -1
 _IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-_EXTRA_TYPES = {"replicate": pa.int64(), "seed": pa.uint64(), "index": pa.int64(), "synthetic": pa.bool_()}
+_EXTRA_TYPES = {"replicate": pa.int64(), "seed": pa.int64(), "index": pa.int64(), "synthetic": pa.bool_()}
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def write(path: Path, images: ImageSet, class_names: Sequence[str]) -> None:
 def read(path: Path) -> ImageSet:
     """Reads a set that `write` wrote. Raises UserError when it is missing or damaged."""
     table = read_table(path)
-    try:
+    with reading(path):
         pixels = [decode_png(each["bytes"]) for each in table["image"].to_pylist()]
         groups = table["group"].to_pylist()
         return ImageSet(
@@ -101,8 +101,6 @@ def read(path: Path) -> ImageSet:
             groups=groups if any(group is not None for group in groups) else None,
             extra={name: table[name].to_numpy() for name in table.column_names if name in _EXTRA_TYPES},
         )
-    except (KeyError, OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}): `dvc checkout` restores it, or rerun its stage") from None
 
 
 def write_table(path: Path, table: pa.Table) -> None:
@@ -115,10 +113,5 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 def read_table(path: Path) -> pa.Table:
     """Reads a Parquet table. Raises UserError when it is missing or damaged."""
-    try:
+    with reading(path):
         return pq.read_table(path)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: `dvc repro` makes it") from None
-    except (OSError, pa.ArrowException) as error:
-        reason = str(error).split("\n", 1)[0]
-        raise UserError(f"{path} is damaged ({reason}): `dvc checkout` restores it, or rerun its stage") from None

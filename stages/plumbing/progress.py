@@ -1,35 +1,53 @@
-"""What worker processes say while they train: each appends lines to a file of its own, the main process follows them."""
+"""What worker processes say while they train: each has a folder to write into, and the main process follows them."""
 
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.plumbing import images, workdir
 from stages.plumbing.parallel import progress_bar
 
 Record = dict[str, Any]
+_LINES = "progress.jsonl"
 
 
-def say(path: Path, record: Record) -> None:
-    """Appends one line to a worker's file. A record has at least `step`, the number of steps done."""
-    with path.open("a", encoding="utf-8") as lines:
+def say(folder: Path, step: int, measures: dict[str, float], picture: NDArray[np.uint8] | None = None) -> None:
+    """Adds one record to a worker's folder: steps done, measures, and perhaps a picture, uint8 (C, H, W)."""
+    record: Record = {"step": step, "measures": measures, "picture": None}
+    if picture is not None:
+        place = folder / picture_name(step)
+        workdir.write_bytes(place, images.encode_png(picture))
+        record["picture"] = str(place)
+    with (folder / _LINES).open("a", encoding="utf-8") as lines:
         lines.write(json.dumps(record) + "\n")
+
+
+def picture_name(step: int) -> str:
+    """File name of the picture that belongs to a step; sorts by step."""
+    return f"step_{step:06d}.png"
 
 
 @contextmanager
 def following(
-    paths: list[Path], steps: int, description: str, handle: Callable[[int, Record], None]
+    folders: list[Path], steps: int, description: str, handle: Callable[[int, Record], None]
 ) -> Iterator[None]:
     """While the block runs, shows one bar for all workers and hands each new record to `handle(worker, record)`.
 
-    The files are emptied first. `handle` runs in a thread of its own; what is still unread when the block ends is
-    handed over before this returns.
+    The workers' folders are emptied first. `handle` runs in a thread of its own; what is still unread when the block
+    ends is handed over before this returns.
     """
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("")
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        (folder / _LINES).touch()
+    paths = [folder / _LINES for folder in folders]
     stop = threading.Event()
     thread = threading.Thread(target=_follow, args=(paths, steps, description, handle, stop), daemon=True)
     thread.start()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
-from stages.plumbing.errors import UserError
+from stages.plumbing.errors import reading
 
 WORK = Path(".work")
 DATA = Path("data")
@@ -72,12 +72,8 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Reads a JSON artifact. Raises UserError when it is missing or damaged."""
-    try:
+    with reading(path):
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: `dvc repro` makes it") from None
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}): `dvc checkout` restores it, or rerun its stage") from None
 
 
 def finished(stage: str, key: str, build: Callable[[Path], None]) -> Path:

@@ -22,7 +22,7 @@ def make_set(count: int = 6, channels: int = 1, side: int = 5) -> ImageSet:
         pixels=random.integers(0, 256, (count, channels, side, side), dtype=np.uint8),
         labels=np.array([0, 1, UNLABELLED, 1, 0, 1])[:count],
         groups=["a", None, "b", "b", None, "c"][:count],
-        extra={"seed": np.arange(count, dtype=np.uint64) + np.uint64(2**63)},
+        extra={"seed": np.arange(count) + 2**62},
     )
 
 

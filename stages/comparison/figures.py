@@ -1,0 +1,252 @@
+"""Figures of the comparison as PNG bytes: same input, same bytes; no global plotting state is changed.
+
+Colours are those of Okabe and Ito (2008), "Color Universal Design", which colour-blind readers tell apart.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from stages.comparison.params import EvaluateParams
+from stages.comparison.scores import Scores
+from stages.comparison.statistics import paired_differences
+from stages.comparison.verdict import MEASURE_NAMES, named_pairs, signed_points
+
+Pixels = NDArray[np.uint8]
+
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+RIVAL, OTHER, INK = "#404040", "#9A9A9A", "#222222"
+STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#8A8A8A",
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "ytick.left": False,
+    "axes.grid": True,
+    "axes.grid.axis": "x",
+    "axes.axisbelow": True,
+    "grid.color": "#E4E4E4",
+}
+DPI = 200
+# Side of an image in a grid, in pixels of the figure: small images are enlarged to about it, large ones reduced.
+TILE = 96
+GAP = 8
+MOST_ROWS = 20
+
+
+def _png(figure: Figure) -> bytes:
+    """Without the metadata that would name a version."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def comparison_figure(scores: Scores, numbers: Mapping[str, Any], params: EvaluateParams) -> bytes:
+    """Above: every arm's scores on the measure named; below: the contrasts' paired differences with intervals.
+
+    scores: arm -> measure -> (R,); numbers: the dictionary that `compare` returns.
+    """
+    pairs = named_pairs(params)
+    heights = [0.34 * len(scores) + 0.3, 0.42 * len(pairs) + 0.3]
+    with style.context(["default", STYLE]):
+        figure = Figure(figsize=(5.8, sum(heights) + 1.9), dpi=DPI, layout="constrained")
+        above, below = figure.subplots(2, 1, height_ratios=heights, gridspec_kw={"hspace": 0.06})
+        _draw_arms(above, scores, params)
+        _draw_contrasts(below, pairs, scores, numbers, params)
+        return _png(figure)
+
+
+def _colours(arms: Sequence[str], params: EvaluateParams) -> dict[str, str]:
+    """Arms of the contrast in colours, their rivals dark, all others light."""
+    named = {arm: OKABE_ITO[i % len(OKABE_ITO)] for i, arm in enumerate(params.contrast.arms)}
+    return {arm: named.get(arm, RIVAL if arm in params.contrast.rivals else OTHER) for arm in arms}
+
+
+def _draw_arms(axes: Axes, scores: Scores, params: EvaluateParams) -> None:
+    measure, colours = params.contrast.measure, _colours(list(scores), params)
+    for row, (arm, values) in enumerate(scores.items()):
+        percent = 100 * values[measure]
+        _draw_dots(axes, percent, row, colours[arm])
+        axes.plot(percent.mean(), row, "D", ms=7, color=colours[arm], mec="white", mew=1.2, zorder=4)
+        _note(axes, row, f"{percent.mean():.1f}")
+    _name_rows(axes, list(scores), [colours[arm] if arm in params.contrast.arms else INK for arm in scores])
+    axes.set_title(f"Test {MEASURE_NAMES[measure]} per replicate, and mean")
+    axes.set_xlabel(f"{MEASURE_NAMES[measure]}, %")
+
+
+def _draw_contrasts(
+    axes: Axes,
+    pairs: Sequence[tuple[str, str]],
+    scores: Scores,
+    numbers: Mapping[str, Any],
+    params: EvaluateParams,
+) -> None:
+    measure, colours = params.contrast.measure, _colours(list(scores), params)
+    axes.axvspan(-100 * params.margin, 100 * params.margin, color="#56B4E9", alpha=0.18, lw=0, zorder=0)
+    axes.axvline(0, color=INK, lw=1, zorder=1)
+    for row, (arm, rival) in enumerate(pairs):
+        entry = numbers["differences"][arm][rival][measure]
+        _draw_dots(axes, 100 * paired_differences(scores[arm][measure], scores[rival][measure]), row, colours[arm])
+        if "low" in entry:
+            axes.plot([100 * entry["low"], 100 * entry["high"]], [row, row], color=colours[arm], lw=2.6, zorder=3)
+        axes.plot(100 * entry["mean"], row, "D", ms=7, color=colours[arm], mec="white", mew=1.2, zorder=4)
+        _note(axes, row, signed_points(entry["mean"]))
+    labels = [f"{arm}\nminus {rival}" for arm, rival in pairs]
+    _name_rows(axes, labels, [colours[arm] for arm, _ in pairs])
+    has_interval = numbers["replicates"] > 1
+    spread = f", mean and {100 * params.confidence:g} % interval" if has_interval else " (one replicate)"
+    axes.set_title(f"Paired differences{spread}")
+    axes.set_xlabel(
+        f"difference of {MEASURE_NAMES[measure]}, percentage points\n"
+        f"(within the band, ±{100 * params.margin:g}: no difference that matters)"
+    )
+
+
+def _draw_dots(axes: Axes, values: NDArray[np.float64], row: int, colour: str) -> None:
+    """One dot per replicate, spread over the row's height in the order of replicates, so that none hides."""
+    offsets = np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else np.zeros(1)
+    axes.scatter(values, row + offsets, s=16, color=colour, alpha=0.45, lw=0, zorder=2)
+
+
+def _note(axes: Axes, row: int, text: str) -> None:
+    """A number to the right of its row, outside the axes."""
+    axes.annotate(
+        text, (1, row), xycoords=("axes fraction", "data"), xytext=(6, 0), textcoords="offset points", va="center"
+    )
+
+
+def _name_rows(axes: Axes, labels: Sequence[str], colours: Sequence[str]) -> None:
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    for label, colour in zip(axes.get_yticklabels(), colours, strict=True):
+        label.set_color(colour)
+
+
+def confusion_figure(counts: NDArray[np.int64], class_names: Sequence[str], title: str) -> bytes:
+    """Share of each true class (row) that is predicted as each class (column), in percent.
+
+    counts: (K, K) as `scores.confusion` returns them. Cells carry numbers up to 12 classes.
+    """
+    K = len(class_names)
+    percent = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = min(max(0.42 * K + 1.6, 3.6), 9.0)
+    with style.context(["default", STYLE | {"axes.grid": False}]):
+        figure = Figure(figsize=(side + 0.5, side), dpi=DPI, layout="constrained")
+        axes = figure.subplots()
+        axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
+        if K <= 12:
+            for true, predicted in np.argwhere(percent >= 0.5):
+                value = percent[true, predicted]
+                colour = "white" if value > 55 else INK
+                axes.text(predicted, true, f"{value:.0f}", ha="center", va="center", color=colour, size=8.5)
+        names = [_short(name) for name in class_names]
+        rotation = 0 if max(map(len, names)) <= 2 else 45
+        axes.set_xticks(range(K), names, rotation=rotation, ha="right" if rotation else "center")
+        axes.set_yticks(range(K), names)
+        axes.set_xlabel("predicted class")
+        axes.set_ylabel("true class")
+        axes.set_title(title)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        return _png(figure)
+
+
+def sample_grid(
+    generated: Pixels,
+    generated_labels: NDArray[np.int64],
+    class_names: Sequence[str],
+    per_class: int,
+    real: Pixels | None = None,
+    real_labels: NDArray[np.int64] | None = None,
+) -> bytes:
+    """One row per class: its first `per_class` real images (if given), beside as many generated ones.
+
+    generated and real: uint8 (N, C, H, W), C 1 or 3. A class with fewer images leaves places blank; at most the
+    first 20 classes are shown.
+    """
+    blocks = [("generated", generated, generated_labels)]
+    if real is not None and real_labels is not None:
+        blocks.insert(0, ("real", real, real_labels))
+    names = [_short(name) for name in class_names[:MOST_ROWS]]
+    width, height = _tile_size(next((images for _, images, _ in blocks if len(images)), generated))
+    left, top, step = 24 + 14 * max(map(len, names)), 48, width + GAP
+    block_width = per_class * step + 40
+    page = np.full((top + len(names) * (height + GAP), left + len(blocks) * block_width - 40, 3), 255, np.uint8)
+    texts = []
+    for b, (title, images, labels) in enumerate(blocks):
+        x = left + b * block_width
+        texts.append((x, 22, title, "left"))
+        for row in range(len(names)):
+            for i, image in enumerate(images[labels == row][:per_class]):
+                _paste(page, image, x + i * step, top + row * (height + GAP))
+    rows = [(left - 12, top + row * (height + GAP) + height // 2, n, "right") for row, n in enumerate(names)]
+    return _page_png(page, texts + rows, font_size=8.5)
+
+
+def nearest_pairs(generated: Pixels, real: Pixels, captions: Sequence[str], columns: int = 4) -> bytes:
+    """Each generated image (left) beside the real image nearest to it (right), a caption beneath each pair.
+
+    generated and real: uint8 (P, C, H, W), P at least 1; captions: P short texts, of about 18 characters at most.
+    """
+    width, height = _tile_size(generated)
+    columns = min(columns, len(generated))
+    step_x, step_y, top = 2 * width + 4 + 48, height + 54, 42
+    rows = -(-len(generated) // columns)
+    page = np.full((top + rows * step_y, columns * step_x, 3), 255, np.uint8)
+    texts = []
+    for i, (made, nearest, caption) in enumerate(zip(generated, real, captions, strict=True)):
+        x, y = 24 + (i % columns) * step_x, top + (i // columns) * step_y
+        _paste(page, made, x, y)
+        _paste(page, nearest, x + width + 4, y)
+        texts.append((x + width + 2, y + height + 22, caption, "center"))
+        if i < columns:
+            texts += [(x + width // 2, 22, "generated", "center"), (x + 3 * width // 2 + 4, 22, "real", "center")]
+    return _page_png(page, texts, font_size=7)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 16 else f"{name[:15]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def _tile_size(images: Pixels) -> tuple[int, int]:
+    """Width and height of an image on a page: a whole multiple where it is small, so that pixels stay square."""
+    height, width = images.shape[2:]
+    scale: float = max(TILE // max(height, width), 1)
+    scale = min(scale, TILE / max(height, width)) if max(height, width) > TILE else scale
+    return max(round(width * scale), 1), max(round(height * scale), 1)
+
+
+def _paste(page: Pixels, image: Pixels, x: int, y: int) -> None:
+    """Put an image (C, H, W) on a page (height, width, 3), its upper left corner at (x, y)."""
+    size = _tile_size(image[None])
+    pixels = np.repeat(image, 3, axis=0) if len(image) == 1 else image
+    enlarge = size[0] >= image.shape[2]
+    method = Image.Resampling.NEAREST if enlarge else Image.Resampling.LANCZOS
+    page[y : y + size[1], x : x + size[0]] = np.asarray(Image.fromarray(pixels.transpose(1, 2, 0)).resize(size, method))
+
+
+def _page_png(page: Pixels, texts: Sequence[tuple[int, int, str, str]], font_size: float) -> bytes:
+    """A page of pixels with texts (x, y, text, alignment), one pixel of the page being one of the PNG."""
+    height, width = page.shape[:2]
+    with style.context(["default", STYLE]):
+        figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+        figure.figimage(page)
+        for x, y, text, align in texts:
+            figure.text(x / width, 1 - y / height, text, ha=align, va="center", fontsize=font_size, parse_math=False)
+        return _png(figure)

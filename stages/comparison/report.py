@@ -1,0 +1,179 @@
+"""The report (one self-contained HTML page) and the data card of the synthetic set (Markdown)."""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from stages.comparison.params import EvaluateParams
+from stages.comparison.scores import MEASURES
+from stages.comparison.statistics import equivalence_confidence, least_p
+from stages.comparison.verdict import MEASURE_NAMES, named_pairs, signed_points
+
+OUTCOMES = {
+    "helps": ("\N{BLACK UP-POINTING TRIANGLE}", "Helps"),
+    "hurts": ("\N{BLACK DOWN-POINTING TRIANGLE}", "Hurts"),
+    "equivalent": ("\N{ALMOST EQUAL TO}", "No difference that matters"),
+    "undecided": ("?", "Undecided"),
+}
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """All that the report shows, as plain data.
+
+    numbers: as metrics/evaluate.json; arms: arm -> its facts (`settings`, `chosen`, `validation`, `labels_used`,
+    `trained_on_labels`, `synthetic_images`, `steps`); recall: arm -> recall per class, None without test images;
+    test_images: per class; privacy: as metrics/filter_memorized.json; figures: PNG bytes, None where there is
+    nothing to show or real images are not published; confusions: arm -> PNG bytes; run: what was run
+    (fingerprints, versions), label -> value; parameters: the text of params.yaml.
+    """
+
+    dataset: str
+    classes: Sequence[str]
+    params: EvaluateParams
+    numbers: Mapping[str, Any]
+    arms: Mapping[str, Mapping[str, Any]]
+    recall: Mapping[str, Sequence[float | None]]
+    test_images: Sequence[int]
+    privacy: Mapping[str, Any]
+    comparison_png: bytes
+    samples_png: bytes | None
+    pairs_png: bytes | None
+    confusions: Mapping[str, bytes]
+    run: Mapping[str, str]
+    parameters: str
+
+
+@dataclass(frozen=True)
+class CardContent:
+    """All that the data card of the synthetic set says.
+
+    kept: images per class in the set; image_shape: (channels, height, width); made_from: how many real images the
+    GANs saw and how, in words; generator: parameters of the GAN, name -> value; numbers, privacy and run as in
+    ReportContent.
+    """
+
+    dataset: str
+    classes: Sequence[str]
+    kept: Sequence[int]
+    image_shape: tuple[int, int, int]
+    made_from: str
+    generator: Mapping[str, Any]
+    numbers: Mapping[str, Any]
+    privacy: Mapping[str, Any]
+    licence: str
+    run: Mapping[str, str]
+
+
+def render_report(content: ReportContent) -> str:
+    """One HTML page that loads nothing from elsewhere; every name in it is escaped."""
+    params, numbers = content.params, content.numbers
+    named = named_pairs(params)
+    exploratory = [(a, b) for a, rivals in numbers["differences"].items() for b in rivals if (a, b) not in named]
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            content=content,
+            params=params,
+            numbers=numbers,
+            named=named,
+            exploratory=exploratory,
+            inferred=numbers["replicates"] > 1,
+            choosers={arm: facts for arm, facts in content.arms.items() if len(facts["settings"]) > 1},
+            least_p=least_p(numbers["replicates"], len(named)),
+            equivalence_confidence=equivalence_confidence(params.confidence),
+            comparison_text=_comparison_text(named, content),
+            privacy_rows=_privacy_rows(content.classes, content.privacy),
+        )
+    )
+
+
+def render_card(content: CardContent) -> str:
+    """Markdown with YAML front matter as the Hugging Face hub reads it."""
+    return (
+        _environment()
+        .get_template("card.md.j2")
+        .render(
+            content=content,
+            numbers=content.numbers,
+            privacy=content.privacy,
+            size=_size_category(sum(content.kept)),
+            privacy_rows=_privacy_rows(content.classes, content.privacy),
+        )
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("stages.comparison", ""),
+        autoescape=select_autoescape(("html.j2",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "percent": _percent,
+        "points": signed_points,
+        "p_value": _p_value,
+        "count": lambda number: f"{number:,}".replace(",", "\N{NO-BREAK SPACE}"),
+        "setting": _setting,
+        "data_uri": lambda png: f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}",
+        "quoted": lambda text: json.dumps(text, ensure_ascii=False),
+        "cell": _markdown_cell,
+    }
+    environment.globals |= {"measures": MEASURES, "measure_names": MEASURE_NAMES, "outcomes": OUTCOMES}
+    return environment
+
+
+def _percent(share: float, digits: int = 1) -> str:
+    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def _p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _setting(setting: Mapping[str, Any]) -> str:
+    """What an arm chose, in words: amount 2, weight 0.5."""
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in setting.items()) or "none to choose"
+
+
+def _markdown_cell(text: str) -> str:
+    """Text that can break neither out of a Markdown table's cell nor into HTML."""
+    flat = " ".join(str(text).split())
+    for character in "&\\|`*[]<>":
+        flat = flat.replace(character, f"&#{ord(character)};")
+    return flat
+
+
+def _comparison_text(named: Sequence[tuple[str, str]], content: ReportContent) -> str:
+    """The comparison figure for those who cannot see it."""
+    measure = content.params.contrast.measure
+    means = ", ".join(f"{arm} {_percent(values[measure]['mean'])}" for arm, values in content.numbers["arms"].items())
+    differences = ", ".join(
+        f"{arm} minus {rival} {signed_points(content.numbers['differences'][arm][rival][measure]['mean'])}"
+        for arm, rival in named
+    )
+    return f"Mean test {MEASURE_NAMES[measure]}: {means}. Mean paired differences in points: {differences}."
+
+
+def _privacy_rows(classes: Sequence[str], privacy: Mapping[str, Any]) -> list[tuple[str, int, int]]:
+    """(class name, generated, dropped) in the order of the classes; keys of `privacy` are class indices."""
+    counts = privacy["classes"]
+    return [
+        (name, counts[str(k)]["generated"], counts[str(k)]["dropped"])
+        for k, name in enumerate(classes)
+        if str(k) in counts
+    ]
+
+
+def _size_category(images: int) -> str:
+    """The hub's words for a size."""
+    bounds = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+    return next((word for bound, word in bounds if images < bound), "n>1M")

@@ -1,0 +1,51 @@
+"""What a user may set about the GAN: the sections `train_gan` and `generate` of params.yaml."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Factor = Annotated[float, Field(ge=0, le=1000)]
+
+
+class Strict(BaseModel):
+    """Unknown keys are refused, values never change, and no field has a default value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TrainGanParams(Strict):
+    """Section `train_gan`."""
+
+    seed: Seed
+    steps: int = Field(ge=1, le=1_000_000)
+    batch_size: int = Field(ge=2, le=4096)
+    latent_dim: int = Field(ge=1, le=1024)
+    width: int = Field(ge=8, le=4096)
+    generator_learning_rate: float = Field(gt=0, le=0.1)
+    discriminator_learning_rate: float = Field(gt=0, le=0.1)
+    ema_decay: float = Field(ge=0, lt=1)
+    log_every: int = Field(ge=1)
+    samples_every: int = Field(ge=1)
+
+
+class BalancePlan(Strict):
+    """Fill every class up to `per_class` images, labelled and synthetic together."""
+
+    kind: Literal["balance"]
+    per_class: int = Field(ge=1, le=1_000_000)
+
+
+class FactorPlan(Strict):
+    """Generate `factor` times the labelled images of a class: one number for all, or one for each class."""
+
+    kind: Literal["factor"]
+    factor: Factor | Annotated[list[Factor], Field(min_length=1)]
+
+
+class GenerateParams(Strict):
+    """Section `generate`."""
+
+    seed: Seed
+    truncation: float = Field(gt=0, le=1)
+    plan: Annotated[BalancePlan | FactorPlan, Field(discriminator="kind")]

@@ -1,0 +1,91 @@
+"""Puts the best classifier into MLflow's registry, as code and safetensors, without pickle."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from stages.plumbing import code, workdir
+from stages.plumbing.mlflow_store import FINGERPRINT, Store
+
+ALIAS = "best"
+_SERVED = Path("stages/downstream/served.py")
+_LIBRARIES = ("mlflow", "numpy", "pandas", "pydantic", "safetensors", "torch")
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained classifier. shape: (C, H, W) of its images; width: of its network; classes: names in their order."""
+
+    weights: Path
+    shape: tuple[int, int, int]
+    width: int
+    classes: list[str]
+
+
+def register(
+    store: Store, name: str, classifier: Classifier, run_id: str, fingerprint: str, tags: Mapping[str, str]
+) -> str:
+    """The version of the registered model `name` that belongs to this fingerprint, made if need be, as alias `best`."""
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.exceptions import MlflowException
+
+    client = store.client
+    found = client.search_model_versions(f"name = '{name}' AND tag.`{FINGERPRINT}` = '{fingerprint}'")
+    if found:
+        return str(found[0].version)
+    everything = {**tags, FINGERPRINT: fingerprint}
+    model = client.create_logged_model(store.experiment_id, name, run_id, dict(everything))
+    with TemporaryDirectory() as folder:
+        _pack(classifier, Path(folder))
+        client.log_model_artifacts(model.model_id, str(Path(folder) / "model"))
+    client.finalize_logged_model(model.model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    made = client.create_model_version(
+        name, model.artifact_location, run_id, dict(everything), model_id=model.model_id, await_creation_for=10
+    )
+    client.set_registered_model_alias(name, ALIAS, made.version)
+    return str(made.version)
+
+
+def _pack(classifier: Classifier, folder: Path) -> None:
+    """Writes the MLflow model to `folder/model`."""
+    from mlflow import pyfunc
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import ColSpec, Schema, TensorSpec
+
+    channels, size, _ = classifier.shape
+    config = {"channels": channels, "size": size, "width": classifier.width, "classes": classifier.classes}
+    workdir.write_json(folder / "classifier.json", config)
+    shutil.copyfile(classifier.weights, folder / "classifier.safetensors")
+    for path in code.closure(_SERVED):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / path)
+    pyfunc.save_model(
+        folder / "model",
+        python_model=folder / _SERVED,
+        code_paths=[str(folder / "stages")],
+        artifacts={"weights": str(folder / "classifier.safetensors"), "config": str(folder / "classifier.json")},
+        signature=ModelSignature(
+            Schema([TensorSpec(np.dtype(np.uint8), (-1, *classifier.shape))]),
+            Schema([ColSpec("float", each) for each in classifier.classes]),
+        ),
+        input_example=_blank(classifier.shape),
+        pip_requirements=[f"{library}=={version(library).partition('+')[0]}" for library in _LIBRARIES],
+        metadata={"classes": classifier.classes},
+    )
+
+
+def _blank(shape: tuple[int, int, int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """One grey image: an example must show the form, and not one of the user's images."""
+    return np.full((1, *shape), 127, dtype=np.uint8)

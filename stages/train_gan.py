@@ -1,0 +1,90 @@
+"""Stage 2: trains one GAN for each replicate on its train images and its unlabelled pool."""
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from stages.gan.params import TrainGanParams
+from stages.plumbing import progress, tracking, workdir
+from stages.plumbing.dataset import TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
+from stages.plumbing.stage import StageRun, execute
+
+DATA = workdir.DATA / "train_gan"
+LIVE = workdir.WORK / "live" / "train_gan"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One GAN to train, known by all that it depends on."""
+
+    key: str
+    replicate: int
+    params: TrainGanParams
+
+    @property
+    def live(self) -> Path:
+        """Where the worker tells of its progress."""
+        return LIVE / str(self.replicate)
+
+
+def main(run: StageRun) -> None:
+    params, dataset = run.params.train_gan, Dataset.open()
+    jobs = [
+        Job(workdir.fingerprint(run.code, params, dataset.fingerprint(replicate)), replicate, params)
+        for replicate in range(dataset.replicates)
+    ]
+    facts = {"fingerprint": workdir.fingerprint([job.key for job in jobs]), "params": params.model_dump(mode="json")}
+    with (
+        tracking.live_gan_run(run.params, facts["fingerprint"]) as live,
+        progress.following([job.live for job in jobs], params.steps, run.name, live.log),
+    ):
+        units = run.fan_out(train, jobs, "replicate", show_bar=False)
+
+    with run.replacing(DATA) as folder:
+        for job, unit in zip(jobs, units, strict=True):
+            shutil.copytree(unit, folder / str(job.replicate))
+        workdir.write_json(folder / "run.json", facts)
+    quality = [workdir.read_json(unit / "gan.json")["quality"] for unit in units]
+    run.write_metrics({"steps": params.steps, "replicates": {str(r): each for r, each in enumerate(quality)}})
+    tracking.record_gan(run.params)
+    workdir.forget_others(run.name, [job.key for job in jobs])
+
+
+def train(job: Job) -> Path:
+    """In a worker process: trains the replicate's GAN, unless an earlier, perhaps killed, run finished it."""
+
+    def build(folder: Path) -> None:
+        import torch
+        from safetensors.torch import save_file
+
+        from stages.gan import training
+
+        def report(now: training.Progress) -> None:
+            measures = now.measures | {"images_per_second": now.images_per_second}
+            picture = None if now.samples is None else np.moveaxis(now.samples, -1, 0)
+            progress.say(job.live, now.step, measures, picture)
+
+        dataset = Dataset.open()
+        train, pool, validation = (dataset.role(job.replicate, role) for role in (TRAIN, UNLABELLED_POOL, VALIDATION))
+        data = training.GanData(
+            images=torch.from_numpy(train.pixels),
+            labels=torch.from_numpy(train.labels),
+            unlabelled=torch.from_numpy(pool.pixels),
+            validation_images=torch.from_numpy(validation.pixels),
+            validation_labels=torch.from_numpy(validation.labels),
+            classes=len(dataset.classes),
+        )
+        gan = training.train(data, job.params, job.replicate, report)
+        save_file(gan.generator, folder / "generator.safetensors")
+        save_file(gan.discriminator, folder / "discriminator.safetensors")
+        shutil.copytree(job.live, folder / "samples", ignore=shutil.ignore_patterns("*.jsonl"))
+        facts = {"networks": asdict(gan.config), "history": gan.history, "quality": gan.quality}
+        workdir.write_json(folder / "gan.json", facts)
+
+    return workdir.finished("train_gan", job.key, build)
+
+
+if __name__ == "__main__":
+    execute("train_gan", main)

@@ -1,0 +1,54 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stages.comparison.params import EvaluateParams
+
+
+@pytest.fixture(scope="session")
+def make_params() -> Callable[..., EvaluateParams]:
+    def make(**changes: Any) -> EvaluateParams:
+        fields: dict[str, Any] = {
+            "seed": 0,
+            "contrast": {"arms": ["gan"], "rivals": ["classic"], "measure": "accuracy"},
+            "confidence": 0.95,
+            "margin": 0.01,
+            "bootstrap": 400,
+            "publish_real_images": True,
+            "examples_per_class": 2,
+            "nearest_pairs": 2,
+            "licence": "unknown",
+        }
+        return EvaluateParams.model_validate(fields | changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_tables() -> Callable[..., tuple[dict[str, pd.DataFrame], pd.Series]]:
+    """Predictions of arms with given chances to be right, and the truth."""
+
+    def make(
+        chances: dict[str, float], replicates: int = 10, images: int = 120, classes: int = 3, seed: int = 0
+    ) -> tuple[dict[str, pd.DataFrame], pd.Series]:
+        rng = np.random.default_rng(seed)
+        truth = pd.Series(rng.integers(classes, size=images), index=[f"i{i:03d}" for i in range(images)])
+        tables = {}
+        for arm, chance in chances.items():
+            right = rng.random((replicates, images)) < chance
+            label = np.where(right, truth, (truth.to_numpy() + 1) % classes)
+            table = pd.DataFrame(
+                {
+                    "replicate": np.repeat(np.arange(replicates), images),
+                    "id": np.tile(truth.index, replicates),
+                    "label": label.ravel(),
+                    "probabilities": list(np.full((replicates * images, classes), 1 / classes)),
+                }
+            )
+            tables[arm] = table.sample(frac=1, random_state=rng.integers(1000))
+        return tables, truth
+
+    return make

@@ -1,0 +1,162 @@
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from ruamel.yaml import YAML
+
+from stages.comparison.report import CardContent, ReportContent, render_card, render_report
+from stages.comparison.scores import align, class_recall, confusion, score
+from stages.comparison.verdict import compare
+
+NASTY = "<script>alert('x')</script>|`b`"
+PRIVACY = {
+    "alpha": 0.05,
+    "generated": 300,
+    "dropped": 21,
+    "dropped_share": 0.07,
+    "classes": {str(k): {"generated": 100, "dropped": 7} for k in range(3)},
+    "false_positive_rate": {"rate": 0.04, "low": 0.02, "high": 0.08},
+    "planted": {"exact": {"detected": 1.0}, "half_blend": {"detected": 0.625}},
+}
+RUN = {"fingerprint": "abc123", "torch": "2.15.0"}
+
+
+@pytest.fixture
+def make_content(make_tables, make_params):
+    def make(replicates=10, **changes):
+        tables, truth = make_tables({"classic": 0.6, "gan": 0.9, "real": 0.5}, replicates=replicates)
+        predictions, params = align(tables, truth, 3), make_params(**changes)
+        facts = {
+            "settings": [{}],
+            "chosen": 0,
+            "validation": [0.8],
+            "labels_used": 100,
+            "trained_on_labels": 50,
+            "synthetic_images": 0,
+            "steps": 600,
+        }
+        choice = {"settings": [{"amount": 1}, {"amount": 4}], "chosen": 1, "validation": [0.7, 0.8]}
+        return ReportContent(
+            dataset="digits",
+            classes=[NASTY, "one", "two"],
+            params=params,
+            numbers=compare(predictions, score(predictions), dict.fromkeys(tables, 100), params),
+            arms={"classic": facts, "gan": facts | choice, "real": facts},
+            recall={arm: class_recall(confusion(predictions, arm)) for arm in tables},
+            test_images=truth.value_counts().sort_index().tolist(),
+            privacy=PRIVACY,
+            comparison_png=b"comparison",
+            samples_png=b"samples",
+            pairs_png=b"pairs",
+            confusions={"gan": b"confusion"},
+            run=RUN,
+            parameters="evaluate: <b>",
+        )
+
+    return make
+
+
+class _Page(HTMLParser):
+    """Collects what a page would load, its images' alternatives, its tags and its text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.sources: list[str] = []
+        self.alternatives: list[str | None] = []
+        self.tags: list[str] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.tags.append(tag)
+        self.sources += [found[name] for name in ("src", "href", "srcset", "data") if name in found]
+        if tag == "img":
+            self.alternatives.append(found.get("alt"))
+
+    def handle_data(self, data):
+        self.text += f"{data} "
+
+
+def test_the_page_says_the_verdict_and_loads_nothing(make_content):
+    content = make_content()
+    html = render_report(content)
+    page = _Page(html)
+    assert content.numbers["verdict"]["sentence"] in page.text
+    assert len(page.sources) == 4
+    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+    assert not re.search(r"https?://|url\(|@import", html)
+    assert all(page.alternatives), "every image has a text alternative"
+    assert render_report(content) == html
+
+
+def test_names_are_escaped(make_content):
+    html = render_report(make_content())
+    page = _Page(html)
+    assert "script" not in page.tags
+    assert "b" not in page.tags
+    assert NASTY in page.text
+
+
+def test_the_exploratory_is_marked_and_the_contrast_carries_holm(make_content):
+    text = " ".join(_Page(render_report(make_content())).text.split())
+    named, exploratory = text.split("Everything else compared")
+    assert "p, Holm" in named
+    assert "exploratory" in exploratory[:40]
+    assert "real against classic" in exploratory
+    assert "real against classic" not in named
+
+
+def test_privacy_figures_and_choices_are_told(make_content):
+    text = " ".join(_Page(render_report(make_content())).text.split())
+    assert "21 of 300 generated images (7.0 %)" in text
+    assert "4.0 % of them would be dropped (95 % interval 2.0 % to 8.0 %)" in text
+    assert "half blend 62.5 %" in text
+    assert "amount 4 chosen 80.0" in text
+
+
+def test_one_replicate_claims_nothing(make_content):
+    text = " ".join(_Page(render_report(make_content(replicates=1))).text.split())
+    assert "There is one replicate" in text
+    assert "Holm" not in text
+
+
+def test_withheld_and_missing_images_are_explained(make_content):
+    content = make_content(publish_real_images=False)
+    withheld = _Page(render_report(replace(content, pairs_png=None)))
+    assert "Pairs would show real images, which are withheld" in withheld.text
+    nothing = _Page(render_report(replace(make_content(), samples_png=None, pairs_png=None)))
+    assert "No generated image was kept" in nothing.text
+    assert len(nothing.sources) == 2
+
+
+def test_the_card_is_marked_synthetic_and_its_head_is_yaml(make_content):
+    content = make_content()
+    card = render_card(
+        CardContent(
+            dataset='digits: "new"\nline',
+            classes=content.classes,
+            kept=[93, 93, 93],
+            image_shape=(1, 8, 8),
+            made_from="Ten GANs.",
+            generator={"steps": 600},
+            numbers=content.numbers,
+            privacy=PRIVACY,
+            licence="cc-by-4.0",
+            run=RUN,
+        )
+    )
+    _, head, body = card.split("---\n", 2)
+    front = YAML(typ="safe").load(head)
+    assert "synthetic" in front["tags"]
+    assert front["license"] == "cc-by-4.0"
+    assert front["size_categories"] == ["n<1K"]
+    assert front["pretty_name"] == 'Synthetic digits: "new"\nline'
+    assert "Every image in this set is synthetic" in body
+    assert content.numbers["verdict"]["sentence"] in body
+    assert "| one | 93 |" in body
+    assert "<script>" not in body
+    assert all(row.count("|") in (3, 4, 5) for row in body.splitlines() if row.startswith("|"))
+    assert json.dumps(PRIVACY["dropped"]) in body

@@ -1,0 +1,157 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import norm
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+
+from stages.comparison.statistics import (
+    bootstrap_means,
+    equivalence_confidence,
+    holm,
+    is_equivalent,
+    least_p,
+    paired_differences,
+    percentile_interval,
+    sign_flip_p,
+    weighted_scores,
+)
+
+CLASSES = 4
+labels = st.integers(0, CLASSES - 1)
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true", "ignore:A single label was found")
+@settings(max_examples=40, deadline=None)
+@given(arrays(np.int64, 12, elements=labels), arrays(np.int64, (2, 12), elements=labels), st.data())
+def test_weighted_scores_are_scikit_learns_on_repeated_images(truth, predicted, data):
+    copies = data.draw(arrays(np.int64, 12, elements=st.integers(0, 3)).filter(lambda w: w.sum() > 0))
+    for weights in (np.ones(12, dtype=np.int64), copies):
+        scores = weighted_scores(truth, predicted, weights[None].astype(float), CLASSES)
+        for r, row in enumerate(predicted):
+            y, p = np.repeat(truth, weights), np.repeat(row, weights)
+            assert scores["accuracy"][0, r] == pytest.approx(accuracy_score(y, p))
+            assert scores["balanced_accuracy"][0, r] == pytest.approx(balanced_accuracy_score(y, p))
+            assert scores["macro_f1"][0, r] == pytest.approx(f1_score(y, p, average="macro", zero_division=0.0))
+
+
+def _some_predictions(replicates=6, images=90, seed=0):
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(CLASSES, size=images)
+    flip = {arm: rng.random((replicates, images)) < chance for arm, chance in (("a", 0.2), ("b", 0.3))}
+    return truth, {arm: np.where(wrong, (truth + 1) % CLASSES, truth) for arm, wrong in flip.items()}
+
+
+def test_bootstrap_is_deterministic_and_centred_on_the_mean_score():
+    truth, predicted = _some_predictions()
+    draws = bootstrap_means(truth, predicted, CLASSES, 600, seed=3)
+    again = bootstrap_means(truth, predicted, CLASSES, 600, seed=3)
+    point = weighted_scores(truth, predicted["a"], np.ones((1, len(truth))), CLASSES)
+    for measure, values in draws["a"].items():
+        assert values.shape == (600,)
+        np.testing.assert_array_equal(values, again["a"][measure])
+        assert values.mean() == pytest.approx(point[measure].mean(), abs=0.01)
+
+
+def test_bootstrap_variance_is_owens_formula():
+    """Owen (2007): replicates and images each count with their own variance, their interaction with both."""
+    truth, predicted = _some_predictions(replicates=8, images=60, seed=1)
+    X = (predicted["a"] == truth).astype(float)
+    R, n = X.shape
+    rows, columns = X.mean(axis=1).var() / R, X.mean(axis=0).var() / n
+    cells = (X - X.mean(axis=1, keepdims=True) - X.mean(axis=0) + X.mean()).var() / (R * n)
+    draws = bootstrap_means(truth, {"a": predicted["a"]}, CLASSES, 6000, seed=0)["a"]["accuracy"]
+    expected = rows * (1 - 1 / n) + columns * (1 - 1 / R) + cells + (rows / n + columns / R)
+    assert draws.var() == pytest.approx(expected, rel=0.1)
+
+
+def test_interval_turns_around_when_the_arms_swap():
+    truth, predicted = _some_predictions()
+    draws = bootstrap_means(truth, predicted, CLASSES, 400, seed=0)
+    low, high = percentile_interval(draws["a"]["macro_f1"] - draws["b"]["macro_f1"], 0.95)
+    swapped = percentile_interval(draws["b"]["macro_f1"] - draws["a"]["macro_f1"], 0.95)
+    assert swapped == pytest.approx((-high, -low), abs=1e-12)
+    assert low < high
+
+
+def test_interval_covers_the_truth_when_replicates_and_images_both_vary():
+    """A latent Gaussian model: both effects differ between the arms, and the population difference is known."""
+    rng = np.random.default_rng(11)
+    R, n, spread_r, spread_i = 10, 100, 0.25, 0.6
+    spread = np.sqrt(1 + spread_r**2 + spread_i**2)
+    true = norm.cdf(1.0 / spread) - norm.cdf(0.7 / spread)
+    truth = np.arange(n) % 2
+    covered = 0
+    for experiment in range(300):
+        predicted = {}
+        for arm, mean in (("a", 1.0), ("b", 0.7)):
+            latent = mean + spread_r * rng.normal(size=(R, 1)) + spread_i * rng.normal(size=n)
+            right = latent + rng.normal(size=(R, n)) > 0
+            predicted[arm] = np.where(right, truth, 1 - truth)
+        draws = bootstrap_means(truth, predicted, 2, 250, seed=experiment)
+        low, high = percentile_interval(draws["a"]["accuracy"] - draws["b"]["accuracy"], 0.95)
+        covered += low <= true <= high
+    assert 0.90 <= covered / 300 <= 0.99
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sign_flip_is_enumeration_of_all_sign_patterns(seed):
+    differences = np.random.default_rng(seed).integers(-3, 6, size=8) / 899
+    observed = abs(differences.mean())
+    means = [abs((differences * signs).mean()) for signs in itertools.product((-1, 1), repeat=8)]
+    expected = np.mean([mean >= observed - 1e-12 for mean in means])
+    assert sign_flip_p(differences, seed=0) == pytest.approx(expected)
+    assert sign_flip_p(-differences, seed=0) == pytest.approx(expected)
+
+
+def test_sign_flip_is_valid_under_the_null_and_finds_a_shift():
+    rng = np.random.default_rng(0)
+    null = np.array([sign_flip_p(rng.normal(size=8), seed=0) for _ in range(400)])
+    for level in (0.05, 0.2, 0.5):
+        assert np.mean(null <= level) == pytest.approx(level, abs=2.6 * np.sqrt(level * (1 - level) / 400))
+    assert sign_flip_p(rng.normal(3, 1, size=8), seed=0) == least_p(8, 1)
+
+
+def test_sign_flip_beyond_enumeration_is_random_but_reproducible():
+    differences = np.random.default_rng(0).normal(0.4, 1, size=20)
+    assert sign_flip_p(differences, seed=1) == sign_flip_p(differences, seed=1)
+    assert sign_flip_p(differences, seed=1) == pytest.approx(sign_flip_p(differences, seed=2), abs=0.01)
+    assert sign_flip_p(np.full(20, 0.1), seed=1) > 0
+
+
+def test_no_difference_at_all_has_p_one():
+    assert sign_flip_p(np.zeros(10), seed=0) == 1.0
+
+
+def test_least_p_counts_sign_patterns_and_contrasts():
+    assert least_p(6, 1) == 2 / 64
+    assert least_p(6, 2) == 4 / 64
+    assert least_p(1, 4) == 1.0
+
+
+def test_holm_is_the_hand_computation():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+def test_holm_never_lowers_a_p_and_keeps_their_order(p_values):
+    adjusted = holm(p_values)
+    assert all(a >= p or a == 1 for a, p in zip(adjusted, p_values, strict=True))
+    order = np.argsort(p_values, kind="stable")
+    assert all(np.diff(np.array(adjusted)[order]) >= 0)
+
+
+def test_equivalence_is_strict_inclusion_of_the_narrower_interval():
+    assert equivalence_confidence(0.95) == pytest.approx(0.90)
+    assert is_equivalent(-0.009, 0.009, 0.01)
+    assert not is_equivalent(-0.01, 0.0, 0.01)
+    assert not is_equivalent(0.0, 0.02, 0.01)
+
+
+def test_unpaired_scores_are_refused():
+    with pytest.raises(ValueError, match="equal shapes"):
+        paired_differences(np.zeros(3), np.zeros(4))

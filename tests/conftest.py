@@ -1,0 +1,93 @@
+"""A copy of the project to run in: a clone's files in a folder whose name has spaces, without a git identity."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+# As few steps as keep every stage real; two replicates, the fewest that can be compared.
+TINY: dict[str, Any] = {
+    "prepare.replicates": 2,
+    "train_gan.steps": 20,
+    "train_gan.log_every": 10,
+    "train_gan.samples_every": 10,
+    "train_downstream.classifier.steps": 10,
+    "evaluate.bootstrap": 100,
+}
+KEPT_ARMS = ("classic", "pseudo_label", "gan_classic", "synthetic_only")
+
+
+def read_params(folder: Path) -> dict[str, Any]:
+    """params.yaml of a project as nested dictionaries."""
+    return YAML(typ="safe", pure=True).load((folder / "params.yaml").read_text())
+
+
+def change_params(folder: Path, **changes: Any) -> None:
+    """Sets dotted keys, written with double underscores as in train_gan__steps=5, in the project's params.yaml."""
+    edit_params(folder, {key.replace("__", "."): value for key, value in changes.items()})
+
+
+def edit_params(folder: Path, changes: dict[str, Any]) -> None:
+    """Sets dotted keys in the project's params.yaml."""
+    params = read_params(folder)
+    for key, value in changes.items():
+        section = params
+        *above, last = key.split(".")
+        for part in above:
+            section = section[part]
+        section[last] = value
+    with (folder / "params.yaml").open("w") as file:
+        YAML().dump(params, file)
+
+
+def copy_project(folder: Path) -> Path:
+    """The files that git tracks or would track, without results, as a git repository of their own."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],  # noqa: S607
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in listed.stdout.splitlines():
+        source, target = ROOT / name, folder / name
+        if source.is_file() and not name.startswith("metrics/") and name != "dvc.lock":
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes())
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)  # noqa: S607
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run_in() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a command in a folder as a fresh machine would: our Python first in PATH, no git identity, no MLflow server."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "GIT_"))}
+    environment |= {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_SYSTEM": os.devnull,
+        "DVC_NO_ANALYTICS": "1",
+        "DVC_SITE_CACHE_DIR": str(Path(os.environ.get("TMPDIR", "/tmp")) / f"dvc-site-{os.getpid()}"),  # noqa: S108
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+    def run(command: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(  # noqa: S602
+            command, shell=True, cwd=folder, env=environment | variables, capture_output=True, text=True, timeout=600
+        )
+
+    return run
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A tiny project that nothing has run in yet."""
+    folder = copy_project(tmp_path / "a project")
+    edit_params(folder, TINY)
+    return folder

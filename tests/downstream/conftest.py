@@ -1,0 +1,110 @@
+"""A toy problem that any classifier can learn, and parameters small enough to train within a second."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Generator, Tensor
+
+from stages.downstream.arms import ArmData
+from stages.downstream.params import TrainDownstreamParams
+
+CLASSES = 3
+
+ARMS: dict[str, dict[str, Any]] = {
+    "real": {"augment": "none"},
+    "classic": {},
+    "classic_all_labels": {"labels": "train_and_validation"},
+    "pseudo_label": {"settings": [{"pool_share": 0.5}]},
+    "gan": {"images": "data/filter_memorized", "augment": "none", "settings": [{"synthetic_share": 0.5}]},
+    "synthetic_only": {"images": "data/filter_memorized", "real": False, "settings": [{"synthetic_share": 1}]},
+    "oversampled": {"sampling": "oversampled"},
+}
+
+
+def arm(**changes: Any) -> dict[str, Any]:
+    """An arm as params.yaml states it: `classic`, with changes."""
+    plain = {
+        "images": "data/prepare",
+        "real": True,
+        "labels": "train",
+        "sampling": "shuffled",
+        "augment": "classic",
+        "settings": [{}],
+    }
+    return plain | changes
+
+
+def section(**changes: Any) -> dict[str, Any]:
+    """The section as params.yaml states it, tiny."""
+    return {
+        "seed": 5,
+        "classifier": {
+            "width": 4,
+            "steps": 30,
+            "batch_size": 16,
+            "learning_rate": 0.01,
+            "weight_decay": 0.01,
+            "label_smoothing": 0.1,
+        },
+        "classic": {
+            "rotation_degrees": 10,
+            "translation_pixels": 0.5,
+            "zoom": 0.1,
+            "brightness": 0.1,
+            "contrast": 0.1,
+        },
+        "randaugment": {"num_ops": 2, "magnitude": 9},
+        "arms": {name: arm(**changes) for name, changes in ARMS.items()},
+    } | changes
+
+
+def toy(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Noise of 8x8 pixels, uint8, with a bright bar whose place is the class; classes in turn."""
+    labels = torch.arange(count) % CLASSES
+    images = torch.randint(0, 100, (count, 1, 8, 8), generator=Generator().manual_seed(seed))
+    for label in range(CLASSES):
+        images[labels == label, :, 2 * label + 1] += 120
+    return images.to(torch.uint8), labels
+
+
+@pytest.fixture(name="arm")
+def arm_fixture() -> Callable[..., dict[str, Any]]:
+    """See `arm`."""
+    return arm
+
+
+@pytest.fixture(name="section")
+def section_fixture() -> Callable[..., dict[str, Any]]:
+    """See `section`."""
+    return section
+
+
+@pytest.fixture(name="toy")
+def toy_fixture() -> Callable[[int, int], tuple[Tensor, Tensor]]:
+    """See `toy`."""
+    return toy
+
+
+@pytest.fixture
+def params() -> TrainDownstreamParams:
+    """The tiny section, checked."""
+    return TrainDownstreamParams.model_validate(section())
+
+
+@pytest.fixture
+def make_data() -> Callable[..., ArmData]:
+    """Builds a replicate's data on the toy problem, with changes."""
+
+    def make(**changes: Any) -> ArmData:
+        roles = {"train": 12, "validation": 9, "unlabelled": 60, "test": 30, "synthetic": 45}
+        fields: dict[str, Any] = {"classes": CLASSES, "flip_ok": False}
+        for seed, (role, count) in enumerate(roles.items()):
+            images, labels = toy(count, seed)
+            fields[f"{role}_images"] = images
+            if role not in ("unlabelled", "test"):
+                fields[f"{role}_labels"] = labels
+        return ArmData(**(fields | changes))
+
+    return make

@@ -1,0 +1,204 @@
+"""Each arm sees what it may see and nothing else; settings are chosen on validation; bad data gets clear words."""
+
+import warnings
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import balanced_accuracy_score
+from torch import Generator
+
+from stages.downstream.arms import ArmData, balanced_accuracy, choose, run_arm
+from stages.downstream.classifiers import build_classifier
+from stages.downstream.training import predict
+from stages.plumbing.errors import UserError
+
+ARM_NAMES = ["real", "classic", "classic_all_labels", "pseudo_label", "gan", "synthetic_only", "oversampled"]
+# what each arm's classifier may depend on, beside the parameters
+MAY_SEE = {
+    "real": {"train"},
+    "classic": {"train"},
+    "classic_all_labels": {"train", "validation"},
+    "pseudo_label": {"train", "unlabelled"},
+    "gan": {"train", "synthetic"},
+    "synthetic_only": {"synthetic"},
+    "oversampled": {"train"},
+}
+
+
+def run(params, name, data, replicate=0):
+    return run_arm(params.arms[name], 0, data, params, replicate)
+
+
+@pytest.fixture
+def short(params):
+    """Two steps show what a classifier depends on as well as many do."""
+    return params.model_copy(update={"classifier": params.classifier.model_copy(update={"steps": 2})})
+
+
+@pytest.mark.parametrize("role", ["train", "validation", "unlabelled", "synthetic"])
+@pytest.mark.parametrize("name", ARM_NAMES)
+def test_an_arm_depends_on_the_images_it_may_see_and_on_no_others(short, make_data, name, role):
+    data = make_data()
+    images = getattr(data, f"{role}_images")
+    changed = {f"{role}_images": 255 - images}
+    before, after = run(short, name, data), run(short, name, replace(data, **changed))
+    same = np.array_equal(before.test_probabilities, after.test_probabilities)
+    assert same == (role not in MAY_SEE[name])
+
+
+@pytest.mark.parametrize("name", ["classic", "pseudo_label", "synthetic_only"])
+def test_the_same_run_twice_gives_the_same_bytes(short, make_data, name):
+    first, again = run(short, name, make_data()), run(short, name, make_data())
+    assert first.test_probabilities.tobytes() == again.test_probabilities.tobytes()
+    assert first.validation_score == again.validation_score
+    assert first.history == again.history
+    assert all(torch.equal(tensor, again.state[key]) for key, tensor in first.state.items())
+
+
+def test_replicates_differ(short, make_data):
+    first, other = (run(short, "classic", make_data(), replicate).test_probabilities for replicate in (0, 1))
+    assert not np.array_equal(first, other)
+
+
+def test_predictions_follow_the_order_of_the_test_images(short, make_data):
+    data = make_data()
+    shuffle = torch.randperm(len(data.test_images), generator=Generator().manual_seed(0))
+    straight = run(short, "classic", data).test_probabilities
+    shuffled = run(short, "classic", replace(data, test_images=data.test_images[shuffle])).test_probabilities
+    assert np.array_equal(straight[shuffle.numpy()], shuffled)
+
+
+@pytest.mark.parametrize("name", ARM_NAMES)
+def test_every_arm_learns_the_toy_problem(params, make_data, toy, name):
+    images, labels = toy(60, 99)
+    result = run(params, name, make_data(test_images=images))
+    assert (result.test_probabilities.argmax(axis=1) == labels.numpy()).mean() > 0.9
+    np.testing.assert_allclose(result.test_probabilities.sum(axis=1), 1, rtol=1e-5)
+    assert result.test_probabilities.dtype == np.float32
+
+
+def test_the_state_is_the_classifier_that_predicted(short, make_data):
+    data = make_data()
+    result = run(short, "classic", data)
+    model = build_classifier(1, 8, data.classes, short.classifier.width, seed=1)
+    model.load_state_dict(result.state)
+    assert np.array_equal(predict(model, data.test_images).numpy(), result.test_probabilities)
+    assert all(tensor.is_contiguous() for tensor in result.state.values())
+
+
+def test_the_images_of_each_source_are_counted(short, make_data):
+    counts = {name: run(short, name, make_data()).images for name in ARM_NAMES}
+    assert counts == {
+        "real": {"real": 12},
+        "classic": {"real": 12},
+        "classic_all_labels": {"real": 21},
+        "pseudo_label": {"real": 12, "pseudo_labelled": counts["pseudo_label"]["pseudo_labelled"]},
+        "gan": {"real": 12, "synthetic": 45},
+        "synthetic_only": {"synthetic": 45},
+        "oversampled": {"real": 12},
+    }
+    assert 0 < counts["pseudo_label"]["pseudo_labelled"] <= 30
+
+
+def test_the_teacher_is_the_classic_arm(short, make_data, monkeypatch):
+    from stages.downstream import arms
+
+    data, seen = make_data(), []
+    choice = arms.select_balanced
+
+    def spy(probabilities, share):
+        seen.append(probabilities)
+        return choice(probabilities, share)
+
+    monkeypatch.setattr(arms, "select_balanced", spy)
+    run(short, "pseudo_label", data)
+    classic = run(short, "classic", replace(data, test_images=data.unlabelled_images))
+    assert np.array_equal(seen[0].numpy(), classic.test_probabilities)
+
+
+def test_no_validation_score_where_validation_labels_were_trained_on(short, make_data):
+    assert np.isnan(run(short, "classic_all_labels", make_data()).validation_score)
+
+
+def test_no_test_labels_are_known_here():
+    assert [field.name for field in fields(ArmData) if field.name.startswith("test")] == ["test_images"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=50))
+def test_balanced_accuracy_is_sklearns(pairs):
+    labels, guesses = torch.tensor(pairs).T
+    probabilities = torch.nn.functional.one_hot(guesses, 5).float()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # sklearn warns of classes that were only predicted
+        expected = balanced_accuracy_score(labels.numpy(), guesses.numpy())
+    assert balanced_accuracy(probabilities, labels) == pytest.approx(expected)
+
+
+scores = st.integers(1, 4).flatmap(
+    lambda settings: st.integers(1, 6).flatmap(
+        lambda replicates: st.lists(
+            st.lists(st.integers(0, 10).map(float), min_size=replicates, max_size=replicates),
+            min_size=settings,
+            max_size=settings,
+        )
+    )
+)
+
+
+@given(scores)
+def test_the_choice_has_the_highest_mean_and_is_the_first_of_equals(rows):
+    means = [sum(row) for row in rows]
+    assert choose(rows) == means.index(max(means))
+
+
+@given(scores, st.randoms(use_true_random=False))
+def test_the_choice_does_not_depend_on_the_order_of_replicates(rows, random):
+    columns = list(zip(*rows, strict=True))
+    random.shuffle(columns)
+    assert choose([list(row) for row in zip(*columns, strict=True)]) == choose(rows)
+
+
+def test_one_setting_needs_no_score_but_two_do():
+    assert choose([[float("nan")] * 3]) == 0
+    with pytest.raises(ValueError, match="no validation score"):
+        choose([[0.5, float("nan")], [0.5, 0.5]])
+
+
+UNFIT = [
+    ("no synthetic set", "gan", {"synthetic_images": None, "synthetic_labels": None}, "kept none"),
+    ("all dropped", "synthetic_only", {"synthetic": slice(0)}, "kept none"),
+    ("a class dropped", "gan", {"synthetic": slice(None, None, 3)}, "synthetic: no image of class 1, 2: train the GAN"),
+    ("a class without labels", "classic", {"train": slice(None, None, 3)}, "train: no image of class 1, 2"),
+    ("no labels", "classic", {"train": slice(0)}, "train: there are no images"),
+    ("no validation", "classic", {"validation": slice(0)}, "validation: there are no images"),
+    ("no pool", "pseudo_label", {"unlabelled_images": torch.empty(0, 1, 8, 8, dtype=torch.uint8)}, "pool is empty"),
+    ("labels missing", "classic", {"train_labels": torch.zeros(5, dtype=torch.int64)}, "12 images but 5 labels"),
+    (
+        "unlabelled image",
+        "classic",
+        {"train_labels": torch.arange(12) % 4 - 1},
+        "range from -1 to 2, allowed are 0 to 2",
+    ),
+    ("class unknown", "classic", {"train_labels": torch.arange(12) % 4}, "range from 0 to 3, allowed are 0 to 2"),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "words"), [row[1:] for row in UNFIT], ids=[row[0] for row in UNFIT])
+def test_unfit_data_gets_clear_words(short, make_data, name, changes, words):
+    data = make_data()
+    for key, change in changes.items():
+        if isinstance(change, slice):
+            cut = {f"{key}_{kind}": getattr(data, f"{key}_{kind}")[change] for kind in ("images", "labels")}
+            data = replace(data, **cut)
+        else:
+            data = replace(data, **{key: change})
+    with pytest.raises(UserError, match=words):
+        run(short, name, data)
+
+
+def test_an_arm_without_synthetic_images_runs_where_there_are_none(short, make_data):
+    run(short, "classic", make_data(synthetic_images=None, synthetic_labels=None))

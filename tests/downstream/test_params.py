@@ -1,0 +1,73 @@
+"""The schema lets possible arms in and says clearly what is wrong with impossible ones."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from stages.downstream.params import ArmParams, TrainDownstreamParams
+
+SYNTHETIC = {"images": "data/filter_memorized"}
+
+IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
+    ("share without images", {"settings": [{"synthetic_share": 0.5}]}, "needs images: data/filter_memorized"),
+    ("images without share", SYNTHETIC, "every setting must state synthetic_share"),
+    ("pool beside synthetic", SYNTHETIC | {"settings": [{"pool_share": 0.5}]}, "every setting must state"),
+    ("all synthetic, yet real", SYNTHETIC | {"settings": [{"synthetic_share": 1}]}, "contradicts real: true"),
+    ("half, yet no real", SYNTHETIC | {"real": False, "settings": [{"synthetic_share": 0.5}]}, "contradicts real"),
+    ("nothing to train on", {"real": False}, "leaves nothing to train on"),
+    (
+        "labels without real images",
+        SYNTHETIC | {"real": False, "labels": "train_and_validation", "settings": [{"synthetic_share": 1}]},
+        "uses no real labels",
+    ),
+    (
+        "choice without validation",
+        {"labels": "train_and_validation", "settings": [{"pool_share": 0.5}, {"pool_share": 1}]},
+        "nothing is left to choose",
+    ),
+    ("no settings", {"settings": []}, "at least 1 item"),
+    ("five settings", {"settings": [{"pool_share": i / 10} for i in range(1, 6)]}, "at most 4 items"),
+    ("twice the same", {"settings": [{"pool_share": 0.5}] * 2}, "settings must differ"),
+    ("share of zero", {"settings": [{"pool_share": 0}]}, "greater than 0"),
+    ("both kinds", {"settings": [{"pool_share": 0.5, "synthetic_share": 0.5}]}, "Extra inputs"),
+    ("unknown setting", {"settings": [{"pool_shar": 0.5}]}, "Extra inputs"),
+    ("setting no mapping", {"settings": ["pool_share"]}, "dictionary"),
+    ("unknown policy", {"augment": "cutout"}, "'none', 'classic' or 'randaugment'"),
+    ("unknown folder", {"images": "data/generate"}, "'data/prepare' or 'data/filter_memorized'"),
+    ("unknown field", {"weight": 1}, "Extra inputs"),
+]
+
+
+@pytest.mark.parametrize(("changes", "words"), [row[1:] for row in IMPOSSIBLE], ids=[row[0] for row in IMPOSSIBLE])
+def test_impossible_arms_are_refused(arm, changes, words):
+    with pytest.raises(ValidationError, match=words):
+        ArmParams.model_validate(arm(**changes))
+
+
+def test_possible_arms_are_let_in(section):
+    checked = TrainDownstreamParams.model_validate(section())
+    assert [name for name, one in checked.arms.items() if one.adds_synthetic] == ["gan", "synthetic_only"]
+
+
+def test_every_field_must_be_stated(arm):
+    for field in arm():
+        with pytest.raises(ValidationError, match=rf"{field}\n\s+Field required"):
+            ArmParams.model_validate({key: value for key, value in arm().items() if key != field})
+
+
+def test_a_batch_must_have_room_for_both_kinds_of_images(arm, section):
+    arms = {"gan": arm(images="data/filter_memorized", settings=[{"synthetic_share": 0.01}])}
+    with pytest.raises(ValidationError, match=r"arms.gan: synthetic_share: 0.01 of batch_size: 16 is 0 images"):
+        TrainDownstreamParams.model_validate(section(arms=arms))
+
+
+@pytest.mark.parametrize("name", ["", "Gan", "../gan", "gan classic"])
+def test_arm_names_are_folder_names(arm, section, name):
+    with pytest.raises(ValidationError, match="pattern"):
+        TrainDownstreamParams.model_validate(section(arms={name: arm()}))
+
+
+def test_no_arms_are_refused(section):
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        TrainDownstreamParams.model_validate(section(arms={}))
