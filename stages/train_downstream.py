@@ -1,5 +1,6 @@
 """Stage 5, once per arm: trains the arm's classifiers and writes their predictions on the test images, unscored."""
 
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 from stages.downstream import choice, records
 from stages.downstream.params import ArmParams, TrainDownstreamParams
 from stages.plumbing import images, workdir
-from stages.plumbing.dataset import TEST, Dataset
+from stages.plumbing.dataset import TEST, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
 from stages.plumbing.errors import UserError
 from stages.plumbing.stage import StageRun, execute
 
@@ -36,8 +37,9 @@ def main(run: StageRun) -> None:
     jobs = [job for replicate in range(dataset.replicates) for job in _jobs(run, name, replicate, dataset)]
     units = np.array(run.fan_out(train, jobs, "classifier"), dtype=object).reshape(dataset.replicates, -1)
     facts = [[workdir.read_json(unit / "facts.json") for unit in row] for row in units]
-    scores = choice.validation_scores(facts)
+    scores = np.array([[each["validation_score"] for each in row] for row in facts], dtype=float).T
     chosen = choice.choose(scores)
+    labels = {role: len(dataset.role(0, role)) for role in (TRAIN, VALIDATION)}
 
     with run.replacing(DATA / name) as folder:
         kept = units[:, chosen]
@@ -45,8 +47,9 @@ def main(run: StageRun) -> None:
         probabilities = [np.load(unit / "probabilities.npy", allow_pickle=False) for unit in kept]
         images.write_table(folder / "predictions.parquet", records.predictions(test_ids, probabilities))
         for replicate, unit in enumerate(kept):
-            (folder / f"{replicate}.safetensors").write_bytes((unit / "classifier.safetensors").read_bytes())
-        workdir.write_json(folder / "arm.json", records.arm_facts(arm, scores, chosen, [row[chosen] for row in facts]))
+            shutil.copyfile(unit / "classifier.safetensors", folder / f"{replicate}.safetensors")
+        runs = [row[chosen] for row in facts]
+        workdir.write_json(folder / "arm.json", records.arm_facts(arm, scores, chosen, runs, labels))
     workdir.forget_others(jobs[0].unit, [job.key for job in jobs])
 
 
@@ -69,14 +72,32 @@ def train(job: Job) -> Path:
 
     def build(folder: Path) -> None:
         from safetensors.torch import save_file
+        from torch import from_numpy
 
-        from stages.downstream.arms import run_arm
+        from stages.downstream.arms import ArmData, run_arm
 
+        dataset = Dataset.open()
+        train, pool, validation, test = (
+            dataset.role(job.replicate, role) for role in (TRAIN, UNLABELLED_POOL, VALIDATION, TEST)
+        )
         synthetic = images.read(Path(job.arm.images) / f"{job.replicate}.parquet") if job.arm.adds_synthetic else None
-        result = run_arm(job.arm, job.setting, Dataset.open(), synthetic, job.params, job.replicate)
+        data = ArmData(
+            train_images=from_numpy(train.pixels),
+            train_labels=from_numpy(train.labels),
+            validation_images=from_numpy(validation.pixels),
+            validation_labels=from_numpy(validation.labels),
+            unlabelled_images=from_numpy(pool.pixels),
+            test_images=from_numpy(test.pixels),
+            synthetic_images=from_numpy(synthetic.pixels) if synthetic else None,
+            synthetic_labels=from_numpy(synthetic.labels) if synthetic else None,
+            classes=len(dataset.classes),
+            flip_ok=dataset.flip_ok,
+        )
+        result = run_arm(job.arm, job.setting, data, job.params, job.replicate)
         save_file(result.state, folder / "classifier.safetensors")
         np.save(folder / "probabilities.npy", result.test_probabilities, allow_pickle=False)
-        workdir.write_json(folder / "facts.json", result.facts)
+        facts = {name: getattr(result, name) for name in ("validation_score", "history", "images", "steps")}
+        workdir.write_json(folder / "facts.json", facts)
 
     return workdir.finished(job.unit, job.key, build)
 

@@ -164,13 +164,9 @@ def _comparison_text(named: Sequence[tuple[str, str]], content: ReportContent) -
 
 
 def _privacy_rows(classes: Sequence[str], privacy: Mapping[str, Any]) -> list[tuple[str, int, int]]:
-    """(class name, generated, dropped) in the order of the classes; keys of `privacy` are class indices."""
+    """(class name, generated, dropped) in the order of the classes."""
     counts = privacy["classes"]
-    return [
-        (name, counts[str(k)]["generated"], counts[str(k)]["dropped"])
-        for k, name in enumerate(classes)
-        if str(k) in counts
-    ]
+    return [(name, counts[name]["generated"], counts[name]["dropped"]) for name in classes]
 
 
 def _size_category(images: int) -> str:

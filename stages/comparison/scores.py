@@ -1,6 +1,6 @@
 """Scores of every arm and replicate on the test set, from its predictions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,3 +128,11 @@ def class_recall(counts: NDArray[np.int64]) -> list[float | None]:
     """Share of every class that is recognised, from a (K, K) confusion; None where the test set has none."""
     totals = counts.sum(axis=1)
     return [float(hit / total) if total else None for hit, total in zip(counts.diagonal(), totals, strict=True)]
+
+
+def score_table(scores: Scores, replicates: Sequence[int], validation: Mapping[str, Sequence[float | None]]) -> pd.DataFrame:
+    """One row per arm and replicate: every measure on test, and the score on `validation` (None where it was trained on)."""
+    return pd.concat(
+        pd.DataFrame({"arm": arm, "replicate": list(replicates), **values, "validation": list(validation[arm])})
+        for arm, values in scores.items()
+    )

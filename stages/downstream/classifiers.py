@@ -35,7 +35,8 @@ def build_classifier(channels: int, size: int, classes: int, width: int, seed: i
             outputs = min(2 * inputs, WIDEST * width)
             layers += [nn.Sequential(nn.MaxPool2d(2), _layer(inputs, outputs))]
             size, inputs = size // 2, outputs
-        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(inputs * size**2, classes))
+        model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(inputs * size**2, classes))
+    return model.to(memory_format=torch.channels_last)  # about a tenth faster on a CPU, even at 8 pixels
 
 
 def to_input(images: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ def guess_labels(images: Tensor, labels: Tensor, classes: int, unlabelled: Tenso
         )
     if len(unlabelled) == 0:
         return PseudoLabels(torch.empty(0, dtype=torch.int64), torch.empty(0))
-    mass = _spread(_flat(images), labels.numpy(), _flat(unlabelled), classes)
+    mass = _spread(_flat(images), labels.numpy(), _flat(unlabelled))
     probability = torch.from_numpy(_balance(mass, frequency))
     confidence, guess = probability.max(dim=1)
     return PseudoLabels(guess, confidence.float())
@@ -73,7 +73,7 @@ def _flat(images: Tensor) -> NDArray[np.float32]:
 
 
 def _spread(
-    images: NDArray[np.float32], labels: NDArray[np.int64], unlabelled: NDArray[np.float32], classes: int
+    images: NDArray[np.float32], labels: NDArray[np.int64], unlabelled: NDArray[np.float32]
 ) -> NDArray[np.float64]:
     """Return the class distribution of each unlabelled image, (N, classes)."""
     from sklearn.semi_supervised import LabelSpreading

@@ -20,6 +20,7 @@ from stages.plumbing.errors import UserError
 
 ADAM_BETAS = (0.0, 0.99)  # no momentum: the other player moves (Karras et al., "Progressive Growing of GANs", 2018)
 GRID_COLUMNS = 10
+TensorList = tuple[Tensor, ...] | list[Tensor]
 MEASURES = ("discriminator_loss", "generator_loss", "real_logit", "fake_logit")
 
 
@@ -160,7 +161,7 @@ def _start(config: NetworkConfig, params: TrainGanParams, seed: int) -> Training
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # modules draw their first weights from the global generator alone
         generator, discriminator = build_generator(config), Discriminator(config)
-    average = AveragedModel(generator, multi_avg_fn=_ramped_average(params.ema_decay), use_buffers=True)
+    average = AveragedModel(generator, multi_avg_fn=ramped_average(params.ema_decay), use_buffers=True)
     return TrainingState(
         generator=generator,
         discriminator=discriminator,
@@ -186,14 +187,14 @@ def _set_learning_rates(state: TrainingState, params: TrainGanParams) -> None:
         optimizer.param_groups[0]["lr"] = rate * share
 
 
-def _ramped_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
+def ramped_average(decay: float) -> Callable[[TensorList, TensorList, Tensor | int], None]:
     """Return an exponential moving average whose decay grows to `decay` as (1 + n) / (10 + n).
 
     A constant decay near 1 would keep the untrained weights for thousands of steps (TensorFlow's
     ExponentialMovingAverage has the same ramp).
     """
 
-    def update(average: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
+    def update(average: TensorList, current: TensorList, updates: Tensor | int) -> None:
         n = int(updates)
         get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(average, current, n)
 

@@ -1,5 +1,6 @@
 """What `prepare` left behind, as later stages see it: the images of each role, with labels only where it has them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -48,9 +49,7 @@ class Dataset:
         """
         members = self._rows(replicate, role)
         chosen = self._images.take(members)
-        if role in _LABELLED_ROLES:
-            return chosen
-        return replace(chosen, labels=np.full(len(chosen), UNLABELLED, dtype=np.int64))
+        return chosen if role in _LABELLED_ROLES else _without_labels(chosen)
 
     def fingerprint(self, replicate: int) -> str:
         """What the replicate is made of: its images, labels and roles, and what holds for all images.
@@ -73,7 +72,11 @@ class Dataset:
     def seen_by_gan(self, replicate: int) -> ImageSet:
         """Train and unlabelled images: all that the replicate's GAN may learn from."""
         seen = self._images.take(self._rows(replicate, TRAIN) | self._rows(replicate, UNLABELLED_POOL))
-        return replace(seen, labels=np.full(len(seen), UNLABELLED, dtype=np.int64))
+        return _without_labels(seen)
+
+    def by_id(self, ids: Sequence[str]) -> ImageSet:
+        """The real images with these ids, in that order, without labels."""
+        return _without_labels(self._images.by_id(ids))
 
     def test_labels(self) -> pd.Series:
         """True labels of the test set by image id. For `evaluate` alone."""
@@ -92,3 +95,7 @@ class Dataset:
         table = self._roles
         ids = table.loc[(table["replicate"] == replicate) & (table["role"] == role), "id"]
         return np.isin(self._images.ids, ids.to_numpy(dtype=np.str_))
+
+
+def _without_labels(images_: ImageSet) -> ImageSet:
+    return replace(images_, labels=np.full(len(images_), UNLABELLED, dtype=np.int64))

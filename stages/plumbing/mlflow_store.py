@@ -28,6 +28,7 @@ COMPLETE = "understudy.complete"
 PROCESS = "understudy.process"
 _PARENT = "mlflow.parentRunId"
 _MANY = 50_000  # as many runs as MLflow lists in one answer
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # pages for training, not for chatbots
 
 # Quiet, and quick to give up: a stage must not hang on a server that is down. What the user has set stays.
 _ENVIRONMENT = {
@@ -82,7 +83,10 @@ class Store:
             # A server knows itself where artifacts go; a plain database would put them into the current folder.
             artifacts = (project_root() / "mlartifacts").as_uri() if local else None
             found = client.get_experiment_by_name(experiment)
-            return cls(client, found.experiment_id if found else client.create_experiment(experiment, artifacts))
+            return cls(
+                client,
+                found.experiment_id if found else client.create_experiment(experiment, artifacts, _EXPERIMENT_TAGS),
+            )
 
     def tree(self, name: str, fingerprint: str, tags: Mapping[str, str]) -> "RunTree":
         """The complete tree of this fingerprint, else one that was left incomplete, else a new one.

@@ -1,7 +1,7 @@
 """Reads params.yaml, checks all of it, and hands it out as frozen objects."""
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -22,7 +22,6 @@ class ParallelParams(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    backend: Literal["loky", "dask"]
     jobs: int = Field(ge=1)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from stages.plumbing import code, workdir
-from stages.plumbing.mlflow_store import FINGERPRINT, Store
+from stages.plumbing.mlflow_store import FINGERPRINT, RunTree
 
 ALIAS = "best"
 _SERVED = Path("stages/downstream/served.py")
@@ -28,34 +28,35 @@ class Classifier:
     classes: list[str]
 
 
-def register(
-    store: Store, name: str, classifier: Classifier, run_id: str, fingerprint: str, tags: Mapping[str, str]
-) -> str:
-    """The version of the registered model `name` that belongs to this fingerprint, made if need be, as alias `best`."""
+def register(tree: RunTree, child: str, name: str, classifier: Classifier, tags: Mapping[str, str]) -> None:
+    """Registers the classifier of a child run under `name`, as alias `best`, unless this fingerprint's is there.
+
+    The model is shown with the child and with the parent.
+    """
     from mlflow.entities import LoggedModelOutput
     from mlflow.exceptions import MlflowException
 
-    client = store.client
-    found = client.search_model_versions(f"name = '{name}' AND tag.`{FINGERPRINT}` = '{fingerprint}'")
-    if found:
-        return str(found[0].version)
-    everything = {**tags, FINGERPRINT: fingerprint}
-    model = client.create_logged_model(store.experiment_id, name, run_id, dict(everything))
+    client, run_id = tree.store.client, tree.child(child).info.run_id
+    fingerprint = tree.tags[FINGERPRINT]
+    if client.search_model_versions(f"name = '{name}' AND tag.`{FINGERPRINT}` = '{fingerprint}'"):
+        return
+    tags = {**tags, FINGERPRINT: fingerprint}
+    model = client.create_logged_model(tree.store.experiment_id, name, run_id, tags)
     with TemporaryDirectory() as folder:
         _pack(classifier, Path(folder))
         client.log_model_artifacts(model.model_id, str(Path(folder) / "model"))
     client.finalize_logged_model(model.model_id, "READY")
-    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    for run in (run_id, tree.run_id):
+        client.log_outputs(run, [LoggedModelOutput(model.model_id, step=0)])
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     made = client.create_model_version(
-        name, model.artifact_location, run_id, dict(everything), model_id=model.model_id, await_creation_for=10
+        name, model.artifact_location, run_id, tags, model_id=model.model_id, await_creation_for=10
     )
     client.set_registered_model_alias(name, ALIAS, made.version)
-    return str(made.version)
 
 
 def _pack(classifier: Classifier, folder: Path) -> None:
@@ -71,6 +72,8 @@ def _pack(classifier: Classifier, folder: Path) -> None:
     for path in code.closure(_SERVED):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / path)
+        for package in list(path.parents)[:-1]:
+            (folder / package / "__init__.py").touch()  # without it, an installed package `stages` would win
     pyfunc.save_model(
         folder / "model",
         python_model=folder / _SERVED,

@@ -16,6 +16,7 @@ from stages.plumbing import workdir
 from stages.plumbing.dataset import Dataset
 
 MOST_POINTS = 200
+_ARM_FACTS = ("labels_used", "trained_on_labels", "synthetic_images", "pseudo_labels", "steps")
 _MEASURES = ("accuracy", "balanced_accuracy", "macro_f1", "validation")
 
 Json = Mapping[str, Any]
@@ -101,13 +102,13 @@ def comparison_parent(
     """
     measure = params["evaluate"]["contrast"]["measure"]
     values: dict[str, Any] = {}
-    for arm, measures in numbers["arms"].items():
-        for name, summary in measures.items():
-            values |= {f"{name}/{arm}": summary["mean"], f"{name}_std/{arm}": summary.get("std")}
     for arm, rival, difference in _differences(numbers, measure):
         for statistic, value in difference.items():
             heading = "difference" if statistic == "mean" else f"difference_{statistic}"
             values[f"{heading}/{arm}_vs_{rival}"] = value
+    for arm, measures in numbers["arms"].items():
+        for name, summary in measures.items():
+            values[f"{name}/{arm}"] = summary["mean"]
     values |= {f"validation/{arm}": score for arm, score in scores.groupby("arm")["validation"].mean().items()}
     values |= flatten({key: numbers[key] for key in ("replicates", "labels_used")}, "/")
     values |= flatten({"filter_memorized": {key: privacy[key] for key in privacy if key != "classes"}}, "/")
@@ -122,17 +123,12 @@ def comparison_parent(
 def comparison_child(arm: str, params: Json, facts: Json, score: Mapping[Any, Any]) -> Content:
     """One arm and replicate. params: the arm's own; facts: its arm.json; score: its row of metrics/scores.csv."""
     replicate = int(score["replicate"])
-    own = {
-        name: value[replicate] if isinstance(value, list) else value
-        for name, value in facts.items()
-        if name not in ("settings", "chosen", "validation", "history")
-    }
+    own = {name: facts[name] for name in _ARM_FACTS}
     policy = {name: value for name, value in params.items() if name != "settings"}
     setting = facts["settings"][facts["chosen"]]
-    losses = curves(facts.get("history", {}).get(str(replicate), []))
     return Content(
         {"arm": arm, "replicate": replicate, **policy, **setting, **own},
-        {**losses, **points({name: score[name] for name in _MEASURES})},
+        {**curves(facts["history"][str(replicate)]), **points({name: score[name] for name in _MEASURES})},
     )
 
 

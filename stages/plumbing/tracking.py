@@ -200,8 +200,7 @@ def _register_best(
     tags = {"arm": arm, "replicate": str(replicate)}
     if str(folder) in hashes:
         tags[f"dvc.{folder}"] = hashes[str(folder)]
-    run_id = tree.child(f"{arm}/{replicate}").info.run_id
-    register(tree.store, model, classifier, run_id, record["fingerprint"], tags)
+    register(tree, f"{arm}/{replicate}", model, classifier, tags)
 
 
 def _common_tags(name: str) -> dict[str, str]:

@@ -11,12 +11,13 @@ from stages.comparison.scores import align, class_recall, confusion, score
 from stages.comparison.verdict import compare
 
 NASTY = "<script>alert('x')</script>|`b`"
+CLASSES = [NASTY, "one", "two"]
 PRIVACY = {
     "alpha": 0.05,
     "generated": 300,
     "dropped": 21,
     "dropped_share": 0.07,
-    "classes": {str(k): {"generated": 100, "dropped": 7} for k in range(3)},
+    "classes": {name: {"generated": 100, "dropped": 7} for name in CLASSES},
     "false_positive_rate": {"rate": 0.04, "low": 0.02, "high": 0.08},
     "planted": {"exact": {"detected": 1.0}, "half_blend": {"detected": 0.625}},
 }
@@ -40,7 +41,7 @@ def make_content(make_tables, make_params):
         choice = {"settings": [{"amount": 1}, {"amount": 4}], "chosen": 1, "validation": [0.7, 0.8]}
         return ReportContent(
             dataset="digits",
-            classes=[NASTY, "one", "two"],
+            classes=CLASSES,
             params=params,
             numbers=compare(predictions, score(predictions), dict.fromkeys(tables, 100), params),
             arms={"classic": facts, "gan": facts | choice, "real": facts},
