@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
-export DO_NOT_TRACK := 1
+export MLFLOW_DISABLE_TELEMETRY := true
 INSTALLED := .venv/.installed
 
 .PHONY: repro test ui lint bench lock clean

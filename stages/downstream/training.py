@@ -12,7 +12,7 @@ from stages.downstream.augment import Policy
 from stages.downstream.classifiers import build_classifier, to_input
 from stages.downstream.params import ClassifierParams
 
-PREDICTION_BATCH = 256
+PREDICTION_BATCH = 128
 HISTORY_POINTS = 20
 
 

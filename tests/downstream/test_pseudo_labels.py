@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator
 
@@ -15,6 +15,7 @@ def random_probabilities(count, classes, seed):
     return torch.randn(count, classes, generator=Generator().manual_seed(seed)).mul(2).softmax(dim=1)
 
 
+@settings(max_examples=50, deadline=None)
 @given(count=st.integers(1, 300), classes=st.integers(2, 8), share=shares, seed=st.integers(0, 99))
 def test_each_class_gives_its_quota_of_most_confident_images(count, classes, share, seed):
     probabilities = random_probabilities(count, classes, seed)
@@ -32,6 +33,7 @@ def test_each_class_gives_its_quota_of_most_confident_images(count, classes, sha
             assert confidence[of_class & taken].min() >= confidence[of_class & ~taken].max()
 
 
+@settings(max_examples=50, deadline=None)
 @given(share=shares, seed=st.integers(0, 99))
 def test_where_the_pool_allows_all_classes_are_equal(share, seed):
     pool = random_probabilities(40, 4, seed)
@@ -39,6 +41,7 @@ def test_where_the_pool_allows_all_classes_are_equal(share, seed):
     assert len(select_balanced(balanced, share)[1].bincount(minlength=4).unique()) == 1
 
 
+@settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 99))
 def test_the_order_of_the_pool_does_not_matter(seed):
     probabilities = random_probabilities(50, 3, seed)
