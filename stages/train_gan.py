@@ -76,7 +76,8 @@ def train(job: Job) -> Path:
             validation_labels=torch.from_numpy(validation.labels),
             classes=len(dataset.classes),
         )
-        gan = training.train(data, job.params, job.replicate, report)
+        seed = int(np.random.SeedSequence((job.params.seed, job.replicate)).generate_state(1)[0])
+        gan = training.train(data, job.params, seed, report)
         save_file(gan.generator, folder / "generator.safetensors")
         save_file(gan.discriminator, folder / "discriminator.safetensors")
         shutil.copytree(job.live, folder / "samples", ignore=shutil.ignore_patterns("*.jsonl"))
