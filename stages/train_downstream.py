@@ -4,6 +4,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +58,7 @@ def _jobs(run: StageRun, name: str, replicate: int, dataset: Dataset) -> list[Jo
     """The replicate's training runs, one for each setting of the arm, keyed by all that they depend on."""
     params = run.params.train_downstream
     arm = params.arms[name]
-    inputs = [run.code, params.model_dump(mode="json", exclude={"arms"}), dataset.fingerprint(replicate)]
+    inputs: list[Any] = [run.code, params.model_dump(mode="json", exclude={"arms"}), dataset.fingerprint(replicate)]
     inputs.append(arm.model_dump(mode="json", exclude={"settings"}))
     if arm.adds_synthetic:
         inputs.append(Path(arm.images) / f"{replicate}.parquet")

@@ -35,9 +35,9 @@ def main(run: StageRun) -> None:
         Job(workdir.fingerprint(run.code, params, dataset.fingerprint(replicate)), replicate, params)
         for replicate in range(dataset.replicates)
     ]
-    facts = {"fingerprint": workdir.fingerprint([job.key for job in jobs]), "params": params.model_dump(mode="json")}
+    fingerprint = workdir.fingerprint([job.key for job in jobs])
     with (
-        tracking.live_gan_run(run.params, facts["fingerprint"]) as live,
+        tracking.live_gan_run(run.params, fingerprint) as live,
         progress.following([job.live for job in jobs], params.steps, run.name, live.log),
     ):
         units = run.fan_out(train, jobs, "replicate", show_bar=False)
@@ -45,6 +45,7 @@ def main(run: StageRun) -> None:
     with run.replacing(DATA) as folder:
         for job, unit in zip(jobs, units, strict=True):
             shutil.copytree(unit, folder / str(job.replicate))
+        facts = {"fingerprint": fingerprint, "params": params.model_dump(mode="json")}
         workdir.write_json(folder / "run.json", facts)
     quality = [workdir.read_json(unit / "gan.json")["quality"] for unit in units]
     run.write_metrics({"steps": params.steps, "replicates": {str(r): each for r, each in enumerate(quality)}})

@@ -66,7 +66,7 @@ def copy_project(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def run_in() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a command in a folder as a fresh machine would: our Python first in PATH, no git identity, no MLflow server."""
+    """Runs a command in a folder as on a fresh machine: our Python first in PATH, no git identity, no MLflow server."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "GIT_"))}
     environment |= {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

@@ -13,3 +13,8 @@ def suspicious(decisions: pd.DataFrame, pairs: int) -> pd.DataFrame:
     dropped, kept = ranked[ranked["reason"] != ""], ranked[ranked["reason"] == ""]
     from_dropped = min(len(dropped), max(pairs // 2, pairs - len(kept)))
     return pd.concat([dropped.head(from_dropped), kept.head(pairs - from_dropped)])
+
+
+def captions(decisions: pd.DataFrame) -> list[str]:
+    """What stands beneath each pair: the p-value, and what became of the image."""
+    return [f"p {p:.3f}, {'dropped' if reason else 'kept'}" for p, reason in decisions[["p", "reason"]].to_numpy()]

@@ -130,8 +130,10 @@ def class_recall(counts: NDArray[np.int64]) -> list[float | None]:
     return [float(hit / total) if total else None for hit, total in zip(counts.diagonal(), totals, strict=True)]
 
 
-def score_table(scores: Scores, replicates: Sequence[int], validation: Mapping[str, Sequence[float | None]]) -> pd.DataFrame:
-    """One row per arm and replicate: every measure on test, and the score on `validation` (None where it was trained on)."""
+def score_table(
+    scores: Scores, replicates: Sequence[int], validation: Mapping[str, Sequence[float | None]]
+) -> pd.DataFrame:
+    """One row per arm and replicate: every measure on test, and `validation`, empty where that was trained on."""
     return pd.concat(
         pd.DataFrame({"arm": arm, "replicate": list(replicates), **values, "validation": list(validation[arm])})
         for arm, values in scores.items()

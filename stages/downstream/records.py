@@ -30,7 +30,11 @@ def predictions(test_ids: NDArray[np.str_], probabilities: Sequence[NDArray[np.f
 
 
 def arm_facts(
-    arm: ArmParams, scores: NDArray[np.float64], chosen: int, runs: Sequence[Mapping[str, Any]], labels: Mapping[str, int]
+    arm: ArmParams,
+    scores: NDArray[np.float64],
+    chosen: int,
+    runs: Sequence[Mapping[str, Any]],
+    labels: Mapping[str, int],
 ) -> dict[str, Any]:
     """What arm.json says: the settings, how the arm chose among them, and what the chosen one was trained on.
 

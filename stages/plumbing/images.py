@@ -41,7 +41,7 @@ class ImageSet:
     def take(self, rows: NDArray[Any]) -> "ImageSet":
         """The images at `rows` (indices or a boolean mask), in that order."""
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows
-        groups = None if self.groups is None else [self.groups[row] for row in rows]
+        groups = None if self.groups is None else [self.groups[row] for row in rows.tolist()]
         extra = {name: column[rows] for name, column in self.extra.items()}
         return ImageSet(self.ids[rows], self.pixels[rows], self.labels[rows], groups, extra)
 

@@ -11,7 +11,8 @@ def decisions(dropped: int, kept: int) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(
-    ("dropped", "kept", "expected"), [(10, 10, (3, 3)), (1, 10, (1, 5)), (10, 2, (4, 2)), (0, 10, (0, 6)), (2, 1, (2, 1))]
+    ("dropped", "kept", "expected"),
+    [(10, 10, (3, 3)), (1, 10, (1, 5)), (10, 2, (4, 2)), (0, 10, (0, 6)), (2, 1, (2, 1))],
 )
 def test_half_are_dropped_ones_and_the_other_half_fills_up(dropped: int, kept: int, expected: tuple[int, int]) -> None:
     shown = suspicious(decisions(dropped, kept), 6)

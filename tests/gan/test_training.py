@@ -35,7 +35,7 @@ def params(**changes: float) -> TrainGanParams:
         "steps": 30,
         "batch_size": 32,
         "latent_dim": 8,
-        "width": 32,
+        "width": 64,
         "generator_learning_rate": 1e-3,
         "discriminator_learning_rate": 1e-3,
         "ema_decay": 0.99,
@@ -64,17 +64,19 @@ def class_mean_error(gan: TrainedGan) -> float:
 @pytest.mark.parametrize("pool", [0, 20])
 def test_training_brings_the_class_means_to_the_real_ones(pool: int) -> None:
     untrained = class_mean_error(train(toy_data(pool), params(steps=1), 0, ignore))
-    trained = class_mean_error(train(toy_data(pool), params(steps=200), 0, ignore))
-    assert trained < 20 < untrained
+    trained = class_mean_error(train(toy_data(pool), params(steps=250), 0, ignore))
+    assert trained < 0.3 * untrained
 
 
-def test_same_seed_same_bytes_and_another_seed_others() -> None:
-    one, again, other = (train(toy_data(10), params(), seed, ignore) for seed in (7, 7, 8))
+def test_same_seed_and_replicate_same_bytes_and_others_others() -> None:
+    one, again, replicate = (train(toy_data(10), params(), replicate, ignore) for replicate in (7, 7, 8))
+    reseeded = train(toy_data(10), params(seed=1), 7, ignore)
     for ours, theirs in ((one.generator, again.generator), (one.discriminator, again.discriminator)):
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert one.history == again.history
     assert one.quality == again.quality
-    assert not torch.equal(one.generator["output.weight"], other.generator["output.weight"])
+    for other in (replicate, reseeded):
+        assert not torch.equal(one.generator["output.weight"], other.generator["output.weight"])
 
 
 def test_training_leaves_the_global_random_state_alone() -> None:

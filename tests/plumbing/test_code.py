@@ -26,7 +26,7 @@ def test_exempt_files_exist() -> None:
 
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     files = {
         "stages/__init__.py": "",
@@ -42,10 +42,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in files.items():
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(text)
-    return tmp_path
 
 
-def test_closure_follows_lazy_imports_packages_and_templates_but_nothing_exempt(package: Path) -> None:
+@pytest.mark.usefixtures("package")
+def test_closure_follows_lazy_imports_packages_and_templates_but_nothing_exempt() -> None:
     found = [str(path) for path in code.closure(Path("stages/verb.py"), [Path("stages/noun/schema.py")])]
     assert found == [
         "stages/noun/lazy.py",
@@ -55,7 +55,8 @@ def test_closure_follows_lazy_imports_packages_and_templates_but_nothing_exempt(
     ]
 
 
-def test_digest_changes_with_any_edit_and_with_nothing_else(package: Path) -> None:
+@pytest.mark.usefixtures("package")
+def test_digest_changes_with_any_edit_and_with_nothing_else() -> None:
     paths = code.closure(Path("stages/verb.py"))
     before = code.digest(paths)
     Path("stages/noun/unrelated.py").write_text("x = 1\n")

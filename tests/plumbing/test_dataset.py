@@ -56,11 +56,11 @@ def test_a_replicates_fingerprint_depends_on_its_images_and_roles_alone(tmp_path
 
 
 def test_missing_or_foreign_facts_are_told_in_words(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="dataset.json is missing"):
+    with pytest.raises(UserError, match=r"dataset.json is missing"):
         Dataset.open(tmp_path)
     (tmp_path / "dataset.json").write_text('{"shape": [1, 2')
-    with pytest.raises(UserError, match="dataset.json is damaged"):
+    with pytest.raises(UserError, match=r"dataset.json is damaged"):
         Dataset.open(tmp_path)
     (tmp_path / "dataset.json").write_text('{"shape": [1, 2, 2], "colour": "red"}')
-    with pytest.raises(UserError, match="dataset.json is damaged"):
+    with pytest.raises(UserError, match=r"dataset.json is damaged"):
         Dataset.open(tmp_path)

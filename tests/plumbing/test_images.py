@@ -82,5 +82,5 @@ def test_missing_and_damaged_sets_are_told_in_words(tmp_path: Path, damage: str)
         path.write_bytes(content)
     else:
         images.write_table(path, pq.read_table(path).drop(["image"]))
-    with pytest.raises(UserError, match="set.parquet is (missing|damaged)"):
+    with pytest.raises(UserError, match=r"set.parquet is (missing|damaged)"):
         images.read(path)

@@ -34,9 +34,8 @@ def test_replacing_swaps_whole_folders() -> None:
 def test_a_failure_leaves_the_old_folder_and_the_next_try_starts_clean() -> None:
     with workdir.replacing(Path("x")) as folder:
         (folder / "first").write_text("1")
-    with pytest.raises(ZeroDivisionError), workdir.replacing(Path("x")) as folder:
-        (folder / "second").write_text("2")
-        raise ZeroDivisionError
+    with pytest.raises(FileNotFoundError), workdir.replacing(Path("x")) as folder:
+        (folder / "second").rename(folder / "missing" / "second")
     assert [path.name for path in Path("x").iterdir()] == ["first"]
     with workdir.replacing(Path("x")) as folder:
         assert list(folder.iterdir()) == []

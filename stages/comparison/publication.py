@@ -1,0 +1,123 @@
+"""All that the last stage publishes, made from what the stages before it left: numbers, pictures, report, data card."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stages.comparison import figures
+from stages.comparison.params import EvaluateParams
+from stages.comparison.report import CardContent, ReportContent, render_card, render_report
+from stages.comparison.scores import Predictions, class_recall, confusion, score, score_table
+from stages.comparison.verdict import compare
+
+Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What there is to publish from. Images are uint8 (N, C, H, W), labels int64 (N,).
+
+    facts: arm -> its arm.json. privacy: metrics/filter_memorized.json. real: examples of train images, and pairs:
+    generated images, the real ones nearest to them and captions; both None where no real image may be shown.
+    made_from: what the GANs saw, in words. generator: the GAN's parameters. run: fingerprints and versions.
+    """
+
+    dataset: str
+    classes: Sequence[str]
+    params: EvaluateParams
+    predictions: Predictions
+    facts: Mapping[str, Mapping[str, Any]]
+    privacy: Mapping[str, Any]
+    synthetic: Labelled
+    real: Labelled | None
+    pairs: tuple[NDArray[np.uint8], NDArray[np.uint8], Sequence[str]] | None
+    made_from: str
+    generator: Mapping[str, Any]
+    run: Mapping[str, str]
+    parameters: str
+
+
+@dataclass(frozen=True)
+class Publication:
+    """numbers: metrics/evaluate.json. scores: one row per arm and replicate. pictures: name -> PNG bytes."""
+
+    numbers: dict[str, Any]
+    scores: pd.DataFrame
+    pictures: dict[str, bytes]
+    report: str
+    card: str
+
+
+def publish(evidence: Evidence) -> Publication:
+    """Compares the arms and renders everything; no input is changed."""
+    params, facts, predictions = evidence.params, evidence.facts, evidence.predictions
+    scores = score(predictions)
+    numbers = compare(predictions, scores, {arm: each["labels_used"] for arm, each in facts.items()}, params)
+    counts = {arm: confusion(predictions, arm) for arm in (*params.contrast.arms, *params.contrast.rivals)}
+    pictures = {"comparison": figures.comparison_figure(scores, numbers, params), **_examples(evidence)}
+    confusions = {arm: figures.confusion_figure(table, evidence.classes, arm) for arm, table in counts.items()}
+    recall = {arm: class_recall(table) for arm, table in counts.items()}
+    validation = {arm: each["validation_scores"] for arm, each in facts.items()}
+    return Publication(
+        numbers=numbers,
+        scores=score_table(scores, predictions.replicates, validation),
+        pictures=pictures | {f"confusion_{arm}": picture for arm, picture in confusions.items()},
+        report=_report(evidence, numbers, recall, pictures, confusions),
+        card=_card(evidence, numbers),
+    )
+
+
+def _examples(evidence: Evidence) -> dict[str, bytes]:
+    per_class = evidence.params.examples_per_class
+    pictures = {
+        "samples": figures.sample_grid(*evidence.synthetic, evidence.classes, per_class, *(evidence.real or ()))
+    }
+    return pictures | ({"pairs": figures.nearest_pairs(*evidence.pairs)} if evidence.pairs else {})
+
+
+def _report(
+    evidence: Evidence,
+    numbers: Mapping[str, Any],
+    recall: Mapping[str, Sequence[float | None]],
+    pictures: Mapping[str, bytes],
+    confusions: Mapping[str, bytes],
+) -> str:
+    content = ReportContent(
+        dataset=evidence.dataset,
+        classes=evidence.classes,
+        params=evidence.params,
+        numbers=numbers,
+        arms=evidence.facts,
+        recall=recall,
+        test_images=np.bincount(evidence.predictions.truth, minlength=len(evidence.classes)).tolist(),
+        privacy=evidence.privacy,
+        comparison_png=pictures["comparison"],
+        samples_png=pictures["samples"],
+        pairs_png=pictures.get("pairs"),
+        confusions=confusions,
+        run=evidence.run,
+        parameters=evidence.parameters,
+    )
+    return render_report(content)
+
+
+def _card(evidence: Evidence, numbers: Mapping[str, Any]) -> str:
+    images, labels = evidence.synthetic
+    channels, height, width = images.shape[1:]
+    content = CardContent(
+        dataset=evidence.dataset,
+        classes=evidence.classes,
+        kept=np.bincount(labels, minlength=len(evidence.classes)).tolist(),
+        image_shape=(channels, height, width),
+        made_from=evidence.made_from,
+        generator=evidence.generator,
+        numbers=numbers,
+        privacy=evidence.privacy,
+        licence=evidence.params.licence,
+        run=evidence.run,
+    )
+    return render_card(content)

@@ -1,0 +1,86 @@
+"""params.yaml is checked as a whole before any work starts, and says what is wrong where."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from stages.plumbing import params
+from stages.plumbing.errors import UserError
+from tests.conftest import ROOT, edit_params
+
+
+@pytest.fixture
+def refuse(tmp_path: Path) -> Callable[[dict[str, Any]], str]:
+    def message(changes: dict[str, Any]) -> str:
+        (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+        edit_params(tmp_path, changes)
+        with pytest.raises(UserError) as error:
+            params.load(tmp_path / "params.yaml")
+        return str(error.value)
+
+    return message
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"train_gan.stepz": 5}, ["train_gan.stepz", "unknown parameter"]),
+        ({"train_gan.steps": "many"}, ["train_gan.steps", "integer", "'many'"]),
+        ({"train_gan.steps": 0}, ["train_gan.steps", "greater than or equal to 1", "0"]),
+        ({"prepare.replicates": 0}, ["prepare.replicates", "greater than or equal to 1"]),
+        ({"prepare.labels_per_class": -1}, ["prepare.labels_per_class", "greater than or equal to 1"]),
+        ({"prepare.test_share": 1.0}, ["prepare.test_share", "less than 1"]),
+        ({"prepare.source.kind": "digitz"}, ["prepare.source.kind", "'digits'", "'digitz'"]),
+        ({"filter_memorized.alpha": 0}, ["filter_memorized.alpha", "greater than 0"]),
+        ({"filter_memorized.alpha": 1}, ["filter_memorized.alpha", "less than 1"]),
+        ({"generate.truncation": 0}, ["generate.truncation", "greater than 0"]),
+        ({"train_downstream.arms": {}}, ["train_downstream.arms", "at least 1"]),
+        ({"train_downstream.classifier.steps": None}, ["train_downstream.classifier.steps", "integer"]),
+        ({"evaluate.contrast.rivals": ["clasic"]}, ["evaluate.contrast.rivals", "'clasic'", "classic"]),
+        ({"parallel.jobs": 0}, ["parallel.jobs", "greater than or equal to 1"]),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(
+    refuse: Callable[[dict[str, Any]], str], changes: dict[str, Any], words: list[str]
+) -> None:
+    message = refuse(changes)
+    assert "params.yaml is not valid" in message
+    assert all(word in message for word in words), message
+    assert "pydantic" not in message
+
+
+def test_every_wrong_value_is_told_at_once(refuse: Callable[[dict[str, Any]], str]) -> None:
+    message = refuse({"train_gan.steps": 0, "filter_memorized.alpha": 2, "evaluate.margin": -1})
+    assert len(message.splitlines()) == 4
+
+
+def test_missing_and_broken_files_are_told_in_words(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is missing"):
+        params.load(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("prepare: {seed: 0\n")
+    with pytest.raises(UserError, match="not valid YAML"):
+        params.load(tmp_path / "params.yaml")
+
+
+def test_numbers_are_read_as_yaml_1_2(tmp_path: Path) -> None:
+    text = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text.replace("weight_decay: 0.01", "weight_decay: 3e-05"))
+    assert params.load(tmp_path / "params.yaml").train_downstream.classifier.weight_decay == 3e-5
+
+
+def test_every_field_of_params_yaml_is_documented_by_a_comment_above_it() -> None:
+    lines = (ROOT / "params.yaml").read_text().splitlines()
+    arms = lines.index("  arms:")
+    after_arms = next(n for n, line in enumerate(lines) if n > arms and line and not line.startswith("    "))
+    fields = [n for n, line in enumerate(lines) if ": " in line and "#" not in line and not arms < n < after_arms]
+    assert len(fields) > 40
+    assert [lines[n] for n in fields if not lines[n - 1].strip().startswith("#")] == []
+
+
+def test_the_file_is_what_the_schema_says() -> None:
+    loaded = params.load(ROOT / "params.yaml")
+    raw = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
+    assert set(loaded.model_dump()) == set(raw)

@@ -1,0 +1,198 @@
+"""What a stage does around its work, and what bad input gets: one clear message, exit status 1, nothing lost."""
+
+import errno
+import json
+import resource
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+
+import stages.filter_memorized
+import stages.generate
+import stages.prepare
+from stages.plumbing.errors import UserError
+from stages.plumbing.stage import StageRun, execute
+from tests.conftest import TINY, copy_project, edit_params
+
+Run = Callable[..., "CompletedProcess[str]"]
+Fail = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory, run_in: Run) -> Path:
+    """A project with everything up to the generated images."""
+    folder = copy_project(tmp_path_factory.mktemp("stage") / "a project")
+    edit_params(folder, TINY)
+    done = run_in("python -m stages.prepare && python -m stages.train_gan && python -m stages.generate", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, to damage; the working directory."""
+    shutil.copytree(prepared, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+@pytest.fixture
+def fail(capsys: pytest.CaptureFixture[str]) -> Fail:
+    """Runs a stage in this process, which must end with status 1 (or the one given), and returns what it said."""
+
+    def run(name: str, main: Callable[[StageRun], None], status: int = 1) -> str:
+        with pytest.raises(SystemExit) as stop:
+            execute(name, main)
+        assert stop.value.code == status
+        said = capsys.readouterr().err
+        assert "Traceback" not in said
+        assert said.startswith(f"{name}: ")
+        return said
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"evaluate.confidense": 0.9}, "evaluate.confidense: unknown parameter"),
+        ({"prepare.labels_per_class": 400}, "class '0' has 89 images beside the test set"),
+        ({"prepare.calibration": 2000}, "prepare.calibration asks for 2000 images"),
+    ],
+)
+def test_impossible_parameters_stop_the_first_stage_and_leave_its_artifacts(
+    project: Path, fail: Fail, changes: dict[str, Any], words: str
+) -> None:
+    before = {path: path.read_bytes() for path in Path("data/prepare").iterdir()}
+    edit_params(project, changes)
+    assert words in fail("prepare", stages.prepare.main)
+    assert {path: path.read_bytes() for path in Path("data/prepare").iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("artifact", "name", "main"),
+    [
+        ("data/prepare/images.parquet", "generate", stages.generate.main),
+        ("data/prepare/roles.parquet", "generate", stages.generate.main),
+        ("data/prepare/dataset.json", "generate", stages.generate.main),
+        ("data/train_gan/1/generator.safetensors", "generate", stages.generate.main),
+        ("data/train_gan/0/gan.json", "generate", stages.generate.main),
+        ("data/generate/1.parquet", "filter_memorized", stages.filter_memorized.main),
+    ],
+)
+@pytest.mark.parametrize("damage", ["missing", "truncated"])
+def test_missing_and_damaged_artifacts_are_named_with_a_remedy(
+    project: Path, fail: Fail, artifact: str, name: str, main: Callable[[StageRun], None], damage: str
+) -> None:
+    path = project / artifact
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    said = fail(name, main)
+    assert artifact.rsplit("/", 1)[0] in said
+    assert "dvc" in said
+
+
+def test_too_few_calibration_images_for_alpha_are_told(project: Path, fail: Fail) -> None:
+    edit_params(project, {"filter_memorized.alpha": 0.001})
+    assert "999" in fail("filter_memorized", stages.filter_memorized.main)
+
+
+def test_a_full_disk_is_told_and_loses_nothing(project: Path, fail: Fail) -> None:
+    before = Path("metrics/prepare.json").read_bytes()
+    Path("metrics/prepare.json.partial").symlink_to("/dev/full")
+    assert "the disk is full" in fail("prepare", stages.prepare.main)
+    assert Path("metrics/prepare.json").read_bytes() == before
+
+
+def test_a_file_size_limit_is_told(project: Path, fail: Fail) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        said = fail("prepare", stages.prepare.main)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert "cannot write" in said
+    assert (project / "data/prepare/images.parquet").stat().st_size > 4096
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EDQUOT])
+def test_a_disk_that_refuses_is_told(fail: Fail, number: int) -> None:
+    def main(_: StageRun) -> None:
+        raise OSError(number, "refused", "data/x")
+
+    assert "cannot write data/x" in fail("prepare", main)
+
+
+@pytest.mark.usefixtures("project")
+def test_an_unforeseen_error_keeps_its_traceback() -> None:
+    def main(_: StageRun) -> None:
+        raise OSError(errno.EIO, "broken disk")
+
+    with pytest.raises(OSError, match="broken disk"):
+        execute("prepare", main)
+
+
+@pytest.mark.usefixtures("project")
+def test_ctrl_c_ends_with_130_and_clean_words(fail: Fail) -> None:
+    def main(_: StageRun) -> None:
+        raise KeyboardInterrupt
+
+    assert "interrupted" in fail("prepare", main, status=130)
+
+
+def test_sources_edited_while_a_stage_runs_are_noticed_before_it_writes(project: Path, fail: Fail) -> None:
+    before = (project / "data/prepare/roles.parquet").read_bytes()
+
+    def main(run: StageRun) -> None:
+        with (project / "stages/sources/splits.py").open("a") as module:
+            module.write("\n# an edit\n")
+        stages.prepare.main(run)
+
+    assert "source files changed" in fail("prepare", main)
+    assert (project / "data/prepare/roles.parquet").read_bytes() == before
+
+
+@pytest.mark.usefixtures("project")
+def test_each_stage_leaves_its_seconds_where_no_artifact_is() -> None:
+    execute("prepare", stages.prepare.main)
+    record = json.loads(Path(".work/timing/prepare.json").read_text())
+    assert record["seconds"] > 0
+    assert record["cpu_seconds"] > 0
+
+
+@pytest.mark.usefixtures("project")
+def test_the_same_parameters_give_the_same_bytes() -> None:
+    def artifacts() -> dict[str, bytes]:
+        folders = ("data/prepare", "data/generate", "data/filter_memorized", "metrics")
+        paths = [path for folder in folders for path in Path(folder).rglob("*") if path.is_file()]
+        return {str(path): path.read_bytes() for path in paths}
+
+    runs = []
+    for _ in range(2):
+        execute("prepare", stages.prepare.main)
+        execute("generate", stages.generate.main)
+        execute("filter_memorized", stages.filter_memorized.main)
+        runs.append(artifacts())
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.usefixtures("project")
+def test_the_error_of_a_worker_arrives_as_words(fail: Fail) -> None:
+    def main(run: StageRun) -> None:
+        run.fan_out(_refuse, [1, 2], "job", show_bar=False)
+
+    assert "worker says no" in fail("prepare", main)
+
+
+def _refuse(_: int) -> None:
+    raise UserError("worker says no")
