@@ -20,12 +20,11 @@ DATA = workdir.DATA / "train_downstream"
 
 @dataclass(frozen=True)
 class Job:
-    """One training run: an arm with one of its settings, on one replicate."""
+    """An arm on one replicate, known by all that it depends on: one classifier for each of the arm's settings."""
 
     unit: str
     key: str
     arm: ArmParams
-    setting: int
     replicate: int
     params: TrainDownstreamParams
 
@@ -35,41 +34,41 @@ def main(run: StageRun) -> None:
     if name not in params.arms:
         raise UserError(f"{name!r} is no arm of train_downstream.arms ({', '.join(params.arms)})")
     arm, dataset = params.arms[name], Dataset.open()
-    jobs = [job for replicate in range(dataset.replicates) for job in _jobs(run, name, replicate, dataset)]
-    units = np.array(run.fan_out(train, jobs, "classifier"), dtype=object).reshape(dataset.replicates, -1)
-    facts = [[workdir.read_json(unit / "facts.json") for unit in row] for row in units]
-    scores = np.array([[each["validation_score"] for each in row] for row in facts], dtype=float).T
+    jobs = [_job(run, name, replicate, dataset) for replicate in range(dataset.replicates)]
+    units = run.fan_out(train, jobs, "replicate")
+    facts = [workdir.read_json(unit / "facts.json") for unit in units]
+    scores = np.array([[setting["validation_score"] for setting in settings] for settings in facts], dtype=float).T
     chosen = choice.choose(scores)
     labels = {role: len(dataset.role(0, role)) for role in (TRAIN, VALIDATION)}
 
     with run.replacing(DATA / name) as folder:
-        kept = units[:, chosen]
+        kept = [unit / str(chosen) for unit in units]
         test_ids = dataset.role(0, TEST).ids
-        probabilities = [np.load(unit / "probabilities.npy", allow_pickle=False) for unit in kept]
+        probabilities = [np.load(each / "probabilities.npy", allow_pickle=False) for each in kept]
         images.write_table(folder / "predictions.parquet", records.predictions(test_ids, probabilities))
-        for replicate, unit in enumerate(kept):
-            shutil.copyfile(unit / "classifier.safetensors", folder / f"{replicate}.safetensors")
-        runs = [row[chosen] for row in facts]
+        for replicate, each in enumerate(kept):
+            shutil.copyfile(each / "classifier.safetensors", folder / f"{replicate}.safetensors")
+        runs = [settings[chosen] for settings in facts]
         workdir.write_json(folder / "arm.json", records.arm_facts(arm, scores, chosen, runs, labels))
     workdir.forget_others(jobs[0].unit, [job.key for job in jobs])
 
 
-def _jobs(run: StageRun, name: str, replicate: int, dataset: Dataset) -> list[Job]:
-    """The replicate's training runs, one for each setting of the arm, keyed by all that they depend on."""
+def _job(run: StageRun, name: str, replicate: int, dataset: Dataset) -> Job:
     params = run.params.train_downstream
     arm = params.arms[name]
-    inputs: list[Any] = [run.code, params.model_dump(mode="json", exclude={"arms"}), dataset.fingerprint(replicate)]
-    inputs.append(arm.model_dump(mode="json", exclude={"settings"}))
+    inputs: list[Any] = [
+        run.code,
+        params.model_dump(mode="json", exclude={"arms"}),
+        arm,
+        dataset.fingerprint(replicate),
+    ]
     if arm.adds_synthetic:
         inputs.append(Path(arm.images) / f"{replicate}.parquet")
-    return [
-        Job(f"{run.name}@{name}", workdir.fingerprint(*inputs, setting), arm, index, replicate, params)
-        for index, setting in enumerate(arm.settings)
-    ]
+    return Job(f"{run.name}@{name}", workdir.fingerprint(*inputs), arm, replicate, params)
 
 
 def train(job: Job) -> Path:
-    """In a worker process: trains one classifier, unless an earlier, perhaps killed, run finished it."""
+    """In a worker process: trains the replicate's classifiers, unless an earlier, perhaps killed, run finished them."""
 
     def build(folder: Path) -> None:
         from safetensors.torch import save_file
@@ -94,11 +93,14 @@ def train(job: Job) -> Path:
             classes=len(dataset.classes),
             flip_ok=dataset.flip_ok,
         )
-        result = run_arm(job.arm, job.setting, data, job.params, job.replicate)
-        save_file(result.state, folder / "classifier.safetensors")
-        np.save(folder / "probabilities.npy", result.test_probabilities, allow_pickle=False)
-        facts = {name: getattr(result, name) for name in ("validation_score", "history", "images", "steps")}
-        workdir.write_json(folder / "facts.json", facts)
+        results = run_arm(job.arm, data, job.params, job.replicate)
+        for setting, result in enumerate(results):
+            place = folder / str(setting)
+            place.mkdir()
+            save_file(result.state, place / "classifier.safetensors")
+            np.save(place / "probabilities.npy", result.test_probabilities, allow_pickle=False)
+        facts = ("validation_score", "history", "images", "steps")
+        workdir.write_json(folder / "facts.json", [{name: getattr(each, name) for name in facts} for each in results])
 
     return workdir.finished(job.unit, job.key, build)
 

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+# Before any test imports torch: as in the stages, one thread, because two on tiny networks collapse on a busy machine.
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
 ROOT = Path(__file__).parents[1]
 # As few steps as keep every stage real; two replicates, the fewest that can be compared.
 TINY: dict[str, Any] = {

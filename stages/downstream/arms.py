@@ -1,7 +1,7 @@
 """Arms: what each way of training is given, one replicate and one setting at a time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -67,10 +67,8 @@ class Part:
     places: int
 
 
-def run_arm(
-    arm: ArmParams, setting_index: int, data: ArmData, params: TrainDownstreamParams, replicate: int
-) -> ArmResult:
-    """Trains the classifier once: one arm, one of its settings, one replicate.
+def run_arm(arm: ArmParams, data: ArmData, params: TrainDownstreamParams, replicate: int) -> list[ArmResult]:
+    """Trains the classifier once for each setting of the arm, on one replicate.
 
     Initial weights depend on the section's seed and the replicate alone, so arms are paired within a replicate.
 
@@ -78,8 +76,20 @@ def run_arm(
         UserError: labels that do not fit the images, a class without real or synthetic images, an empty pool.
     """
     check_data(arm, data)
-    parts = batch_parts(arm, arm.settings[setting_index], data, params, replicate)
-    trained = fit(parts, arm, data, params, replicate)
+    pool_probabilities = None
+    if any(isinstance(setting, PseudoLabels) for setting in arm.settings):
+        teacher = fit([_real(arm, data, params.classifier.batch_size)], arm, data, params, replicate)
+        pool_probabilities = predict(teacher.model, data.unlabelled_images)
+    results = []
+    for setting in arm.settings:
+        parts = batch_parts(arm, setting, data, params.classifier.batch_size, pool_probabilities)
+        results.append(_result(arm, data, parts, fit(parts, arm, data, params, replicate), params))
+    return results
+
+
+def _result(
+    arm: ArmParams, data: ArmData, parts: Sequence[Part], trained: Trained, params: TrainDownstreamParams
+) -> ArmResult:
     return ArmResult(
         validation_score=validation_score(arm, trained, data),
         test_probabilities=predict(trained.model, data.test_images).numpy(),
@@ -90,28 +100,31 @@ def run_arm(
     )
 
 
+def _real(arm: ArmParams, data: ArmData, places: int) -> Part:
+    return Part("real", *labelled_images(arm, data), places)
+
+
 def batch_parts(
-    arm: ArmParams, setting: Setting, data: ArmData, params: TrainDownstreamParams, replicate: int
+    arm: ArmParams, setting: Setting, data: ArmData, places: int, pool_probabilities: Tensor | None
 ) -> list[Part]:
-    """What every batch of the arm is made of; trains the teacher first where the setting asks for pseudo-labels."""
-    places = params.classifier.batch_size
-    real_images, real_labels = labelled_images(arm, data)
+    """What every batch of `places` images is made of.
+
+    pool_probabilities: of the teacher, float32 (unlabelled images, classes); where the setting asks for pseudo-labels.
+    """
     if isinstance(setting, Synthetic):
         assert data.synthetic_images is not None  # by check_data
         assert data.synthetic_labels is not None
         drawn = round(setting.synthetic_share * places)
         synthetic = Part("synthetic", data.synthetic_images, data.synthetic_labels, drawn)
-        real = Part("real", real_images, real_labels, places - drawn)
-        return [real, synthetic] if arm.real else [synthetic]
-    real = Part("real", real_images, real_labels, places)
+        return [_real(arm, data, places - drawn), synthetic] if arm.real else [synthetic]
     if isinstance(setting, PseudoLabels):
-        teacher = fit([real], arm, data, params, replicate)
-        chosen, labels = select_balanced(predict(teacher.model, data.unlabelled_images), setting.pool_share)
+        assert pool_probabilities is not None  # by run_arm
+        chosen, labels = select_balanced(pool_probabilities, setting.pool_share)
         kept = max(1, round(REAL_SHARE_WITH_POOL * places))
-        pool_images = data.unlabelled_images[chosen.to(real_images.device)]
-        pool = Part("pseudo_labelled", pool_images, labels.to(real_images.device), places - kept)
-        return [replace(real, places=kept), pool]
-    return [real]
+        device = data.unlabelled_images.device
+        pool = Part("pseudo_labelled", data.unlabelled_images[chosen.to(device)], labels.to(device), places - kept)
+        return [_real(arm, data, kept), pool]
+    return [_real(arm, data, places)]
 
 
 def fit(parts: Sequence[Part], arm: ArmParams, data: ArmData, params: TrainDownstreamParams, replicate: int) -> Trained:

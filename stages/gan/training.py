@@ -93,17 +93,17 @@ class TrainingState:
         return int(self.history[-1]["step"]) if self.history else 0
 
 
-def train(data: GanData, params: TrainGanParams, replicate: int, report: Callable[[Progress], None]) -> TrainedGan:
+def train(data: GanData, params: TrainGanParams, seed: int, report: Callable[[Progress], None]) -> TrainedGan:
     """Train for params.steps steps, reporting every params.log_every steps and after the last one.
 
-    params.seed and `replicate` together decide every random number.
+    `seed` alone decides every random number of the training; callers derive it from params.seed and the replicate.
 
     Raises UserError when the labelled images cannot serve (see `guess_labels`, `build_generator`), and when the
     losses are no longer finite.
     """
     pseudo = guess_labels(data.images, data.labels, data.classes, data.unlabelled)
     real = _real_images(data, pseudo)
-    state = _start(_network_config(data, params), params, replicate)
+    state = _start(_network_config(data, params), params, seed)
     started = time.perf_counter()
     while state.step < params.steps:
         _set_learning_rates(state, params)
@@ -154,8 +154,8 @@ def _train_step(state: TrainingState, real: RealImages, batch_size: int) -> Tens
     return torch.stack(measures).detach()
 
 
-def _start(config: NetworkConfig, params: TrainGanParams, replicate: int) -> TrainingState:
-    first_weights, draws = np.random.SeedSequence((params.seed, replicate)).generate_state(2).tolist()
+def _start(config: NetworkConfig, params: TrainGanParams, seed: int) -> TrainingState:
+    first_weights, draws = np.random.SeedSequence(seed).generate_state(2).tolist()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(first_weights)  # modules draw their first weights from the global generator alone
         generator, discriminator = build_generator(config), Discriminator(config)

@@ -4,14 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from stages.plumbing import images, workdir
 from stages.plumbing.errors import reading
 from stages.plumbing.images import UNLABELLED, ImageSet
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TRAIN, UNLABELLED_POOL, VALIDATION, CALIBRATION, TEST = ROLES = (
     "train",
@@ -56,14 +59,15 @@ class Dataset:
 
         It does not depend on how many other replicates there are, so work keyed by it survives a further one.
         """
-        roles = self._roles[self._roles["replicate"] == replicate]
-        members = self._images.take(np.isin(self._images.ids, roles["id"].to_numpy(dtype=np.str_)))
+        own = self._roles["replicate"] == replicate
+        members = self._images.take(np.isin(self._images.ids, self._roles["id"][own]))
         return workdir.fingerprint(
             self.classes,
             list(self.shape),
             self.flip_ok,
             replicate,
-            roles[["id", "role"]].to_numpy(dtype=np.str_),
+            self._roles["id"][own],
+            self._roles["role"][own],
             members.ids,
             members.pixels,
             members.labels,
@@ -78,8 +82,10 @@ class Dataset:
         """The real images with these ids, in that order, without labels."""
         return _without_labels(self._images.by_id(ids))
 
-    def test_labels(self) -> pd.Series:
+    def test_labels(self) -> "pd.Series[int]":
         """True labels of the test set by image id. For `evaluate` alone."""
+        import pandas as pd
+
         test = self._images.take(self._rows(0, TEST))
         return pd.Series(test.labels, index=pd.Index(test.ids, name="id"), name="label")
 
@@ -88,13 +94,17 @@ class Dataset:
         return images.read(self.folder / "images.parquet")
 
     @cached_property
-    def _roles(self) -> pd.DataFrame:
-        return images.read_table(self.folder / "roles.parquet").to_pandas()
+    def _roles(self) -> dict[str, NDArray[Any]]:
+        table = images.read_table(self.folder / "roles.parquet")
+        return {
+            "id": np.array(table["id"].to_pylist(), dtype=np.str_),
+            "replicate": table["replicate"].to_numpy(),
+            "role": np.array(table["role"].to_pylist(), dtype=np.str_),
+        }
 
     def _rows(self, replicate: int, role: str) -> NDArray[np.bool_]:
-        table = self._roles
-        ids = table.loc[(table["replicate"] == replicate) & (table["role"] == role), "id"]
-        return np.isin(self._images.ids, ids.to_numpy(dtype=np.str_))
+        roles = self._roles
+        return np.isin(self._images.ids, roles["id"][(roles["replicate"] == replicate) & (roles["role"] == role)])
 
 
 def _without_labels(images_: ImageSet) -> ImageSet:

@@ -30,7 +30,7 @@ MAY_SEE = {
 
 
 def run(params, name, data, replicate=0):
-    return run_arm(params.arms[name], 0, data, params, replicate)
+    return run_arm(params.arms[name], data, params, replicate)[0]
 
 
 @pytest.fixture

@@ -68,15 +68,13 @@ def test_training_brings_the_class_means_to_the_real_ones(pool: int) -> None:
     assert trained < 0.3 * untrained
 
 
-def test_same_seed_and_replicate_same_bytes_and_others_others() -> None:
-    one, again, replicate = (train(toy_data(10), params(), replicate, ignore) for replicate in (7, 7, 8))
-    reseeded = train(toy_data(10), params(seed=1), 7, ignore)
+def test_same_seed_same_bytes_and_another_seed_others() -> None:
+    one, again, other = (train(toy_data(10), params(), seed, ignore) for seed in (7, 7, 8))
     for ours, theirs in ((one.generator, again.generator), (one.discriminator, again.discriminator)):
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert one.history == again.history
     assert one.quality == again.quality
-    for other in (replicate, reseeded):
-        assert not torch.equal(one.generator["output.weight"], other.generator["output.weight"])
+    assert not torch.equal(one.generator["output.weight"], other.generator["output.weight"])
 
 
 def test_training_leaves_the_global_random_state_alone() -> None:

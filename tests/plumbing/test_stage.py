@@ -104,7 +104,8 @@ def test_too_few_calibration_images_for_alpha_are_told(project: Path, fail: Fail
     assert "999" in fail("filter_memorized", stages.filter_memorized.main)
 
 
-def test_a_full_disk_is_told_and_loses_nothing(project: Path, fail: Fail) -> None:
+@pytest.mark.usefixtures("project")
+def test_a_full_disk_is_told_and_loses_nothing(fail: Fail) -> None:
     before = Path("metrics/prepare.json").read_bytes()
     Path("metrics/prepare.json.partial").symlink_to("/dev/full")
     assert "the disk is full" in fail("prepare", stages.prepare.main)
