@@ -12,7 +12,7 @@ from stages.comparison.publication import Evidence, publish
 from stages.comparison.scores import align
 from stages.plumbing import images, tracking, workdir
 from stages.plumbing.dataset import TRAIN, Dataset
-from stages.plumbing.params import PARAMS_FILE
+from stages.plumbing.params import as_yaml
 from stages.plumbing.stage import StageRun, execute
 
 DATA = workdir.DATA / "evaluate"
@@ -32,7 +32,7 @@ def main(run: StageRun) -> None:
     privacy = workdir.read_json(workdir.METRICS / "filter_memorized.json")
     labels = dataset.test_labels()
     inputs = [*sorted(ARMS.rglob("*.parquet")), FILTERED / "decisions.parquet", dataset.folder / "images.parquet"]
-    fingerprint = workdir.fingerprint(run.code, run.params.model_dump(mode="json", exclude={"parallel"}), *inputs)
+    fingerprint = workdir.fingerprint(run.code, run.params.decisive(), *inputs)
     published = publish(
         Evidence(
             dataset=dataset.name,
@@ -48,13 +48,13 @@ def main(run: StageRun) -> None:
             f"{dataset.name}, {len(train)} of them labelled; no GAN saw an image of the test set.",
             generator=run.params.train_gan.model_dump(mode="json"),
             run={"fingerprint": fingerprint} | {library: version(library) for library in LIBRARIES},
-            parameters=PARAMS_FILE.read_text(encoding="utf-8"),
+            parameters=as_yaml(run.params.decisive()),
         )
     )
     with run.replacing(DATA) as folder:
         images.write(folder / "synthetic.parquet", synthetic, dataset.classes)
         workdir.write_bytes(folder / "README.md", published.card.encode())
-        facts = {"fingerprint": fingerprint, "params": run.params.model_dump(mode="json")}
+        facts = {"fingerprint": fingerprint, "params": run.params.decisive()}
         workdir.write_json(folder / "run.json", facts)
     with run.replacing(workdir.METRICS / "figures") as folder:
         for name, png in published.pictures.items():

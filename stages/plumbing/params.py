@@ -1,5 +1,6 @@
 """Reads params.yaml, checks all of it, and hands it out as frozen objects."""
 
+import io
 from pathlib import Path
 from typing import Any, Self
 
@@ -48,6 +49,10 @@ class Params(BaseModel):
     parallel: ParallelParams
     tracking: TrackingParams
 
+    def decisive(self) -> dict[str, Any]:
+        """The sections that decide results, as plain values: not how work is spread, nor where it is shown."""
+        return self.model_dump(mode="json", exclude={"parallel", "tracking"})
+
     @model_validator(mode="after")
     def _contrasts_name_existing_arms(self) -> Self:
         arms = self.train_downstream.arms
@@ -75,6 +80,13 @@ def load(path: Path = PARAMS_FILE) -> Params:
         return Params.model_validate(raw)
     except ValidationError as error:
         raise UserError("\n".join([f"{path} is not valid:", *map(_describe, error.errors())])) from None
+
+
+def as_yaml(values: dict[str, Any]) -> str:
+    """The values as they would stand in params.yaml."""
+    text = io.StringIO()
+    YAML().dump(values, text)
+    return text.getvalue()
 
 
 def _describe(error: Any) -> str:
