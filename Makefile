@@ -13,9 +13,10 @@ repro: $(INSTALLED)
 	@python -m stages.plumbing.timing
 
 test: $(INSTALLED)
-	python -m pytest
+	python -m pytest --numprocesses 2 --dist loadfile
 
 ui: $(INSTALLED)
+	@echo "Open http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning (Ctrl-C ends it)"
 	mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --host 127.0.0.1 --port 5000
 
 lint: $(INSTALLED)

@@ -29,7 +29,9 @@ class Classifier:
 
 
 def register(tree: RunTree, child: str, name: str, classifier: Classifier, tags: Mapping[str, str]) -> None:
-    """Registers the classifier of a child run under `name`, as alias `best`, unless this fingerprint's is there.
+    """Registers the classifier of a child run under `name`, unless this fingerprint's is there.
+
+    It becomes the alias `best`, except in an experiment of `dvc exp`.
 
     The model is shown with the child and with the parent.
     """
@@ -56,7 +58,8 @@ def register(tree: RunTree, child: str, name: str, classifier: Classifier, tags:
     made = client.create_model_version(
         name, model.artifact_location, run_id, tags, model_id=model.model_id, await_creation_for=10
     )
-    client.set_registered_model_alias(name, ALIAS, made.version)
+    if "dvc.experiment" not in tree.tags:  # a trial is no new best
+        client.set_registered_model_alias(name, ALIAS, made.version)
 
 
 def _pack(classifier: Classifier, folder: Path) -> None:

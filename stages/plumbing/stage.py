@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
+
 from stages.plumbing import code, params, workdir
 from stages.plumbing.errors import UserError
 
@@ -83,13 +85,12 @@ def execute(name: str, work: Callable[[StageRun], None], item: str | None = None
 
     `item` names one of a stage's `foreach` items, for its timing.
     """
-    started = time.perf_counter()
     # Two threads on tiny networks collapse when the machine is busy, and the number of threads changes the bytes.
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
     try:
         run = StageRun(name, params.load())
         work(run)
-        _write_timing(run, item, time.perf_counter() - started)
+        _write_timing(run, item)
     except UserError as error:
         _stop(name, str(error), 1)
     except KeyboardInterrupt:
@@ -106,7 +107,9 @@ def _stop(name: str, message: str, status: int) -> None:
     sys.exit(status)
 
 
-def _write_timing(run: StageRun, item: str | None, seconds: float) -> None:
+def _write_timing(run: StageRun, item: str | None) -> None:
+    """Seconds since the process began, its imports included."""
+    seconds = time.time() - psutil.Process().create_time()
     usage = resource.getrusage(resource.RUSAGE_SELF)
     cpu_seconds = usage.ru_utime + usage.ru_stime + run.cpu_seconds_of_workers
     label = f"{run.name}@{item}" if item else run.name

@@ -1,0 +1,67 @@
+"""What each stage costs beside its own work: start-up, reading, writing, tracking.
+
+Every stage runs with one replicate and one step, in a copy of the project, and is held against a bare `import torch` in
+the same run: `python benchmarks/overhead.py`.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+ROUNDS = 3
+ARMS = ("real", "randaugment")
+STAGES = ("prepare", "train_gan", "generate", "filter_memorized", *(f"train_downstream {a}" for a in ARMS), "evaluate")
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        project = _project(Path(folder) / "project")
+        reference = min(_seconds(project, "-c", "import torch") for _ in range(ROUNDS))
+        rows = {stage: _stage_seconds(project, stage) for stage in STAGES}
+    print(f"{'':<32}{'seconds':>9}{'ratio':>8}")
+    print(f"{'import torch':<32}{reference:>9.2f}{1:>8.2f}")
+    for stage, seconds in rows.items():
+        print(f"{stage:<32}{seconds:>9.2f}{seconds / reference:>8.2f}")
+    print(json.dumps({stage: round(seconds / reference, 3) for stage, seconds in rows.items()}))
+
+
+def _project(folder: Path) -> Path:
+    """The project's code with parameters that leave a stage almost nothing to do."""
+    for name in ("stages", "data/raw"):
+        shutil.copytree(ROOT / name, folder / name)
+    params = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
+    params["prepare"]["replicates"] = params["parallel"]["jobs"] = 1
+    params["train_gan"]["steps"] = params["train_downstream"]["classifier"]["steps"] = 1
+    arms = params["train_downstream"]["arms"]
+    params["train_downstream"]["arms"] = {arm: arms[arm] for arm in ARMS}
+    params["evaluate"]["contrast"] |= {"arms": [ARMS[1]], "rivals": [ARMS[0]]}
+    params["evaluate"]["bootstrap"] = 100
+    with (folder / "params.yaml").open("w") as file:
+        YAML().dump(params, file)
+    return folder
+
+
+def _stage_seconds(project: Path, stage: str) -> float:
+    """The best of several runs, with nothing kept from run to run but the artifacts."""
+    seconds = []
+    for _ in range(ROUNDS):
+        shutil.rmtree(project / ".work", ignore_errors=True)
+        seconds.append(_seconds(project, "-m", *f"stages.{stage}".split()))
+    return min(seconds)
+
+
+def _seconds(project: Path, *arguments: str) -> float:
+    started = time.perf_counter()
+    subprocess.run([sys.executable, *arguments], cwd=project, check=True, capture_output=True)  # noqa: S603
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
