@@ -11,7 +11,7 @@ from stages.comparison.examples import captions, suspicious
 from stages.comparison.publication import Evidence, publish
 from stages.comparison.scores import align
 from stages.plumbing import images, tracking, workdir
-from stages.plumbing.dataset import TRAIN, Dataset
+from stages.plumbing.dataset import TRAIN, VALIDATION, Dataset
 from stages.plumbing.params import as_yaml
 from stages.plumbing.stage import StageRun, execute
 
@@ -28,7 +28,7 @@ def main(run: StageRun) -> None:
     _remove_other_arms(arms)
     tables = {arm: images.read_table(ARMS / arm / "predictions.parquet").to_pandas() for arm in arms}
     synthetic = images.concatenate([images.read(FILTERED / f"{r}.parquet") for r in range(dataset.replicates)])
-    train = dataset.role(0, TRAIN)
+    labelled = images.concatenate([dataset.role(0, role) for role in (TRAIN, VALIDATION)])
     privacy = workdir.read_json(workdir.METRICS / "filter_memorized.json")
     labels = dataset.test_labels()
     inputs = [*sorted(ARMS.rglob("*.parquet")), FILTERED / "decisions.parquet", dataset.folder / "images.parquet"]
@@ -42,10 +42,10 @@ def main(run: StageRun) -> None:
             facts={arm: workdir.read_json(ARMS / arm / "arm.json") for arm in arms},
             privacy=privacy,
             synthetic=(synthetic.pixels, synthetic.labels),
-            real=(train.pixels, train.labels) if settings.publish_real_images else None,
+            real=(labelled.pixels, labelled.labels) if settings.publish_real_images else None,
             pairs=_pairs(dataset, settings.nearest_pairs) if settings.publish_real_images else None,
             made_from=f"{dataset.replicates} GANs, each trained on {len(dataset.seen_by_gan(0))} real images of "
-            f"{dataset.name}, {len(train)} of them labelled; no GAN saw an image of the test set.",
+            f"{dataset.name}, {len(dataset.role(0, TRAIN))} of them labelled; no GAN saw an image of the test set.",
             generator=run.params.train_gan.model_dump(mode="json"),
             run={"fingerprint": fingerprint} | {library: version(library) for library in LIBRARIES},
             parameters=as_yaml(run.params.decisive()),

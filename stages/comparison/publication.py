@@ -21,7 +21,7 @@ Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
 class Evidence:
     """What there is to publish from. Images are uint8 (N, C, H, W), labels int64 (N,).
 
-    facts: arm -> its arm.json. privacy: metrics/filter_memorized.json. real: examples of train images, and pairs:
+    facts: arm -> its arm.json. privacy: metrics/filter_memorized.json. real: labelled examples, and pairs:
     generated images, the real ones nearest to them and captions; both None where no real image may be shown.
     made_from: what the GANs saw, in words. generator: the GAN's parameters. run: fingerprints and versions.
     """

@@ -1,6 +1,6 @@
 """Arms: what each way of training is given, one replicate and one setting at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -13,9 +13,11 @@ from stages.downstream.augment import build_policy
 from stages.downstream.params import ArmParams, PseudoLabels, Setting, Synthetic, TrainDownstreamParams
 from stages.downstream.pseudo_labels import select_balanced
 from stages.downstream.training import Trained, derive_seeds, draw_order, predict, train_classifier
+from stages.gan.pseudo_labels import guess_labels
 from stages.plumbing.errors import UserError
 
 Source = Literal["real", "synthetic", "pseudo_labelled"]
+Teacher = Literal["classifier", "label_spreading"]
 
 MORE_SYNTHETIC = "train the GAN for more steps, generate more images, or lower filter_memorized's alpha"
 REAL_SHARE_WITH_POOL = 1 / 8  # of each batch; 1/4 and 1/2 were no better on digits
@@ -67,6 +69,14 @@ class Part:
     places: int
 
 
+@dataclass(frozen=True)
+class PoolGuess:
+    """Labels int64 (N,) guessed for the unlabelled pool, and the confidence in each (N,), 0..1; on the CPU."""
+
+    labels: Tensor
+    confidence: Tensor
+
+
 def run_arm(arm: ArmParams, data: ArmData, params: TrainDownstreamParams, replicate: int) -> list[ArmResult]:
     """Trains the classifier once for each setting of the arm, on one replicate.
 
@@ -76,13 +86,13 @@ def run_arm(arm: ArmParams, data: ArmData, params: TrainDownstreamParams, replic
         UserError: labels that do not fit the images, a class without real or synthetic images, an empty pool.
     """
     check_data(arm, data)
-    pool_probabilities = None
-    if any(isinstance(setting, PseudoLabels) for setting in arm.settings):
-        teacher = fit([_real(arm, data, params.classifier.batch_size)], arm, data, params, replicate)
-        pool_probabilities = predict(teacher.model, data.unlabelled_images)
+    guesses = {
+        teacher: guess_pool(teacher, arm, data, params, replicate)
+        for teacher in {setting.teacher for setting in arm.settings if isinstance(setting, PseudoLabels)}
+    }
     results = []
     for setting in arm.settings:
-        parts = batch_parts(arm, setting, data, params.classifier.batch_size, pool_probabilities)
+        parts = batch_parts(arm, setting, data, params.classifier.batch_size, guesses)
         results.append(_result(arm, data, parts, fit(parts, arm, data, params, replicate), params))
     return results
 
@@ -100,17 +110,26 @@ def _result(
     )
 
 
+def guess_pool(
+    teacher: Teacher, arm: ArmParams, data: ArmData, params: TrainDownstreamParams, replicate: int
+) -> PoolGuess:
+    """What the teacher, who knows the arm's labelled images alone, makes of the unlabelled pool."""
+    if teacher == "label_spreading":
+        spread = guess_labels(*labelled_images(arm, data), data.classes, data.unlabelled_images)
+        return PoolGuess(spread.labels, spread.confidence)
+    trained = fit([_real(arm, data, params.classifier.batch_size)], arm, data, params, replicate)
+    confidence, labels = predict(trained.model, data.unlabelled_images).max(dim=1)
+    return PoolGuess(labels, confidence)
+
+
 def _real(arm: ArmParams, data: ArmData, places: int) -> Part:
     return Part("real", *labelled_images(arm, data), places)
 
 
 def batch_parts(
-    arm: ArmParams, setting: Setting, data: ArmData, places: int, pool_probabilities: Tensor | None
+    arm: ArmParams, setting: Setting, data: ArmData, places: int, guesses: Mapping[Teacher, PoolGuess]
 ) -> list[Part]:
-    """What every batch of `places` images is made of.
-
-    pool_probabilities: of the teacher, float32 (unlabelled images, classes); where the setting asks for pseudo-labels.
-    """
+    """What every batch of `places` images is made of; guesses are there for every teacher that a setting names."""
     if isinstance(setting, Synthetic):
         assert data.synthetic_images is not None  # by check_data
         assert data.synthetic_labels is not None
@@ -118,11 +137,11 @@ def batch_parts(
         synthetic = Part("synthetic", data.synthetic_images, data.synthetic_labels, drawn)
         return [_real(arm, data, places - drawn), synthetic] if arm.real else [synthetic]
     if isinstance(setting, PseudoLabels):
-        assert pool_probabilities is not None  # by run_arm
-        chosen, labels = select_balanced(pool_probabilities, setting.pool_share)
+        guess, device = guesses[setting.teacher], data.unlabelled_images.device
+        chosen = select_balanced(guess.labels, guess.confidence, data.classes, setting.pool_share)
+        images, labels = data.unlabelled_images[chosen.to(device)], guess.labels[chosen].to(device)
         kept = max(1, round(REAL_SHARE_WITH_POOL * places))
-        device = data.unlabelled_images.device
-        pool = Part("pseudo_labelled", data.unlabelled_images[chosen.to(device)], labels.to(device), places - kept)
+        pool = Part("pseudo_labelled", images, labels, places - kept)
         return [_real(arm, data, kept), pool]
     return [_real(arm, data, places)]
 

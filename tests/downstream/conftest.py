@@ -16,7 +16,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "real": {"augment": "none"},
     "classic": {},
     "classic_all_labels": {"labels": "train_and_validation"},
-    "pseudo_label": {"settings": [{"pool_share": 0.5}]},
+    "pseudo_label": {"settings": [{"pool_share": 0.5, "teacher": "classifier"}]},
     "gan": {"images": "data/filter_memorized", "augment": "none", "settings": [{"synthetic_share": 0.5}]},
     "synthetic_only": {"images": "data/filter_memorized", "real": False, "settings": [{"synthetic_share": 1}]},
     "oversampled": {"sampling": "oversampled"},

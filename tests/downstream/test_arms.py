@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score
 from torch import Generator
 
-from stages.downstream.arms import ArmData, balanced_accuracy, run_arm
+from stages.downstream.arms import ArmData, balanced_accuracy, guess_pool, run_arm
+from stages.gan.pseudo_labels import guess_labels
 from stages.downstream.classifiers import build_classifier
 from stages.downstream.training import predict
 from stages.plumbing.errors import UserError
@@ -111,14 +112,26 @@ def test_the_teacher_is_the_classic_arm(short, make_data, monkeypatch):
     data, seen = make_data(), []
     choice = arms.select_balanced
 
-    def spy(probabilities, share):
-        seen.append(probabilities)
-        return choice(probabilities, share)
+    def spy(guess, confidence, classes, share):
+        seen.append((guess, confidence))
+        return choice(guess, confidence, classes, share)
 
     monkeypatch.setattr(arms, "select_balanced", spy)
     run(short, "pseudo_label", data)
     classic = run(short, "classic", replace(data, test_images=data.unlabelled_images))
-    assert np.array_equal(seen[0].numpy(), classic.test_probabilities)
+    guess, confidence = seen[0]
+    assert np.array_equal(guess.numpy(), classic.test_probabilities.argmax(axis=1))
+    assert np.array_equal(confidence.numpy(), classic.test_probabilities.max(axis=1))
+
+
+def test_the_other_teacher_guesses_as_the_gan_does(short, make_data):
+    arm = short.arms["pseudo_label"]
+    spreading = arm.settings[0].model_copy(update={"teacher": "label_spreading"})
+    data = make_data()
+    guess = guess_pool("label_spreading", arm.model_copy(update={"settings": [spreading]}), data, short, 0)
+    expected = guess_labels(data.train_images, data.train_labels, data.classes, data.unlabelled_images)
+    assert torch.equal(guess.labels, expected.labels)
+    assert torch.equal(guess.confidence, expected.confidence)
 
 
 def test_no_validation_score_where_validation_labels_were_trained_on(short, make_data):

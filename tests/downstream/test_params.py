@@ -12,7 +12,11 @@ SYNTHETIC = {"images": "data/filter_memorized"}
 IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ("share without images", {"settings": [{"synthetic_share": 0.5}]}, "needs images: data/filter_memorized"),
     ("images without share", SYNTHETIC, "every setting must state synthetic_share"),
-    ("pool beside synthetic", SYNTHETIC | {"settings": [{"pool_share": 0.5}]}, "every setting must state"),
+    (
+        "pool beside synthetic",
+        SYNTHETIC | {"settings": [{"pool_share": 0.5, "teacher": "classifier"}]},
+        "every setting must state",
+    ),
     ("all synthetic, yet real", SYNTHETIC | {"settings": [{"synthetic_share": 1}]}, "contradicts real: true"),
     ("half, yet no real", SYNTHETIC | {"real": False, "settings": [{"synthetic_share": 0.5}]}, "contradicts real"),
     ("nothing to train on", {"real": False}, "leaves nothing to train on"),
@@ -23,14 +27,25 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ),
     (
         "choice without validation",
-        {"labels": "train_and_validation", "settings": [{"pool_share": 0.5}, {"pool_share": 1}]},
+        {
+            "labels": "train_and_validation",
+            "settings": [{"pool_share": 0.5, "teacher": "classifier"}, {"pool_share": 1, "teacher": "classifier"}],
+        },
         "nothing is left to choose",
     ),
     ("no settings", {"settings": []}, "at least 1 item"),
-    ("five settings", {"settings": [{"pool_share": i / 10} for i in range(1, 6)]}, "at most 4 items"),
-    ("twice the same", {"settings": [{"pool_share": 0.5}] * 2}, "settings must differ"),
-    ("share of zero", {"settings": [{"pool_share": 0}]}, "greater than 0"),
-    ("both kinds", {"settings": [{"pool_share": 0.5, "synthetic_share": 0.5}]}, "Extra inputs"),
+    (
+        "five settings",
+        {"settings": [{"pool_share": i / 10, "teacher": "classifier"} for i in range(1, 6)]},
+        "at most 4 items",
+    ),
+    ("twice the same", {"settings": [{"pool_share": 0.5, "teacher": "classifier"}] * 2}, "settings must differ"),
+    ("share of zero", {"settings": [{"pool_share": 0, "teacher": "classifier"}]}, "greater than 0"),
+    (
+        "both kinds",
+        {"settings": [{"pool_share": 0.5, "teacher": "classifier", "synthetic_share": 0.5}]},
+        "Extra inputs",
+    ),
     ("unknown setting", {"settings": [{"pool_shar": 0.5}]}, "Extra inputs"),
     ("setting no mapping", {"settings": ["pool_share"]}, "dictionary"),
     ("unknown policy", {"augment": "cutout"}, "'none', 'classic' or 'randaugment'"),

@@ -36,7 +36,10 @@ def test_predictions_keep_every_probability_beside_its_image_and_replicate() -> 
     ("changes", "labels_used"),
     [
         ({}, 50),
-        ({"settings": [{"pool_share": 0.5}, {"pool_share": 1.0}]}, 90),
+        (
+            {"settings": [{"pool_share": 0.5, "teacher": "classifier"}, {"pool_share": 1.0, "teacher": "classifier"}]},
+            90,
+        ),
         ({"labels": "train_and_validation"}, 90),
         ({"images": "data/filter_memorized", "settings": [{"synthetic_share": 0.5}]}, 90),
         ({"images": "data/filter_memorized", "real": False, "settings": [{"synthetic_share": 1.0}]}, 90),
@@ -58,7 +61,9 @@ def test_an_arm_trained_on_validation_has_no_score_there() -> None:
 
 
 def test_facts_are_those_of_the_chosen_setting() -> None:
-    arm = make_arm(settings=[{"pool_share": 0.5}, {"pool_share": 1.0}])
+    arm = make_arm(
+        settings=[{"pool_share": 0.5, "teacher": "classifier"}, {"pool_share": 1.0, "teacher": "classifier"}]
+    )
     facts = records.arm_facts(arm, np.array([[0.1, 0.3], [0.7, 0.9]]), 1, [RUN, RUN], LABELS)
     assert facts["validation"] == pytest.approx([0.2, 0.8])
     assert facts["validation_scores"] == [0.7, 0.9]
