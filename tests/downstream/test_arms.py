@@ -12,9 +12,9 @@ from sklearn.metrics import balanced_accuracy_score
 from torch import Generator
 
 from stages.downstream.arms import ArmData, balanced_accuracy, guess_pool, run_arm
-from stages.gan.pseudo_labels import guess_labels
 from stages.downstream.classifiers import build_classifier
 from stages.downstream.training import predict
+from stages.gan.pseudo_labels import guess_labels
 from stages.plumbing.errors import UserError
 
 ARM_NAMES = ["real", "classic", "classic_all_labels", "pseudo_label", "gan", "synthetic_only", "oversampled"]
