@@ -21,7 +21,8 @@ METRICS = Path("metrics")
 def fingerprint(*parts: Any) -> str:
     """SHA-256, as hexadecimal, over values that JSON can hold, pydantic models, bytes, paths' contents and arrays.
 
-    Arrays count by dtype, shape and bytes; a `Path` counts by the bytes of the file it names.
+    Arrays count by dtype, shape and bytes; a `Path` counts by the bytes of the file it names. Raises UserError when
+    that is missing.
     """
     total = hashlib.sha256()
     for part in parts:
@@ -29,7 +30,8 @@ def fingerprint(*parts: Any) -> str:
             total.update(f"{part.dtype.str}{part.shape}".encode())
             total.update(np.ascontiguousarray(part).tobytes())
         elif isinstance(part, Path):
-            total.update(hashlib.sha256(part.read_bytes()).digest())
+            with reading(part):
+                total.update(hashlib.sha256(part.read_bytes()).digest())
         elif isinstance(part, bytes):
             total.update(part)
         else:

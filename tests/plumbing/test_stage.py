@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+import stages.evaluate
 import stages.filter_memorized
 import stages.generate
 import stages.prepare
+import stages.train_downstream
 from stages.plumbing.errors import UserError
 from stages.plumbing.stage import StageRun, execute
 from tests.conftest import TINY, copy_project, edit_params
@@ -97,6 +99,30 @@ def test_missing_and_damaged_artifacts_are_named_with_a_remedy(
     said = fail(name, main)
     assert artifact.rsplit("/", 1)[0] in said
     assert "dvc" in said
+
+
+@pytest.mark.usefixtures("project")
+def test_an_arm_without_predictions_is_named(fail: Fail) -> None:
+    assert "data/train_downstream/real/predictions.parquet is missing" in fail("evaluate", stages.evaluate.main)
+
+
+def test_a_damaged_synthetic_set_stops_the_arm_that_adds_it(
+    project: Path, fail: Fail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["train_downstream", "gan"])
+    assert "data/filter_memorized/0.parquet" in fail("train_downstream", stages.train_downstream.main)
+    (project / "data/filter_memorized").mkdir()
+    (project / "data/filter_memorized/0.parquet").write_bytes(b"PAR1")
+    (project / "data/filter_memorized/1.parquet").write_bytes(b"PAR1")
+    assert "data/filter_memorized/0.parquet is damaged" in fail("train_downstream", stages.train_downstream.main)
+
+
+@pytest.mark.usefixtures("project")
+def test_an_unknown_arm_is_named_with_those_there_are(fail: Fail, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["train_downstream", "gann"])
+    said = fail("train_downstream", stages.train_downstream.main)
+    assert "'gann'" in said
+    assert "gan_classic" in said
 
 
 def test_too_few_calibration_images_for_alpha_are_told(project: Path, fail: Fail) -> None:

@@ -422,7 +422,19 @@ def test_a_store_that_cannot_be_written_is_one_warning(
     assert capsys.readouterr().err.count("warning:") == 1
 
 
-def test_best_classifier_is_chosen_on_validation_and_loads_elsewhere(project: Path, tmp_path: Path) -> None:
+def test_a_trial_of_dvc_exp_registers_its_classifier_but_is_no_new_best(project: Path) -> None:
+    write_gans(project)
+    write_comparison(project)
+    tracking.record_comparison(settings())
+    (model,) = Runs(project).client.search_registered_models()
+    assert len(model.latest_versions) == 1
+    assert model.aliases == {}
+
+
+def test_best_classifier_is_chosen_on_validation_and_loads_elsewhere(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DVC_EXP_NAME")
     write_gans(project)
     write_comparison(project)
     tracking.record_comparison(settings())
