@@ -64,10 +64,10 @@ class StageRun:
         """See `workdir.replacing`; refuses to replace when the code has changed since the start."""
         return workdir.replacing(folder, self.refuse_changed_code)
 
-    def write_metrics(self, metrics: dict[str, Any], name: str | None = None) -> None:
-        """Writes `metrics/<name>.json`, by default under the stage's name."""
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        """Writes `metrics/<stage>.json`."""
         self.refuse_changed_code()
-        workdir.write_json(workdir.METRICS / f"{name or self.name}.json", metrics)
+        workdir.write_json(workdir.METRICS / f"{self.name}.json", metrics)
 
     def fan_out(
         self, work: Callable[[Job], Result], jobs: Sequence[Job], unit: str, show_bar: bool = True
@@ -87,6 +87,8 @@ def execute(name: str, work: Callable[[StageRun], None], item: str | None = None
     """
     # Two threads on tiny networks collapse when the machine is busy, and the number of threads changes the bytes.
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+    if torch := sys.modules.get("torch"):  # a stage that imports it itself did so before these were set
+        torch.set_num_threads(1)
     try:
         run = StageRun(name, params.load())
         work(run)

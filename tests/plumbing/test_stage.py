@@ -12,6 +12,7 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+import torch
 
 import stages.evaluate
 import stages.filter_memorized
@@ -197,6 +198,14 @@ def test_each_stage_leaves_its_seconds_where_no_artifact_is() -> None:
     record = json.loads(Path(".work/timing/prepare.json").read_text())
     assert record["seconds"] > 0
     assert record["cpu_seconds"] > 0
+
+
+@pytest.mark.usefixtures("project")
+def test_a_stage_that_imported_torch_before_runs_one_thread_all_the_same() -> None:
+    seen = []
+    torch.set_num_threads(2)
+    execute("prepare", lambda _: seen.append(torch.get_num_threads()))
+    assert seen == [1]
 
 
 @pytest.mark.usefixtures("project")
