@@ -52,3 +52,21 @@ def make_tables() -> Callable[..., tuple[dict[str, pd.DataFrame], pd.Series]]:
         return tables, truth
 
     return make
+
+
+@pytest.fixture(scope="session")
+def make_privacy() -> Callable[[list[str]], dict[str, Any]]:
+    """The form of metrics/filter_memorized.json."""
+
+    def make(classes: list[str]) -> dict[str, Any]:
+        return {
+            "alpha": 0.05,
+            "generated": 100 * len(classes),
+            "dropped": 7 * len(classes),
+            "dropped_share": 0.07,
+            "classes": {name: {"generated": 100, "dropped": 7} for name in classes},
+            "false_positive_rate": {"rate": 0.04, "low": 0.02, "high": 0.08},
+            "planted": {"exact": {"detected": 1.0}, "half_blend": {"detected": 0.625}},
+        }
+
+    return make

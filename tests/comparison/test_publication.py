@@ -5,15 +5,6 @@ from stages.comparison.publication import Evidence, publish
 from stages.comparison.scores import align
 
 CLASSES = ["cat", "dog", "owl"]
-PRIVACY = {
-    "alpha": 0.05,
-    "generated": 30,
-    "dropped": 3,
-    "dropped_share": 0.1,
-    "classes": {name: {"generated": 10, "dropped": 1} for name in CLASSES},
-    "false_positive_rate": {"rate": 0.04, "low": 0.02, "high": 0.08},
-    "planted": {"exact": {"detected": 1.0}},
-}
 FACTS = {
     "settings": [{}],
     "chosen": 0,
@@ -27,7 +18,7 @@ FACTS = {
 
 
 @pytest.fixture
-def make_evidence(make_tables, make_params):
+def make_evidence(make_tables, make_params, make_privacy):
     def make(show_real: bool) -> Evidence:
         tables, truth = make_tables({"classic": 0.6, "gan": 0.9, "real": 0.5}, replicates=10)
         random = np.random.default_rng(0)
@@ -39,7 +30,7 @@ def make_evidence(make_tables, make_params):
             params=make_params(),
             predictions=align(tables, truth, 3),
             facts=dict.fromkeys(tables, FACTS),
-            privacy=PRIVACY,
+            privacy=make_privacy(CLASSES),
             synthetic=(images, labels),
             real=(images[:6], labels[:6]) if show_real else None,
             pairs=(images[:2], images[2:4], ["p 0.01, dropped", "p 0.06, kept"]) if show_real else None,

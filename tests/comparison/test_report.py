@@ -12,20 +12,11 @@ from stages.comparison.verdict import compare
 
 NASTY = "<script>alert('x')</script>|`b`"
 CLASSES = [NASTY, "one", "two"]
-PRIVACY = {
-    "alpha": 0.05,
-    "generated": 300,
-    "dropped": 21,
-    "dropped_share": 0.07,
-    "classes": {name: {"generated": 100, "dropped": 7} for name in CLASSES},
-    "false_positive_rate": {"rate": 0.04, "low": 0.02, "high": 0.08},
-    "planted": {"exact": {"detected": 1.0}, "half_blend": {"detected": 0.625}},
-}
 RUN = {"fingerprint": "abc123", "torch": "2.15.0"}
 
 
 @pytest.fixture
-def make_content(make_tables, make_params):
+def make_content(make_tables, make_params, make_privacy):
     def make(replicates=10, **changes):
         tables, truth = make_tables({"classic": 0.6, "gan": 0.9, "real": 0.5}, replicates=replicates)
         predictions, params = align(tables, truth, 3), make_params(**changes)
@@ -47,7 +38,7 @@ def make_content(make_tables, make_params):
             arms={"classic": facts, "gan": facts | choice, "real": facts},
             recall={arm: class_recall(confusion(predictions, arm)) for arm in tables},
             test_images=truth.value_counts().sort_index().tolist(),
-            privacy=PRIVACY,
+            privacy=make_privacy(CLASSES),
             comparison_png=b"comparison",
             samples_png=b"samples",
             pairs_png=b"pairs",
@@ -144,7 +135,7 @@ def test_the_card_is_marked_synthetic_and_its_head_is_yaml(make_content):
             made_from="Ten GANs.",
             generator={"steps": 600},
             numbers=content.numbers,
-            privacy=PRIVACY,
+            privacy=content.privacy,
             licence="cc-by-4.0",
             run=RUN,
         )
@@ -160,4 +151,4 @@ def test_the_card_is_marked_synthetic_and_its_head_is_yaml(make_content):
     assert "| one | 93 |" in body
     assert "<script>" not in body
     assert all(row.count("|") in (3, 4, 5) for row in body.splitlines() if row.startswith("|"))
-    assert json.dumps(PRIVACY["dropped"]) in body
+    assert json.dumps(content.privacy["dropped"]) in body
