@@ -34,9 +34,9 @@ def main() -> None:
 
 def _project(folder: Path) -> Path:
     """The project's code with parameters that leave a stage almost nothing to do."""
-    for name in ("stages", "data/raw"):
+    for name in ("stages", "data/raw/digits", "data/raw/none"):
         shutil.copytree(ROOT / name, folder / name)
-    params = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
+    params = YAML(typ="safe", pure=True).load(ROOT / "presets/base.yaml")
     params["prepare"]["replicates"] = params["parallel"]["jobs"] = 1
     params["train_gan"]["steps"] = params["train_downstream"]["classifier"]["steps"] = 1
     arms = params["train_downstream"]["arms"]

@@ -8,10 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.comparison.examples import captions, suspicious
+from stages.comparison.figures import Pixels
 from stages.comparison.publication import Evidence, publish
+from stages.comparison.release import kept_everywhere
+from stages.comparison.report import Finding
 from stages.comparison.scores import align
 from stages.plumbing import images, tracking, workdir
 from stages.plumbing.dataset import TRAIN, VALIDATION, Dataset
+from stages.plumbing.images import ImageSet
 from stages.plumbing.params import as_yaml
 from stages.plumbing.stage import StageRun, execute
 
@@ -27,16 +31,24 @@ def main(run: StageRun) -> None:
     arms = list(run.params.train_downstream.arms)
     _remove_other_arms(arms)
     tables = {arm: images.read_table(ARMS / arm / "predictions.parquet").to_pandas() for arm in arms}
-    synthetic = images.concatenate([images.read(FILTERED / f"{r}.parquet") for r in range(dataset.replicates)])
+    synthetic = _synthetic_set(dataset)
     labelled = images.concatenate([dataset.role(0, role) for role in (TRAIN, VALIDATION)])
+    prepared = workdir.read_json(workdir.METRICS / "prepare.json")
     privacy = workdir.read_json(workdir.METRICS / "filter_memorized.json")
+    findings, finding_pictures = _findings(dataset)
     labels = dataset.test_labels()
-    inputs = [*sorted(ARMS.rglob("*.parquet")), FILTERED / "decisions.parquet", dataset.folder / "images.parquet"]
+    own = (dataset.folder / name for name in ("images.parquet", "findings.parquet"))
+    inputs = [*sorted(ARMS.rglob("*.parquet")), FILTERED / "decisions.parquet", *own]
     fingerprint = workdir.fingerprint(run.code, run.params.decisive(), *inputs)
     published = publish(
         Evidence(
             dataset=dataset.name,
             classes=dataset.classes,
+            real_images=prepared["read"],
+            left_out=prepared["read"] - prepared["images"],
+            checks=prepared["checks"],
+            findings=findings,
+            finding_pictures=finding_pictures if settings.publish_real_images else None,
             params=settings,
             predictions=align(tables, labels, len(dataset.classes)),
             facts={arm: workdir.read_json(ARMS / arm / "arm.json") for arm in arms},
@@ -44,9 +56,8 @@ def main(run: StageRun) -> None:
             synthetic=(synthetic.pixels, synthetic.labels),
             real=(labelled.pixels, labelled.labels) if settings.publish_real_images else None,
             pairs=_pairs(dataset, settings.nearest_pairs) if settings.publish_real_images else None,
-            made_from=f"{dataset.replicates} GANs, each trained on {len(dataset.seen_by_gan(0))} real images of "
-            f"{dataset.name}, {len(dataset.role(0, TRAIN))} of them labelled; no GAN saw an image of the test set.",
-            generator=run.params.train_gan.model_dump(mode="json"),
+            made_from=_origin(run, dataset),
+            generator=run.params.train_gan.model_dump(mode="json") if run.params.generate.trains_gan else {},
             run={"fingerprint": fingerprint} | {library: version(library) for library in LIBRARIES},
             parameters=as_yaml(run.params.decisive()),
         )
@@ -71,6 +82,35 @@ def _remove_other_arms(arms: Iterable[str]) -> None:
     for folder in ARMS.iterdir() if ARMS.is_dir() else ():
         if folder.name not in arms:
             shutil.rmtree(folder)
+
+
+def _synthetic_set(dataset: Dataset) -> ImageSet:
+    """What no replicate's filter dropped."""
+    kept = images.concatenate([images.read(FILTERED / f"{r}.parquet") for r in range(dataset.replicates)])
+    judged = images.read_table(FILTERED / "decisions.parquet")["id"].to_numpy().astype(np.str_)
+    return kept.take(kept_everywhere(kept.ids, judged))
+
+
+def _origin(run: StageRun, dataset: Dataset) -> str:
+    """What the synthetic images were made from, in words."""
+    if not run.params.generate.trains_gan:
+        return (
+            f"a generator outside this pipeline ({run.params.generate.external}). Nothing here can tell which images "
+            f"it learned from: if any of them are in the test set of {dataset.name}, the comparison flatters it."
+        )
+    return (
+        f"{dataset.replicates} GANs, each trained on {len(dataset.seen_by_gan(0))} real images of "
+        f"{dataset.name}, {len(dataset.role(0, TRAIN))} of them labelled; no GAN saw an image of the test set."
+    )
+
+
+def _findings(dataset: Dataset) -> tuple[list[Finding], list[tuple[Pixels | None, Pixels | None]]]:
+    """Those findings of `prepare` that are shown, and of each its picture and that of the image it resembles."""
+    table = images.read_table(dataset.folder / "findings.parquet")
+    rows = [row for row in table.to_pylist() if row["shown"]]
+    findings = [Finding(row["kind"], row["id"], row["other"], row["action"], row["detail"]) for row in rows]
+    decoded = [[row[name] and images.decode_png(row[name]) for name in ("image", "other_image")] for row in rows]
+    return findings, [(image, other) for image, other in decoded]
 
 
 def _pairs(dataset: Dataset, count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[str]]:

@@ -31,6 +31,9 @@ class Job:
 
 def main(run: StageRun) -> None:
     params, dataset = run.params.train_gan, Dataset.open()
+    if not run.params.generate.trains_gan:
+        _train_none(run)
+        return
     jobs = [
         Job(workdir.fingerprint(run.code, params, dataset.fingerprint(replicate)), replicate, params)
         for replicate in range(dataset.replicates)
@@ -51,6 +54,12 @@ def main(run: StageRun) -> None:
     run.write_metrics({"steps": params.steps, "replicates": {str(r): each for r, each in enumerate(quality)}})
     tracking.record_gan(run.params)
     workdir.forget_others(run.name, [job.key for job in jobs])
+
+
+def _train_none(run: StageRun) -> None:
+    """The synthetic images come from elsewhere: no GAN is trained, and none of an earlier run stays."""
+    with run.replacing(DATA):
+        run.write_metrics({"steps": 0, "replicates": {}})
 
 
 def train(job: Job) -> Path:

@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 # Before any test imports torch: as in the stages, one thread, because two on tiny networks collapse on a busy machine.
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
 ROOT = Path(__file__).parents[1]
+DEFAULT_PARAMS = ROOT / "presets/base.yaml"  # params.yaml may hold any other set
 # As few steps as keep every stage real; two replicates, the fewest that can be compared.
 TINY: dict[str, Any] = {
     "prepare.replicates": 2,
@@ -49,7 +50,10 @@ def edit_params(folder: Path, changes: dict[str, Any]) -> None:
 
 
 def copy_project(folder: Path) -> Path:
-    """The files that git tracks or would track, without results, as a git repository of their own."""
+    """The files that git tracks or would track, without results, as a git repository of their own.
+
+    Its parameters are the default ones, whatever params.yaml holds at the moment.
+    """
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],  # noqa: S607
         cwd=ROOT,
@@ -62,6 +66,7 @@ def copy_project(folder: Path) -> Path:
         if source.is_file() and not name.startswith("metrics/") and name != "dvc.lock":
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(source.read_bytes())
+    (folder / "params.yaml").write_bytes(DEFAULT_PARAMS.read_bytes())
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)  # noqa: S607
     return folder
 

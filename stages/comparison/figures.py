@@ -20,6 +20,8 @@ from stages.comparison.statistics import paired_differences
 from stages.comparison.verdict import MEASURE_NAMES, named_pairs, signed_points
 
 Pixels = NDArray[np.uint8]
+# An image (C, H, W) and the one to see beside it; None where there is no such picture.
+PicturePair = tuple[Pixels | None, Pixels | None]
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 RIVAL, OTHER, INK = "#404040", "#9A9A9A", "#222222"
@@ -204,19 +206,35 @@ def nearest_pairs(generated: Pixels, real: Pixels, captions: Sequence[str], colu
 
     generated and real: uint8 (P, C, H, W), P at least 1; captions: P short texts, of about 18 characters at most.
     """
-    width, height = _tile_size(generated)
-    columns = min(columns, len(generated))
+    pairs: list[PicturePair] = list(zip(generated, real, strict=True))
+    return _pair_page(pairs, captions, ("generated", "real"), columns)
+
+
+def finding_pairs(pictures: Sequence[PicturePair], captions: Sequence[str], columns: int = 4) -> bytes:
+    """Images in which a check found something, each beside the one that it resembles, if any, over its caption.
+
+    pictures: at least one, all images of one shape; captions: as many short texts, of about 18 characters at most.
+    """
+    return _pair_page(pictures, captions, ("image", "like"), columns)
+
+
+def _pair_page(pairs: Sequence[PicturePair], captions: Sequence[str], titles: tuple[str, str], columns: int) -> bytes:
+    """Pairs in rows of `columns`, each over its caption, and the titles above the first row."""
+    width, height = _tile_size(next(image for pair in pairs for image in pair if image is not None)[None])
+    columns = min(columns, len(pairs))
     step_x, step_y, top = 2 * width + 4 + 48, height + 54, 42
-    rows = -(-len(generated) // columns)
+    rows = -(-len(pairs) // columns)
     page = np.full((top + rows * step_y, columns * step_x, 3), 255, np.uint8)
     texts = []
-    for i, (made, nearest, caption) in enumerate(zip(generated, real, captions, strict=True)):
+    for i, (pair, caption) in enumerate(zip(pairs, captions, strict=True)):
         x, y = 24 + (i % columns) * step_x, top + (i // columns) * step_y
-        _paste(page, made, x, y)
-        _paste(page, nearest, x + width + 4, y)
+        shown = [(image, title) for image, title in zip(pair, titles, strict=True) if image is not None]
+        left = x + (2 - len(shown)) * (width + 4) // 2  # an image alone stands in the middle
+        for place, (image, title) in enumerate(shown):
+            _paste(page, image, left + place * (width + 4), y)
+            if i < columns:
+                texts.append((left + place * (width + 4) + width // 2, 22, title, "center"))
         texts.append((x + width + 2, y + height + 22, caption, "center"))
-        if i < columns:
-            texts += [(x + width // 2, 22, "generated", "center"), (x + 3 * width // 2 + 4, 22, "real", "center")]
     return _page_png(page, texts, font_size=7)
 
 

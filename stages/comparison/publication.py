@@ -13,6 +13,7 @@ from stages.comparison.params import EvaluateParams
 from stages.comparison.report import CardContent, ReportContent, render_card, render_report
 from stages.comparison.scores import Predictions, class_recall, confusion, score, score_table
 from stages.comparison.verdict import compare
+from stages.sources.findings import Finding
 
 Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
@@ -23,11 +24,20 @@ class Evidence:
 
     facts: arm -> its arm.json. privacy: metrics/filter_memorized.json. real: labelled examples, and pairs:
     generated images, the real ones nearest to them and captions; both None where no real image may be shown.
+    real_images: how many the checks of `prepare` saw, and left_out: how many of them it dropped or could not read.
+    checks: `checks` of metrics/prepare.json: kind -> `images` in which it was found, and how many of them were
+    `dropped`, some for several reasons. findings: examples; finding_pictures: of each, itself and the one it resembles
+    (None where there is no picture), or None altogether where no real image may be shown, nor then its file name.
     made_from: what the GANs saw, in words. generator: the GAN's parameters. run: fingerprints and versions.
     """
 
     dataset: str
     classes: Sequence[str]
+    real_images: int
+    left_out: int
+    checks: Mapping[str, Mapping[str, int]]
+    findings: Sequence[Finding]
+    finding_pictures: Sequence[figures.PicturePair] | None
     params: EvaluateParams
     predictions: Predictions
     facts: Mapping[str, Mapping[str, Any]]
@@ -76,7 +86,19 @@ def _examples(evidence: Evidence) -> dict[str, bytes]:
     pictures = {
         "samples": figures.sample_grid(*evidence.synthetic, evidence.classes, per_class, *(evidence.real or ()))
     }
-    return pictures | ({"pairs": figures.nearest_pairs(*evidence.pairs)} if evidence.pairs else {})
+    if evidence.pairs:
+        pictures["pairs"] = figures.nearest_pairs(*evidence.pairs)
+    shown = _numbered_pictures(evidence)
+    if shown:
+        captions = [f"{number}: {evidence.findings[number - 1].action}" for number in shown]
+        pictures["findings"] = figures.finding_pairs(list(shown.values()), captions)
+    return pictures
+
+
+def _numbered_pictures(evidence: Evidence) -> dict[int, figures.PicturePair]:
+    """Number of a finding, from 1, -> its pictures, where it has any: a file that cannot be read has none."""
+    numbered = enumerate(evidence.finding_pictures or (), 1)
+    return {number: pair for number, pair in numbered if any(image is not None for image in pair)}
 
 
 def _report(
@@ -89,6 +111,11 @@ def _report(
     content = ReportContent(
         dataset=evidence.dataset,
         classes=evidence.classes,
+        real_images=evidence.real_images,
+        left_out=evidence.left_out,
+        checks=evidence.checks,
+        findings=None if evidence.finding_pictures is None else evidence.findings,
+        findings_png=pictures.get("findings"),
         params=evidence.params,
         numbers=numbers,
         arms=evidence.facts,
@@ -113,6 +140,8 @@ def _card(evidence: Evidence, numbers: Mapping[str, Any]) -> str:
         classes=evidence.classes,
         kept=np.bincount(labels, minlength=len(evidence.classes)).tolist(),
         image_shape=(channels, height, width),
+        real_images=evidence.real_images,
+        left_out=evidence.left_out,
         made_from=evidence.made_from,
         generator=evidence.generator,
         numbers=numbers,

@@ -12,6 +12,7 @@ from stages.comparison.params import EvaluateParams
 from stages.comparison.scores import MEASURES
 from stages.comparison.statistics import equivalence_confidence, least_p
 from stages.comparison.verdict import MEASURE_NAMES, named_pairs, signed_points
+from stages.sources.findings import Finding
 
 OUTCOMES = {
     "helps": ("\N{BLACK UP-POINTING TRIANGLE}", "Helps"),
@@ -19,6 +20,29 @@ OUTCOMES = {
     "equivalent": ("\N{ALMOST EQUAL TO}", "No difference that matters"),
     "undecided": ("?", "Undecided"),
 }
+# What the checks of `prepare` look for, in the words and the order of the report.
+CHECKS = {
+    "empty": "file without content",
+    "undecodable": "file that cannot be read as what its name says",
+    "truncated": "file that breaks off before its end",
+    "too_large": "too large to be opened safely",
+    "animated": "moving picture",
+    "forbidden": "file that may not be read",
+    "outside": "link to a place outside the folder",
+    "not_a_number": "recording with values that are no numbers",
+    "duplicate": "copy of another image of its class",
+    "near_duplicate": "nearly a copy of another image of its class",
+    "contradicting_labels": "copy of an image of another class",
+    "near_contradicting_labels": "nearly a copy of an image of another class",
+    "leak": "also in the test set",
+    "constant": "one colour throughout",
+    "channel_outlier": "brightness or colour unlike all others",
+    "size_outlier": "size or shape unlike all others",
+    "upscaled": "smaller than it is used here, so enlarged",
+    "wrong_extension": "name and content of the file disagree about its format",
+    "class_too_small": "in a class with too few images",
+}
+_ACTIONS = {"dropped": "dropped", "kept": "kept", "unlabelled": "kept without its label", "skipped": "skipped"}
 
 
 @dataclass(frozen=True)
@@ -29,11 +53,19 @@ class ReportContent:
     `trained_on_labels`, `synthetic_images`, `steps`); recall: arm -> recall per class, None without test images;
     test_images: per class; privacy: as metrics/filter_memorized.json; figures: PNG bytes, None where there is
     nothing to show or real images are not published; confusions: arm -> PNG bytes; run: what was run
-    (fingerprints, versions), label -> value; parameters: the text of params.yaml.
+    (fingerprints, versions), label -> value; parameters: the text of params.yaml. real_images: how many real images the
+    checks saw, left_out of them dropped or unreadable; checks: kind -> `images` in which it was found and how many of
+    them were `dropped`; findings: examples, None where real images are not published, for their file names may tell as
+    much; findings_png: those examples' pictures.
     """
 
     dataset: str
     classes: Sequence[str]
+    real_images: int
+    left_out: int
+    checks: Mapping[str, Mapping[str, int]]
+    findings: Sequence[Finding] | None
+    findings_png: bytes | None
     params: EvaluateParams
     numbers: Mapping[str, Any]
     arms: Mapping[str, Mapping[str, Any]]
@@ -53,14 +85,16 @@ class CardContent:
     """All that the data card of the synthetic set says.
 
     kept: images per class in the set; image_shape: (channels, height, width); made_from: how many real images the
-    GANs saw and how, in words; generator: parameters of the GAN, name -> value; numbers, privacy and run as in
-    ReportContent.
+    GANs saw and how, in words; generator: parameters of the GAN, name -> value; real_images, left_out, numbers, privacy
+    and run as in ReportContent.
     """
 
     dataset: str
     classes: Sequence[str]
     kept: Sequence[int]
     image_shape: tuple[int, int, int]
+    real_images: int
+    left_out: int
     made_from: str
     generator: Mapping[str, Any]
     numbers: Mapping[str, Any]
@@ -71,7 +105,7 @@ class CardContent:
 
 def render_report(content: ReportContent) -> str:
     """One HTML page that loads nothing from elsewhere; every name in it is escaped."""
-    params, numbers = content.params, content.numbers
+    params, numbers, found = content.params, content.numbers, _found(content.checks)
     named = named_pairs(params)
     exploratory = [(a, b) for a, rivals in numbers["differences"].items() for b in rivals if (a, b) not in named]
     return (
@@ -89,6 +123,9 @@ def render_report(content: ReportContent) -> str:
             equivalence_confidence=equivalence_confidence(params.confidence),
             comparison_text=_comparison_text(named, content),
             privacy_rows=_privacy_rows(content.classes, content.privacy),
+            found=found,
+            checks_text=_checks_text(content.real_images, content.left_out, found),
+            findings_text=_findings_text(content.findings or ()),
         )
     )
 
@@ -121,11 +158,14 @@ def _environment() -> Environment:
         "percent": _percent,
         "points": signed_points,
         "p_value": _p_value,
-        "count": lambda number: f"{number:,}".replace(",", "\N{NO-BREAK SPACE}"),
+        "count": _count,
         "setting": _setting,
         "data_uri": lambda png: f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}",
         "quoted": lambda text: json.dumps(text, ensure_ascii=False),
         "cell": _markdown_cell,
+        "check": _check,
+        "action": _ACTIONS.__getitem__,
+        "shortened": _shortened,
     }
     environment.globals |= {"measures": MEASURES, "measure_names": MEASURE_NAMES, "outcomes": OUTCOMES}
     return environment
@@ -135,6 +175,10 @@ def _percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
+def _count(number: int) -> str:
+    return f"{number:,}".replace(",", "\N{NO-BREAK SPACE}")
+
+
 def _p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
@@ -142,6 +186,16 @@ def _p_value(p: float) -> str:
 def _setting(setting: Mapping[str, Any]) -> str:
     """What an arm chose, in words: amount 2, weight 0.5."""
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in setting.items()) or "none to choose"
+
+
+def _check(kind: str) -> str:
+    return CHECKS.get(kind, kind.replace("_", " "))
+
+
+def _shortened(name: str, most: int = 48) -> str:
+    """A long name without its middle: folders and the file itself are told by the ends."""
+    end = (most - 1) // 2
+    return name if len(name) <= most else f"{name[: most - 1 - end]}\N{HORIZONTAL ELLIPSIS}{name[-end:]}"
 
 
 def _markdown_cell(text: str) -> str:
@@ -161,6 +215,29 @@ def _comparison_text(named: Sequence[tuple[str, str]], content: ReportContent) -
         for arm, rival in named
     )
     return f"Mean test {MEASURE_NAMES[measure]}: {means}. Mean paired differences in points: {differences}."
+
+
+def _found(checks: Mapping[str, Mapping[str, int]]) -> list[tuple[str, int, int]]:
+    """(kind, images, dropped) of what was found at all, in the order of CHECKS."""
+    order = [*CHECKS, *(kind for kind in checks if kind not in CHECKS)]
+    return [
+        (kind, checks[kind]["images"], checks[kind]["dropped"]) for kind in order if checks.get(kind, {}).get("images")
+    ]
+
+
+def _checks_text(real_images: int, left_out: int, found: Sequence[tuple[str, int, int]]) -> str:
+    """What was looked at, what for, and what came of it."""
+    images = {0: "no image was", 1: "one image was"}.get(left_out, f"{_count(left_out)} images were")
+    outcome = f"what was found is listed here, and {images} left out for it." if found else "nothing was found."
+    return (
+        f"All {_count(real_images)} real images were searched for files that cannot be read, for copies (within a "
+        f"class, in two classes, in training and test set) and for images unlike the others: {outcome}"
+    )
+
+
+def _findings_text(findings: Sequence[Finding]) -> str:
+    """The pictures of the findings for those who cannot see them."""
+    return "; ".join(f"{n}: {_check(each.kind)}, {_ACTIONS[each.action]}" for n, each in enumerate(findings, 1))
 
 
 def _privacy_rows(classes: Sequence[str], privacy: Mapping[str, Any]) -> list[tuple[str, int, int]]:

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+NO_FOLDER = "data/raw/none"  # an empty folder, because DVC wants a path to depend on
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Factor = Annotated[float, Field(ge=0, le=1000)]
 
@@ -44,8 +45,14 @@ class FactorPlan(Strict):
 
 
 class GenerateParams(Strict):
-    """Section `generate`."""
+    """Section `generate`; `external` is the folder of images made elsewhere, or `NO_FOLDER`."""
 
     seed: Seed
+    external: str = Field(min_length=1)
     truncation: float = Field(gt=0, le=1)
     plan: Annotated[BalancePlan | FactorPlan, Field(discriminator="kind")]
+
+    @property
+    def trains_gan(self) -> bool:
+        """Whether the images come from our own GAN."""
+        return self.external == NO_FOLDER

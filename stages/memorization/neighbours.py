@@ -1,4 +1,4 @@
-"""Exact nearest neighbours among the real images, and how much the nearest stands out from the next ones."""
+"""Exact search among images: the nearest of each with how much it stands out, and all pairs within a radius."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +9,8 @@ import torch
 from stages.memorization.distance import Alignment
 
 SPARE_CANDIDATES = 3  # beyond the k asked for: what the matrix product's rounding may put in the wrong order
+SQUARED_SLACK = 1e-4  # far above the rounding of a squared distance of unit vectors in float32, and few pairs more
+DIFFERENCE_VALUES = 2**21  # pixel values per side of the differences held at a time: 16 MiB in float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +71,66 @@ def nearest(
     )
 
 
+def pairs_within(
+    images: torch.Tensor,
+    radius: float,
+    alignments: Sequence[Alignment],
+    rows: range | None = None,
+    query_chunk: int = 512,
+    reference_chunk: int = 1024,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """All pairs whose distance, the smallest over the alignments, is at most `radius`.
+
+    Exact search as in `nearest`: the matrix product proposes, direct differences in float64 decide. The alignments must
+    hold with every move its opposite, as those of `distance.alignments` do: each pair is looked at from one
+    side alone. Memory grows with the product of the chunks and the number of pairs found.
+
+    Args:
+        images: uint8 (N, C, H, W).
+        radius: 0..2.
+        alignments: the ways to lay one image over another, at least one.
+        rows: only pairs whose lower index lies in this range (step 1), so that processes can share the work; else all.
+        query_chunk, reference_chunk: images compared at a time; they don't change the result.
+
+    Returns:
+        pairs int64 (P, 2), lower index first, in ascending order; their distances float64 (P,).
+    """
+    rows = range(len(images)) if rows is None else rows
+    pairs, distances = [torch.empty(0, 2, dtype=torch.int64)], [torch.empty(0, dtype=torch.float64)]
+    for start in range(rows.start, len(images), reference_chunk):
+        part = images[start : start + reference_chunk]
+        references = [alignment.of_reference(part).float() for alignment in alignments]
+        for first in range(rows.start, min(rows.stop, start + len(part)), query_chunk):
+            query = images[first : min(first + query_chunk, rows.stop)]
+            squared = _smallest_squared(query, references, alignments)
+            if squared.amin() > radius**2 + SQUARED_SLACK:
+                continue
+            close = (squared <= radius**2 + SQUARED_SLACK).nonzero() + torch.tensor([first, start])
+            close = close[close[:, 0] < close[:, 1]]
+            exact = pair_distances(images, close, alignments)
+            pairs.append(close[exact <= radius])
+            distances.append(exact[exact <= radius])
+    found = torch.cat(pairs)
+    order = (found[:, 0] * len(images) + found[:, 1]).argsort()
+    return found[order], torch.cat(distances)[order]
+
+
+def pair_distances(images: torch.Tensor, pairs: torch.Tensor, alignments: Sequence[Alignment]) -> torch.Tensor:
+    """Distance of each pair of images, the smallest over the alignments, by direct differences.
+
+    images: uint8 (N, C, H, W). pairs: int64 (P, 2), rows of `images`. Returns float64 (P,).
+    """
+    smallest = torch.full((len(pairs),), torch.inf, dtype=torch.float64)
+    chunk = max(1, DIFFERENCE_VALUES // max(1, images[0].numel())) if len(images) else 1
+    for start in range(0, len(pairs), chunk):
+        queries, references = images[pairs[start : start + chunk].T]
+        here = smallest[start : start + chunk]
+        for alignment in alignments:
+            difference = alignment.of_reference(references) - alignment.of_query(queries)
+            torch.minimum(here, torch.linalg.vector_norm(difference, dim=1), out=here)
+    return smallest
+
+
 def _candidates(
     queries: torch.Tensor,
     references: torch.Tensor,
@@ -103,15 +165,31 @@ def _nearest_in_part(
     """Squared distances and index of the best of one chunk of references, given as one matrix per alignment."""
     squared, index = [], []
     for query in queries.split(query_chunk):
-        smallest = torch.full((len(query), len(references[0])), torch.inf)
-        for alignment, reference in zip(alignments, references, strict=True):
-            vectors = alignment.of_query(query).float()
-            products = torch.addmm(reference.square().sum(dim=1), vectors, reference.T, alpha=-2)
-            torch.minimum(smallest, products.add_(vectors.square().sum(dim=1, keepdim=True)), out=smallest)
+        smallest = _smallest_squared(query, references, alignments)
         top = smallest.topk(min(count, smallest.shape[1]), dim=1, largest=False)
         squared.append(top.values)
         index.append(top.indices)
     return torch.cat(squared), torch.cat(index)
+
+
+def _smallest_squared(
+    queries: torch.Tensor, references: Sequence[torch.Tensor], alignments: Sequence[Alignment]
+) -> torch.Tensor:
+    """Squared distances (Q, R), the smallest over the alignments, of images to one matrix of vectors per alignment."""
+    products = (
+        _squared(alignment.of_query(queries).float(), reference)
+        for alignment, reference in zip(alignments, references, strict=True)
+    )
+    smallest = next(products)
+    for squared in products:
+        torch.minimum(smallest, squared, out=smallest)
+    return smallest
+
+
+def _squared(queries: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
+    """|q|^2 + |r|^2 - 2 q.r of all pairs of rows, float32 (Q, R)."""
+    products = torch.addmm(references.square().sum(dim=1), queries, references.T, alpha=-2)
+    return products.add_(queries.square().sum(dim=1, keepdim=True))
 
 
 def _ranked(

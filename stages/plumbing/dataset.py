@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from stages.plumbing import images, workdir
 from stages.plumbing.errors import reading
 from stages.plumbing.images import UNLABELLED, ImageSet
+from stages.sources.params import ImageParams
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 TRAIN, UNLABELLED_POOL, VALIDATION, CALIBRATION, TEST = ROLES = (
     "train",
@@ -28,14 +30,23 @@ _LABELLED_ROLES = (TRAIN, VALIDATION)
 
 @dataclass(frozen=True)
 class Dataset:
-    """The prepared data set: name, class names in the order of labels, (C, H, W) of every image, and its replicates."""
+    """The prepared data set: name, class names in the order of labels, what every image is, and its replicates."""
 
     folder: Path
     name: str
     classes: list[str]
-    shape: tuple[int, int, int]
-    flip_ok: bool
+    image: ImageParams
     replicates: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image."""
+        return self.image.channel_count, self.image.size, self.image.size
+
+    @property
+    def flip_ok(self) -> bool:
+        """Whether a mirrored image keeps its class."""
+        return self.image.flip_ok
 
     @classmethod
     def open(cls, folder: Path = workdir.DATA / "prepare") -> "Dataset":
@@ -43,15 +54,14 @@ class Dataset:
         path = folder / "dataset.json"
         facts = workdir.read_json(path)
         with reading(path):
-            return cls(folder, **(facts | {"shape": tuple(facts["shape"])}))
+            return cls(folder, **(facts | {"image": ImageParams(**facts["image"])}))
 
     def role(self, replicate: int, role: str) -> ImageSet:
         """The images that play `role` in `replicate`, in the order of images.parquet.
 
         Labels are there for train and validation images alone: everywhere else they are `UNLABELLED`.
         """
-        members = self._rows(replicate, role)
-        chosen = self._images.take(members)
+        chosen = self._images(self._rows(replicate, role))
         return chosen if role in _LABELLED_ROLES else _without_labels(chosen)
 
     def fingerprint(self, replicate: int) -> str:
@@ -60,38 +70,52 @@ class Dataset:
         It does not depend on how many other replicates there are, so work keyed by it survives a further one.
         """
         own = self._roles["replicate"] == replicate
-        members = self._images.take(np.isin(self._images.ids, self._roles["id"][own]))
+        members = self._table.filter(np.isin(self._ids, self._roles["id"][own]))
         return workdir.fingerprint(
             self.classes,
-            list(self.shape),
-            self.flip_ok,
+            self.image,
             replicate,
             self._roles["id"][own],
             self._roles["role"][own],
-            members.ids,
-            members.pixels,
-            members.labels,
+            members["id"].to_pylist(),
+            images.labels_of(members),
+            *(each["bytes"] for each in members["image"].to_pylist()),
         )
 
     def seen_by_gan(self, replicate: int) -> ImageSet:
         """Train and unlabelled images: all that the replicate's GAN may learn from."""
-        seen = self._images.take(self._rows(replicate, TRAIN) | self._rows(replicate, UNLABELLED_POOL))
+        seen = self._images(self._rows(replicate, TRAIN) | self._rows(replicate, UNLABELLED_POOL))
         return _without_labels(seen)
 
     def by_id(self, ids: Sequence[str]) -> ImageSet:
         """The real images with these ids, in that order, without labels."""
-        return _without_labels(self._images.by_id(ids))
+        members = self._images(np.isin(self._ids, ids))
+        return _without_labels(members.by_id(ids))
 
     def test_labels(self) -> "pd.Series[int]":
         """True labels of the test set by image id. For `evaluate` alone."""
         import pandas as pd
 
-        test = self._images.take(self._rows(0, TEST))
-        return pd.Series(test.labels, index=pd.Index(test.ids, name="id"), name="label")
+        test = self._table.filter(self._rows(0, TEST))
+        return pd.Series(images.labels_of(test), index=pd.Index(test["id"].to_pylist(), name="id"), name="label")
+
+    def _images(self, rows: NDArray[np.bool_]) -> ImageSet:
+        """Decodes these images alone: a role is often a small part of the set. No images have the shape of any."""
+        with reading(self._path):
+            chosen = images.from_table(self._table.filter(rows))
+            return replace(chosen, pixels=chosen.pixels.reshape(len(chosen), *self.shape))
+
+    @property
+    def _path(self) -> Path:
+        return self.folder / "images.parquet"
 
     @cached_property
-    def _images(self) -> ImageSet:
-        return images.read(self.folder / "images.parquet")
+    def _table(self) -> "pa.Table":
+        return images.read_table(self._path)
+
+    @cached_property
+    def _ids(self) -> NDArray[np.str_]:
+        return np.array(self._table["id"].to_pylist(), dtype=np.str_)
 
     @cached_property
     def _roles(self) -> dict[str, NDArray[Any]]:
@@ -104,7 +128,7 @@ class Dataset:
 
     def _rows(self, replicate: int, role: str) -> NDArray[np.bool_]:
         roles = self._roles
-        return np.isin(self._images.ids, roles["id"][(roles["replicate"] == replicate) & (roles["role"] == role)])
+        return np.isin(self._ids, roles["id"][(roles["replicate"] == replicate) & (roles["role"] == role)])
 
 
 def _without_labels(images_: ImageSet) -> ImageSet:

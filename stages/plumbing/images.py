@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from PIL import Image
 from stages.plumbing.errors import reading
 
 UNLABELLED = -1
+ROW_GROUP = 4096  # images that are read or written at a time
 _IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _EXTRA_TYPES = {"replicate": pa.int64(), "seed": pa.int64(), "index": pa.int64(), "synthetic": pa.bool_()}
 
@@ -74,13 +75,13 @@ def decode_png(data: bytes) -> NDArray[np.uint8]:
     return array[None] if array.ndim == 2 else np.ascontiguousarray(np.moveaxis(array, -1, 0))
 
 
-def write(path: Path, images: ImageSet, class_names: Sequence[str]) -> None:
-    """Writes the set beside `path` and renames it into place; the same content gives the same bytes."""
+def as_table(images: ImageSet, class_names: Sequence[str]) -> pa.Table:
+    """The set as it lies on disk; the schema's metadata name the classes, as `datasets` wants it."""
     columns: dict[str, pa.Array] = {
         "id": pa.array(images.ids.tolist(), pa.string()),
         "image": pa.array([{"bytes": encode_png(each), "path": None} for each in images.pixels], _IMAGE_TYPE),
-        "label": pa.array([None if label == UNLABELLED else label for label in images.labels.tolist()], pa.int64()),
-        "group": pa.array(images.groups or [None] * len(images), pa.string()),
+        "label": _label_column(images.labels),
+        "group": _group_column(images.groups, len(images)),
     }
     columns |= {name: pa.array(column, _EXTRA_TYPES[name]) for name, column in images.extra.items()}
     table = pa.table(columns)
@@ -89,31 +90,85 @@ def write(path: Path, images: ImageSet, class_names: Sequence[str]) -> None:
     }
     features["image"] = {"_type": "Image"}
     features["label"] = {"names": list(class_names), "_type": "ClassLabel"}
-    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
-    write_table(path, table.replace_schema_metadata(metadata))
+    return table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+
+
+def relabelled(table: pa.Table, labels: NDArray[np.int64], groups: Sequence[str | None] | None) -> pa.Table:
+    """A set's table with other labels (N,) and groups."""
+    columns = {"label": _label_column(labels), "group": _group_column(groups, len(table))}
+    for name, column in columns.items():
+        table = table.set_column(table.column_names.index(name), table.schema.field(name), column)
+    return table
+
+
+def _label_column(labels: NDArray[np.int64]) -> pa.Array:
+    return pa.array(labels, mask=labels == UNLABELLED)
+
+
+def _group_column(groups: Sequence[str | None] | None, size: int) -> pa.Array:
+    return pa.array([None] * size if groups is None else groups, pa.string())
+
+
+def from_table(table: pa.Table) -> ImageSet:
+    """The reverse of `as_table`; raises KeyError or ValueError for a table that is none of its making."""
+    pixels = [decode_png(each["bytes"]) for each in table["image"].to_pylist()]
+    groups = table["group"].to_pylist()
+    return ImageSet(
+        ids=np.array(table["id"].to_pylist(), dtype=np.str_),
+        pixels=np.stack(pixels) if pixels else np.empty((0, 1, 0, 0), np.uint8),
+        labels=labels_of(table),
+        groups=groups if any(group is not None for group in groups) else None,
+        extra={name: table[name].to_numpy() for name in table.column_names if name in _EXTRA_TYPES},
+    )
+
+
+def labels_of(table: pa.Table) -> NDArray[np.int64]:
+    """The labels (N,) of a set's table, `UNLABELLED` where it has none."""
+    return table["label"].fill_null(UNLABELLED).to_numpy().astype(np.int64)
+
+
+def write(path: Path, images: ImageSet, class_names: Sequence[str]) -> None:
+    """Writes the set beside `path` and renames it into place; the same content gives the same bytes."""
+    write_tables(path, [as_table(images, class_names)])
 
 
 def read(path: Path) -> ImageSet:
     """Reads a set that `write` wrote. Raises UserError when it is missing or damaged."""
     table = read_table(path)
     with reading(path):
-        pixels = [decode_png(each["bytes"]) for each in table["image"].to_pylist()]
-        groups = table["group"].to_pylist()
-        return ImageSet(
-            ids=np.array(table["id"].to_pylist(), dtype=np.str_),
-            pixels=np.stack(pixels) if pixels else np.empty((0, 1, 1, 1), np.uint8),
-            labels=table["label"].fill_null(UNLABELLED).to_numpy().astype(np.int64),
-            groups=groups if any(group is not None for group in groups) else None,
-            extra={name: table[name].to_numpy() for name in table.column_names if name in _EXTRA_TYPES},
-        )
+        return from_table(table)
 
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Writes a Parquet table beside `path` and renames it into place."""
+    write_tables(path, [table])
+
+
+def write_tables(path: Path, tables: Iterable[pa.Table]) -> None:
+    """Writes tables of one schema, at least one, as one Parquet file that never lies in memory as a whole.
+
+    How the rows are spread over the tables changes no byte. The file appears beside `path` and is renamed into place.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    pq.write_table(table, partial, compression="zstd")
+    groups = _row_groups(tables)
+    first = next(groups)
+    with pq.ParquetWriter(partial, first.schema, compression="zstd") as writer:
+        writer.write_table(first)
+        for group in groups:
+            writer.write_table(group)
     partial.replace(path)
+
+
+def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The rows of the tables in tables of ROW_GROUP rows, the last one of what is left; at least one."""
+    waiting: pa.Table | None = None
+    for table in tables:
+        waiting = table if waiting is None else pa.concat_tables([waiting, table])
+        while len(waiting) > ROW_GROUP:
+            yield waiting.slice(0, ROW_GROUP)
+            waiting = waiting.slice(ROW_GROUP)
+    yield waiting
 
 
 def read_table(path: Path) -> pa.Table:

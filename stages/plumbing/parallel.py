@@ -2,6 +2,7 @@
 
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TextIO, TypeVar
 
@@ -24,7 +25,12 @@ def fan_out(
 
     The first exception of a job is raised here, and jobs that have not begun are dropped.
     """
-    with parallel_config(backend="loky", n_jobs=min(processes, len(jobs)), inner_max_num_threads=1):
+    with (
+        parallel_config(backend="loky", n_jobs=min(processes, len(jobs)), inner_max_num_threads=1),
+        warnings.catch_warnings(),
+    ):
+        # loky takes the memory of an import of torch for a leak, and starts a new worker: nothing that a user can mend
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         timed = Parallel(return_as="generator")(delayed(_timed)(work, job) for job in jobs)
         results = list(progress_bar(timed, len(jobs), description, unit) if show_bar else timed)
     return [result for result, _ in results], sum(seconds for _, seconds in results)

@@ -1,6 +1,7 @@
 """Reads params.yaml, checks all of it, and hands it out as frozen objects."""
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -79,7 +80,8 @@ def load(path: Path = PARAMS_FILE) -> Params:
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        raise UserError("\n".join([f"{path} is not valid:", *map(_describe, error.errors())])) from None
+        lines = [_describe(each, raw) for each in error.errors()]
+        raise UserError("\n".join([f"{path} is not valid:", *lines])) from None
 
 
 def as_yaml(values: dict[str, Any]) -> str:
@@ -89,11 +91,25 @@ def as_yaml(values: dict[str, Any]) -> str:
     return text.getvalue()
 
 
-def _describe(error: Any) -> str:
+def _describe(error: Any, raw: Any) -> str:
     """One line for one wrong value: key, what is allowed, what was given."""
-    key = ".".join(str(part) for part in error["loc"])
-    message = error["msg"].removeprefix("Value error, ")
+    key, message, given = ".".join(_key(error, raw)), error["msg"].removeprefix("Value error, "), error["input"]
     if error["type"] == "extra_forbidden":
         message = "unknown parameter"
-    given = "" if error["type"] in ("missing", "value_error") else f" (got {error['input']!r})"
+    elif error["type"] == "union_tag_invalid":
+        key, message, given = f"{key}.kind", f"must be one of {error['ctx']['expected_tags']}", error["ctx"]["tag"]
+    elif error["type"] == "union_tag_not_found":
+        key, message = f"{key}.kind", "Field required"
+    given = "" if error["type"] in ("missing", "value_error", "union_tag_not_found") else f" (got {given!r})"
     return f"  {key}: {message}{given}" if key else f"  {message}{given}"
+
+
+def _key(error: Any, raw: Any) -> Iterator[str]:
+    """Where the error lies, as it stands in the file: pydantic puts the names of a union's alternatives in between."""
+    here = raw
+    for depth, part in enumerate(error["loc"], start=1):
+        if isinstance(here, list) or (isinstance(here, dict) and part in here):
+            here = here[part]
+            yield str(part)
+        elif error["type"] == "missing" and depth == len(error["loc"]):
+            yield str(part)

@@ -1,38 +1,174 @@
 """Schema of the section `prepare` of params.yaml."""
 
-from typing import Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
 
-class SourceParams(BaseModel):
-    """Where the real images come from."""
-
+class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["digits"]
+
+class _Source(_Section):
+    """`path`: the file or folder that holds the source; `dvc.yaml` makes the stage depend on it."""
+
     path: str = Field(min_length=1)
 
 
-class ImageParams(BaseModel):
-    """What holds for every image of the set."""
+class DigitsParams(_Source):
+    """scikit-learn's digits, which come with the library."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["digits"]
 
+
+class FolderParams(_Source):
+    """A folder for each class, or such trees under train/, val/ and test/."""
+
+    kind: Literal["folder"]
+
+
+class TorchvisionParams(_Source):
+    """A classification set of `torchvision.datasets`; `path` is its root."""
+
+    kind: Literal["torchvision"]
+    name: str = Field(min_length=1)
+    download: bool
+
+
+class ParquetParams(_Source):
+    """Parquet files laid out as Hugging Face's image data sets; `group_column` may be null."""
+
+    kind: Literal["parquet"]
+    image_column: str = Field(min_length=1)
+    label_column: str = Field(min_length=1)
+    group_column: str | None
+
+
+class AudioParams(_Source):
+    """A folder of recordings for each class, turned into log-mel spectrograms."""
+
+    kind: Literal["audio"]
+    sample_rate: int = Field(ge=1000, le=192_000)
+    clip_seconds: float = Field(gt=0, le=600)
+    window_seconds: float = Field(gt=0, le=1)
+    hop_seconds: float = Field(gt=0, le=1)
+    mel_bands: int = Field(ge=8, le=256)
+    range_decibels: float = Field(gt=0, le=200)
+
+
+SourceParams = Annotated[
+    DigitsParams | FolderParams | TorchvisionParams | ParquetParams | AudioParams, Field(discriminator="kind")
+]
+
+
+class NoSource(_Source):
+    """There is no second source; `path` is a folder that stands for it, because DVC wants one to depend on."""
+
+    kind: Literal["none"]
+
+
+class ShiftParams(_Section):
+    """Domain shift: the test set comes from this second source, whose other images may join the pool."""
+
+    source: Annotated[
+        NoSource | DigitsParams | FolderParams | TorchvisionParams | ParquetParams | AudioParams,
+        Field(discriminator="kind"),
+    ]
+    pool: bool
+
+
+class ImageParams(_Section):
+    """What every image becomes, and what holds for all of them."""
+
+    size: int = Field(ge=8, le=128)
+    channels: Literal["grey", "rgb"]
+    fit: Literal["pad", "crop", "stretch"]
     flip_ok: bool
 
+    @property
+    def channel_count(self) -> int:
+        """1 or 3."""
+        return 3 if self.channels == "rgb" else 1
 
-class PrepareParams(BaseModel):
-    """Source, image properties and the sizes of the roles; docs in params.yaml."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class NoGroups(_Section):
+    """Every image stands for itself (or, with `parquet`, for its `group_column`)."""
+
+    kind: Literal["none"]
+
+
+class CsvGroups(_Section):
+    """A CSV with the columns `file` and `group`; `path` and the files in it are relative to the source's path."""
+
+    kind: Literal["csv"]
+    path: str = Field(min_length=1)
+
+
+def _has_one_group(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    if groups != 1:
+        raise ValueError(f"must have exactly one (group) in brackets, has {groups}")
+    return pattern
+
+
+class PatternGroups(_Section):
+    """A regular expression, searched in each file's path relative to the source; its one bracket is the group."""
+
+    kind: Literal["pattern"]
+    pattern: Annotated[str, AfterValidator(_has_one_group)]
+
+
+def _form_of_pool(value: Any) -> str:
+    """Names the alternative by the key that is there, so that errors speak of that one alone."""
+    return "count" if isinstance(value, PoolCount) or (isinstance(value, dict) and "count" in value) else "share"
+
+
+class PoolShare(_Section):
+    """Share of the images without a role that becomes the unlabelled pool."""
+
+    share: float = Field(ge=0, le=1)
+
+
+class PoolCount(_Section):
+    """Number of images of the unlabelled pool."""
+
+    count: int = Field(ge=0)
+
+
+def _form_of_labels(value: Any) -> str:
+    return "by_class" if isinstance(value, dict) else "all" if isinstance(value, str) else "number"
+
+
+Labels = Annotated[int, Field(ge=1)]
+LabelsPerClass = Annotated[
+    Annotated[Labels, Tag("number")]
+    | Annotated[Literal["all"], Tag("all")]
+    | Annotated[dict[str, Labels], Tag("by_class")],
+    Discriminator(_form_of_labels),
+]
+
+
+class PrepareParams(_Section):
+    """Source, image properties, the sizes of the roles, and what becomes of bad images; docs in params.yaml."""
 
     seed: int = Field(ge=0)
     replicates: int = Field(ge=1)
     source: SourceParams
+    shift: ShiftParams
     image: ImageParams
+    groups: Annotated[NoGroups | CsvGroups | PatternGroups, Field(discriminator="kind")]
     test_share: float = Field(gt=0, lt=1)
-    labels_per_class: int = Field(ge=1)
-    validation_per_class: int = Field(ge=1)
+    labels_per_class: LabelsPerClass
+    imbalance_factor: float = Field(ge=1)
+    validation_per_class: Labels
     calibration: int = Field(ge=1)
-    unlabelled_share: float = Field(ge=0, le=1)
+    unlabelled: Annotated[
+        Annotated[PoolShare, Tag("share")] | Annotated[PoolCount, Tag("count")], Discriminator(_form_of_pool)
+    ]
+    near_duplicate_distance: float = Field(ge=0, lt=1)
+    on_leak: Literal["error", "drop", "warn"]
+    on_bad_image: Literal["error", "skip"]

@@ -1,13 +1,30 @@
-"""Where images come from, by `prepare.source.kind`."""
+"""The kinds of sources, by `prepare.source.kind`: each a module that finds its items and reads some of them."""
 
-from stages.plumbing.images import ImageSet
-from stages.sources import digits
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import Any
+
+from PIL import Image
+
+from stages.sources import audio, digits, folder, parquet, torchvision
+from stages.sources.listing import BadItem, Listing
 from stages.sources.params import SourceParams
 
-_SOURCES = {"digits": (digits.load, digits.CLASS_NAMES)}
+_KINDS: dict[str, ModuleType] = {
+    "audio": audio,
+    "digits": digits,
+    "folder": folder,
+    "parquet": parquet,
+    "torchvision": torchvision,
+}
 
 
-def load(source: SourceParams) -> tuple[ImageSet, list[str]]:
-    """All images of the source, and its class names in the order of the labels."""
-    load_images, class_names = _SOURCES[source.kind]
-    return load_images(), class_names
+def find(params: SourceParams) -> Listing:
+    """Lists what the source holds; nothing is decoded. Raises UserError where the whole source is spoilt."""
+    found: Listing = _KINDS[params.kind].find(params)
+    return found
+
+
+def read(params: SourceParams, locators: Sequence[Any]) -> Iterator[Image.Image | BadItem]:
+    """The image, or what is wrong with it, for each of these locators of the source's listing, in order."""
+    yield from _KINDS[params.kind].read(params, locators)

@@ -1,85 +1,353 @@
 """Who plays which role: one test set for all, everything else drawn anew for each replicate."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.plumbing.dataset import CALIBRATION, ROLES, TEST, TRAIN, UNLABELLED_POOL, VALIDATION
 from stages.plumbing.errors import UserError
-from stages.sources.params import PrepareParams
+from stages.sources.allotment import Needs, Sizes, allot, hold_out, stratified_order
+from stages.sources.params import PoolCount, PoolShare, PrepareParams
+
+Labels = NDArray[np.int64]
+Rows = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 
-def test_rows(labels: NDArray[np.int64], class_names: list[str], params: PrepareParams) -> NDArray[np.int64]:
-    """Rows of the test set: the share `test_share` of the images, stratified by class, the same for all replicates.
+def test_rows(
+    labels: Labels,
+    given: NDArray[np.str_],
+    groups: NDArray[np.int64],
+    class_names: list[str],
+    params: PrepareParams,
+) -> Rows:
+    """Rows of the test set, the same for all replicates, ascending.
 
-    labels: (N,) class indices. Raises UserError when a class is too small for it.
+    labels: (N,) class indices, -1 for unlabelled images, which are never test. given: (N,) the source's own split,
+    'train', 'validation', 'test' or ''. groups: (N,) number of each image's group.
+    Where the source has a test set, that is it, whole. Else the share `test_share` of the labelled images that are
+    not the source's validation set, stratified by class; with groups, whole groups that come as near as they can.
+    Raises UserError when a class is too small for it, or lies in a single group.
     """
     from sklearn.model_selection import train_test_split
 
-    for label, name in enumerate(class_names):
-        size = int(np.sum(labels == label))
-        if min(size * params.test_share, size * (1 - params.test_share)) < 1:
-            raise UserError(
-                f"class {name!r} has {size} images: too few for a test set with prepare.test_share {params.test_share}"
-            )
-    rows = np.arange(len(labels))
-    _, test = train_test_split(rows, test_size=params.test_share, stratify=labels, random_state=params.seed)
-    return np.sort(test)
+    official = (labels >= 0) & (given == TEST)
+    if official.any():
+        _check_official_test(labels[official], class_names)
+        return np.flatnonzero(official)
+    rows = np.flatnonzero((labels >= 0) & ~_share_group(groups, _official_validation(labels, given)))
+    _check_test_sizes(labels[rows], class_names, params)
+    if _all_different(groups[rows]):
+        _, test = train_test_split(rows, test_size=params.test_share, stratify=labels[rows], random_state=params.seed)
+        return np.sort(test)
+    _check_several_groups(labels[rows], groups[rows], class_names, ", which cannot be test and train at once")
+    taken = hold_out(labels[rows], groups[rows], params.test_share, params.seed)
+    if taken is None:
+        raise UserError(
+            f"the {len(np.unique(groups[rows]))} groups cannot be split so that every class is in the test set and "
+            "beside it: use smaller groups (prepare.groups), or join or leave out the classes that lie in few groups"
+        )
+    return rows[taken]
 
 
 def replicate_roles(
-    labels: NDArray[np.int64],
-    test: NDArray[np.int64],
+    labels: Labels,
+    test: Rows,
+    given: NDArray[np.str_],
+    groups: NDArray[np.int64],
     class_names: list[str],
     params: PrepareParams,
     replicate: int,
 ) -> NDArray[np.str_]:
     """Role of every image in one replicate, as an array (N,); images that play none have ''.
 
-    Per class `labels_per_class` become train and `validation_per_class` validation; of the others, stratified by class,
-    `calibration` images set the memorization threshold, and `unlabelled_share` of what then remains is the pool.
+    labels, given, groups: as for `test_rows`, whose result is `test`. Per class `labels_per_class` become train and
+    `validation_per_class` validation (from the source's own validation set, where it has one); of the others,
+    stratified by class, with unlabelled images as a class of their own, `calibration` images set the memorization
+    threshold, and of what then remains the share or count `unlabelled` is the pool. With `labels_per_class: all`,
+    train is every labelled image that validation and calibration leave. `imbalance_factor` makes train a long tail.
+
+    No group crosses a role: the other images of the groups of the test set and of the source's validation set play
+    none; the rest of the groups `allot` shares out beforehand, and each role draws from its own, one image from
+    each group first; train and validation then take a second from each (of every class), and so on.
     The roles depend on (seed, replicate) alone, so a further replicate changes no earlier one.
-    Raises UserError when a class or the set is too small.
+    Raises UserError when a class, its groups or the set are too small, or the parameters do not fit the classes.
     """
+    check_regime(class_names, params)
     random = np.random.default_rng(np.random.SeedSequence((params.seed, replicate)))
+    may = _candidates(labels, test, given, groups)
+    available = _count_classes(labels[may[TRAIN]], len(class_names))
+    needs = _needs(available, bool(_official_validation(labels, given).any()), class_names, params)
+    _check_enough(labels, groups, may, class_names, needs, params)
+    own = may
+    if not _all_different(groups[may[UNLABELLED_POOL]]):
+        own = _keep_groups_apart(may, labels, groups, class_names, needs, random)
+
     roles = np.full(len(labels), "", dtype="<U11")
     roles[test] = TEST
-    for label, name in enumerate(class_names):
-        free = random.permutation(np.flatnonzero((labels == label) & (roles == "")))
-        needed = params.labels_per_class + params.validation_per_class
-        if len(free) < needed:
-            raise UserError(
-                f"class {name!r} has {len(free)} images beside the test set, but prepare.labels_per_class "
-                f"({params.labels_per_class}) and validation_per_class ({params.validation_per_class}) need {needed}"
-            )
-        roles[free[: params.labels_per_class]] = TRAIN
-        roles[free[params.labels_per_class : needed]] = VALIDATION
-    rest = _stratified_order(np.flatnonzero(roles == ""), labels, random)
-    if len(rest) < params.calibration:
-        raise UserError(
-            f"prepare.calibration asks for {params.calibration} images, but {len(rest)} are left beside the "
-            "test, train and validation images"
-        )
-    roles[rest[: params.calibration]] = CALIBRATION
-    pool = rest[params.calibration :]
-    roles[pool[: round(len(pool) * params.unlabelled_share)]] = UNLABELLED_POOL
+    _draw(roles, labels, groups, may, own, needs, params, random)
     return roles
 
 
-def count(roles: NDArray[np.str_], labels: NDArray[np.int64], class_names: list[str]) -> dict[str, dict[str, int]]:
-    """Number of images by role and class name, and under 'all' by role."""
+def check_regime(class_names: list[str], params: PrepareParams) -> None:
+    """Raises UserError when `labels_per_class` by name and the classes differ, or when it and the factor exclude."""
+    wanted = params.labels_per_class
+    if not isinstance(wanted, dict):
+        return
+    if params.imbalance_factor > 1:
+        raise UserError(
+            "prepare.labels_per_class gives each class its own number and prepare.imbalance_factor is "
+            f"{params.imbalance_factor:g}: state one of the two, with imbalance_factor 1 or one number for all classes"
+        )
+    unknown, missing = sorted(wanted.keys() - set(class_names)), sorted(set(class_names) - wanted.keys())
+    if unknown or missing:
+        names = ", ".join(repr(each) for each in unknown or missing)
+        raise UserError(
+            f"prepare.labels_per_class {'names' if unknown else 'lacks'} {names}: it needs a number for each class of "
+            f"the source, which are {', '.join(repr(each) for each in class_names)}"
+        )
+
+
+def count(roles: NDArray[np.str_], labels: Labels, class_names: list[str]) -> dict[str, dict[str, int]]:
+    """Number of images by role and class name, and under 'all' by role, with those that have no label."""
     counted = {}
     for role in ROLES:
-        per_class = np.bincount(labels[roles == role], minlength=len(class_names)).tolist()
-        counted[role] = {"all": sum(per_class)} | dict(zip(class_names, per_class, strict=True))
+        per_class = _count_classes(labels[roles == role], len(class_names)).tolist()
+        counted[role] = {"all": int(np.sum(roles == role))} | dict(zip(class_names, per_class, strict=True))
     return counted
 
 
-def _stratified_order(
-    rows: NDArray[np.int64], labels: NDArray[np.int64], random: np.random.Generator
-) -> NDArray[np.int64]:
-    """The rows in a random order of which every leading part holds the classes in proportion."""
-    position = np.empty(len(rows))
-    for label in np.unique(labels[rows]):
-        members = np.flatnonzero(labels[rows] == label)
-        position[random.permutation(members)] = (np.arange(len(members)) + random.random()) / len(members)
-    return rows[np.argsort(position, kind="stable")]
+def _count_classes(labels: Labels, classes: int) -> Sizes:
+    """Labelled images of each class, (K,)."""
+    return np.bincount(labels[labels >= 0], minlength=classes)
+
+
+def _official_validation(labels: Labels, given: NDArray[np.str_]) -> Mask:
+    return (labels >= 0) & (given == VALIDATION)
+
+
+def _share_group(groups: NDArray[np.int64], chosen: Mask | Rows) -> Mask:
+    """Whether each image's group has a chosen image."""
+    return np.isin(groups, groups[chosen])
+
+
+def _all_different(groups: NDArray[np.int64]) -> bool:
+    ordered = np.sort(groups)
+    return not np.any(ordered[1:] == ordered[:-1])
+
+
+def _candidates(labels: Labels, test: Rows, given: NDArray[np.str_], groups: NDArray[np.int64]) -> dict[str, Mask]:
+    """The images (N,) that each role may be drawn from, but for groups, which later narrow that."""
+    of_test, official = _share_group(groups, test), _official_validation(labels, given)
+    free = ~of_test & ~_share_group(groups, official) & (given != TEST) & (given != VALIDATION)
+    labelled = free & (labels >= 0)
+    return {
+        TRAIN: labelled,
+        VALIDATION: official & ~of_test if official.any() else labelled,
+        CALIBRATION: free,
+        UNLABELLED_POOL: free,
+    }
+
+
+def _train_sizes(everything: Sizes, params: PrepareParams, class_names: list[str]) -> Callable[[Sizes], Sizes]:
+    """Number of train images of each class (K,), as a function of how many there are to choose from (K,).
+
+    everything: (K,) images that could be train in some replicate; they rank the classes, alike in every replicate.
+    Long tail: n_c = n f^(-rank / (K - 1)), at least 1, rank 0 being the class with the most images (Cui et al. 2019,
+    "Class-Balanced Loss Based on Effective Number of Samples", section 5.1); n is `labels_per_class`, or with `all` the
+    most that a class has to choose from, and no class gives more than it has.
+    """
+    wanted = params.labels_per_class
+    if isinstance(wanted, dict):
+        by_name = np.array([wanted[name] for name in class_names])
+        return lambda _: by_name
+    ranking = np.argsort(-everything, kind="stable")
+    steps = np.empty(len(everything))
+    steps[ranking] = np.arange(len(everything)) / max(len(everything) - 1, 1)
+    tail = params.imbalance_factor**-steps
+    if wanted != "all":
+        fixed = _at_least_one(wanted * tail)
+        return lambda _: fixed
+
+    def of_all(available: Sizes) -> Sizes:
+        if available.min() == 0:
+            raise UserError(
+                f"class {class_names[available.argmin()]!r} has no image left for train beside the test, validation "
+                "and calibration images: lower prepare.calibration, test_share or validation_per_class"
+            )
+        return np.minimum(available, _at_least_one(available.max() * tail))
+
+    return of_all
+
+
+def _at_least_one(sizes: NDArray[np.float64]) -> Sizes:
+    return np.maximum(np.rint(sizes), 1).astype(np.int64)
+
+
+def _needs(everything: Sizes, official_validation: bool, class_names: list[str], params: PrepareParams) -> Needs:
+    """What the roles need of the images beside the test set and the source's own validation set."""
+    validation = 0 if official_validation else params.validation_per_class
+    train_last = params.labels_per_class == "all"
+    return Needs(
+        train=_train_sizes(everything, params, class_names),
+        train_last=train_last,
+        validation=np.full(len(class_names), validation),
+        calibration=params.calibration,
+        pool=params.unlabelled.count
+        if isinstance(params.unlabelled, PoolCount)
+        else int(params.unlabelled.share > 0 and not train_last),
+    )
+
+
+def _keep_groups_apart(
+    may: dict[str, Mask],
+    labels: Labels,
+    groups: NDArray[np.int64],
+    class_names: list[str],
+    needs: Needs,
+    random: np.random.Generator,
+) -> dict[str, Mask]:
+    """The images that each role may be drawn from when every group is kept for one role."""
+    free = may[UNLABELLED_POOL]
+    kept = np.full(len(labels), "", dtype="<U11")
+    kept[free] = allot(labels[free], groups[free], class_names, needs, random)
+    return {role: mask & ((kept == role) | ~free) for role, mask in may.items()}
+
+
+def _draw(
+    roles: NDArray[np.str_],
+    labels: Labels,
+    groups: NDArray[np.int64],
+    may: dict[str, Mask],
+    own: dict[str, Mask],
+    needs: Needs,
+    params: PrepareParams,
+    random: np.random.Generator,
+) -> None:
+    """Gives every role but test to as many images as it needs, in place.
+
+    may: the images that each role may have. own: those of them whose groups are kept for it; groups that their role
+    turns out not to use are free again for the role that comes last.
+    """
+    classes = len(needs.validation)
+    orders = _orders(labels, groups, may[TRAIN] | may[VALIDATION], classes, random)
+    if not needs.train_last:
+        _give_per_class(roles, orders, own[TRAIN], TRAIN, needs.train(_count_classes(labels[own[TRAIN]], classes)))
+    _give_per_class(roles, orders, own[VALIDATION], VALIDATION, np.full(classes, params.validation_per_class))
+    rest = np.flatnonzero((roles == "") & may[UNLABELLED_POOL])
+    rest = stratified_order(rest, labels + (classes + 1) * own[CALIBRATION], random)
+    rest = rest[np.argsort(_occurrence(groups[rest]) > 0, kind="stable")]  # one image of each group comes first
+    _give_calibration(roles, rest[own[CALIBRATION][rest]], params.calibration)
+    if needs.train_last:
+        unused = ~own[UNLABELLED_POOL] & ~_share_group(groups, roles != "")
+        left = may[TRAIN] & (own[TRAIN] | unused) & (roles == "")
+        _give_per_class(roles, orders, left, TRAIN, needs.train(_count_classes(labels[left], classes)))
+    _give_pool(roles, rest[~_share_group(groups, roles != "")[rest]], params.unlabelled)
+
+
+def _orders(
+    labels: Labels, groups: NDArray[np.int64], drawn: Mask, classes: int, random: np.random.Generator
+) -> list[Rows]:
+    """The drawn rows of each class in a random order in which every group's first comes before any group's second."""
+    shuffled = (random.permutation(np.flatnonzero((labels == label) & drawn)) for label in range(classes))
+    return [order[np.argsort(_occurrence(groups[order]), kind="stable")] for order in shuffled]
+
+
+def _occurrence(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many times each value stood before it: 5, 7, 5, 5 gives 0, 0, 1, 2."""
+    order = np.argsort(values, kind="stable")
+    _, starts, repeats = np.unique(values[order], return_index=True, return_counts=True)
+    before = np.empty(len(values), dtype=np.int64)
+    before[order] = np.arange(len(values)) - np.repeat(starts, repeats)
+    return before
+
+
+def _give_per_class(roles: NDArray[np.str_], orders: list[Rows], candidates: Mask, role: str, sizes: Sizes) -> None:
+    for order, size in zip(orders, sizes.tolist(), strict=True):
+        roles[order[candidates[order] & (roles[order] == "")][:size]] = role
+
+
+def _give_calibration(roles: NDArray[np.str_], candidates: Rows, size: int) -> None:
+    if len(candidates) < size:
+        raise UserError(
+            f"prepare.calibration asks for {size} images, but {len(candidates)} are left beside the "
+            "test, train and validation images"
+        )
+    roles[candidates[:size]] = CALIBRATION
+
+
+def _give_pool(roles: NDArray[np.str_], candidates: Rows, wanted: PoolShare | PoolCount) -> None:
+    size = wanted.count if isinstance(wanted, PoolCount) else round(len(candidates) * wanted.share)
+    if len(candidates) < size:
+        raise UserError(
+            f"prepare.unlabelled.count asks for {size} images, but {len(candidates)} are left beside the images of the "
+            "other roles: lower it, or state a share"
+        )
+    roles[candidates[:size]] = UNLABELLED_POOL
+
+
+def _check_official_test(labels: Labels, class_names: list[str]) -> None:
+    sizes = _count_classes(labels, len(class_names))
+    if sizes.min() == 0:
+        raise UserError(
+            f"class {class_names[sizes.argmin()]!r} has no image in the source's test set: add some, or leave the "
+            "class out of the source"
+        )
+
+
+def _check_test_sizes(labels: Labels, class_names: list[str], params: PrepareParams) -> None:
+    for name, size in zip(class_names, _count_classes(labels, len(class_names)).tolist(), strict=True):
+        if min(size * params.test_share, size * (1 - params.test_share)) < 1:
+            raise UserError(
+                f"class {name!r} has {size} images: too few for a test set with prepare.test_share {params.test_share}"
+            )
+
+
+def _check_enough(
+    labels: Labels,
+    groups: NDArray[np.int64],
+    may: dict[str, Mask],
+    class_names: list[str],
+    needs: Needs,
+    params: PrepareParams,
+) -> None:
+    """Raises UserError when a class has too few images beside the test set, or all of them in one group."""
+    available = _count_classes(labels[may[TRAIN]], len(class_names))
+    train = np.ones(len(class_names), dtype=np.int64) if needs.train_last else needs.train(available)
+    for label in np.flatnonzero(available < train + needs.validation).tolist():
+        stated = f"prepare.labels_per_class ({'all' if needs.train_last else train[label]})"
+        drawn = f" and validation_per_class ({needs.validation[label]})" if needs.validation.any() else ""
+        raise UserError(
+            f"class {class_names[label]!r} has {available[label]} images beside the test set, but {stated}{drawn} "
+            f"need {train[label] + needs.validation[label]}"
+        )
+    if needs.validation.any():
+        rows = np.flatnonzero(may[TRAIN])
+        _check_several_groups(
+            labels[rows],
+            groups[rows],
+            class_names,
+            " beside the test set, which cannot be train and validation at once",
+        )
+        return
+    official = _count_classes(labels[may[VALIDATION]], len(class_names))
+    if official.min() < params.validation_per_class:
+        raise UserError(
+            f"class {class_names[official.argmin()]!r} has {official.min()} images in the source's validation set "
+            f"that share no group with the test set, but prepare.validation_per_class asks for "
+            f"{params.validation_per_class}"
+        )
+
+
+def _check_several_groups(labels: Labels, groups: NDArray[np.int64], class_names: list[str], fault: str) -> None:
+    """Raises UserError with the words `fault` when a class lies in a single group."""
+    least, most = np.full(len(class_names), groups.max()), np.full(len(class_names), groups.min())
+    np.minimum.at(least, labels, groups)
+    np.maximum.at(most, labels, groups)
+    single = np.flatnonzero(least == most)
+    if len(single):
+        raise UserError(
+            f"class {class_names[single[0]]!r} lies in a single group{fault}: give its images several groups "
+            "(prepare.groups), or leave the class out of the source"
+        )

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from stages.comparison.params import EvaluateParams
+from stages.sources.findings import Finding
 
 
 @pytest.fixture(scope="session")
@@ -70,3 +71,25 @@ def make_privacy() -> Callable[[list[str]], dict[str, Any]]:
         }
 
     return make
+
+
+@pytest.fixture(scope="session")
+def checks() -> dict[str, dict[str, int]]:
+    """The form of the section `checks` of metrics/prepare.json."""
+    return {
+        "truncated": {"images": 1, "dropped": 1},
+        "leak": {"images": 1251, "dropped": 1250},
+        "duplicate": {"images": 6, "dropped": 3},
+        "constant": {"images": 2, "dropped": 0},
+        "upscaled": {"images": 0, "dropped": 0},
+    }
+
+
+@pytest.fixture(scope="session")
+def findings() -> list[Finding]:
+    return [
+        Finding("leak", "train/cat/7.png", "test/cat/1.png", "dropped", "the same pixels"),
+        Finding("constant", "train/dog/black.png", "", "kept", ""),
+        Finding("truncated", "train/dog/half.png", "", "skipped", "copy it again"),
+        Finding("contradicting_labels", "train/dog/2.png", "train/cat/3.png", "unlabelled", "dog and cat"),
+    ]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.comparison.figures import comparison_figure, confusion_figure, nearest_pairs, sample_grid
+from stages.comparison.figures import comparison_figure, confusion_figure, finding_pairs, nearest_pairs, sample_grid
 from stages.comparison.scores import align, score
 from stages.comparison.verdict import compare
 
@@ -56,9 +56,14 @@ def test_confusion_is_deterministic_whatever_the_names(classes):
 def test_small_images_are_enlarged_by_whole_pixels():
     image = _images(1)
     page = _pixels(sample_grid(image, np.array([0]), ["a"], 1))
-    expected = np.repeat(np.repeat(image[0, 0], 12, axis=0), 12, axis=1)
-    windows = np.lib.stride_tricks.sliding_window_view(page[:, :, 0], expected.shape)[48]
-    assert any((window == expected).all() for window in windows)
+    assert _shows(page, image[0], 48)
+
+
+def _shows(page: np.ndarray, image: np.ndarray, row: int) -> bool:
+    """Whether the 8 x 8 grey image lies, twelve times as large, on the page with its top in this row of pixels."""
+    expected = np.repeat(np.repeat(image[0], 12, axis=0), 12, axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(page[:, :, 0], expected.shape)[row]
+    return any((window == expected).all() for window in windows)
 
 
 @pytest.mark.parametrize(("side", "channels"), [(8, 1), (28, 3), (200, 3)])
@@ -73,3 +78,13 @@ def test_grids_take_grey_and_colour_small_and_large(side, channels):
 
 def test_a_grid_of_nothing_is_blank_but_drawn():
     assert _pixels(sample_grid(_images(0), np.zeros(0, dtype=np.int64), ["a", "b"], 3)).min() < 128
+
+
+def test_findings_stand_beside_what_they_resemble_or_alone():
+    one, other, third = _images(3)
+    pictures = [(one, other), (third, None)]
+    page = _pixels(_same_bytes_and_settings(lambda: finding_pairs(pictures, ["1: dropped", "2: kept"])))
+    assert all(_shows(page, image, 42) for image in (one, other, third))
+    swapped = _pixels(finding_pairs([(None, other), (third, None)], ["1: dropped", "2: kept"]))
+    assert not _shows(swapped, one, 42)
+    assert swapped.shape == page.shape

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ FACTS = {
 
 
 @pytest.fixture
-def make_evidence(make_tables, make_params, make_privacy):
+def make_evidence(make_tables, make_params, make_privacy, checks, findings):
     def make(show_real: bool) -> Evidence:
         tables, truth = make_tables({"classic": 0.6, "gan": 0.9, "real": 0.5}, replicates=10)
         random = np.random.default_rng(0)
@@ -27,6 +29,13 @@ def make_evidence(make_tables, make_params, make_privacy):
         return Evidence(
             dataset="pets",
             classes=CLASSES,
+            real_images=1797,
+            left_out=1251,
+            checks=checks,
+            findings=findings,
+            finding_pictures=[tuple(images[:2]), (images[2], None), (None, None), tuple(images[3:5])]
+            if show_real
+            else None,
             params=make_params(),
             predictions=align(tables, truth, 3),
             facts=dict.fromkeys(tables, FACTS),
@@ -56,7 +65,7 @@ def test_everything_published_tells_the_same_numbers(make_evidence):
 
 def test_every_picture_is_a_png_and_only_the_allowed_ones_show_real_images(make_evidence):
     shown, withheld = publish(make_evidence(show_real=True)), publish(make_evidence(show_real=False))
-    assert set(shown.pictures) - set(withheld.pictures) == {"pairs"}
+    assert set(shown.pictures) - set(withheld.pictures) == {"pairs", "findings"}
     assert shown.pictures["samples"] != withheld.pictures["samples"]
     assert all(picture.startswith(b"\x89PNG") for picture in shown.pictures.values())
 
@@ -64,3 +73,20 @@ def test_every_picture_is_a_png_and_only_the_allowed_ones_show_real_images(make_
 def test_publishing_twice_gives_the_same_bytes(make_evidence):
     first, again = publish(make_evidence(show_real=True)), publish(make_evidence(show_real=True))
     assert (first.report, first.card, first.pictures) == (again.report, again.card, again.pictures)
+
+
+def test_what_the_checks_found_is_told_and_examples_only_where_real_images_may_be_shown(make_evidence, findings):
+    shown, withheld = publish(make_evidence(show_real=True)), publish(make_evidence(show_real=False))
+    names = [name for each in findings for name in (each.id, each.other, each.detail) if name]
+    assert all(name in shown.report for name in names)
+    assert not any(name in page for name in names for page in (withheld.report, withheld.card))
+    for page in (shown.report, withheld.report):
+        assert "also in the test set" in page
+    assert "held 1\N{NO-BREAK SPACE}797 images, of which 1\N{NO-BREAK SPACE}251 were left out" in withheld.card
+
+
+def test_findings_without_any_picture_make_no_figure(make_evidence, findings):
+    evidence = replace(make_evidence(show_real=True), findings=findings[2:3], finding_pictures=[(None, None)])
+    published = publish(evidence)
+    assert "findings" not in published.pictures
+    assert findings[2].id in published.report

@@ -6,9 +6,10 @@ from html.parser import HTMLParser
 import pytest
 from ruamel.yaml import YAML
 
-from stages.comparison.report import CardContent, ReportContent, render_card, render_report
+from stages.comparison.report import CHECKS, CardContent, ReportContent, render_card, render_report
 from stages.comparison.scores import align, class_recall, confusion, score
 from stages.comparison.verdict import compare
+from stages.sources.findings import Finding
 
 NASTY = "<script>alert('x')</script>|`b`"
 CLASSES = [NASTY, "one", "two"]
@@ -16,7 +17,7 @@ RUN = {"fingerprint": "abc123", "torch": "2.15.0"}
 
 
 @pytest.fixture
-def make_content(make_tables, make_params, make_privacy):
+def make_content(make_tables, make_params, make_privacy, checks, findings):
     def make(replicates=10, **changes):
         tables, truth = make_tables({"classic": 0.6, "gan": 0.9, "real": 0.5}, replicates=replicates)
         predictions, params = align(tables, truth, 3), make_params(**changes)
@@ -33,6 +34,11 @@ def make_content(make_tables, make_params, make_privacy):
         return ReportContent(
             dataset="digits",
             classes=CLASSES,
+            real_images=1797,
+            left_out=1251,
+            checks=checks,
+            findings=findings,
+            findings_png=b"findings",
             params=params,
             numbers=compare(predictions, score(predictions), dict.fromkeys(tables, 100), params),
             arms={"classic": facts, "gan": facts | choice, "real": facts},
@@ -77,7 +83,7 @@ def test_the_page_says_the_verdict_and_loads_nothing(make_content):
     html = render_report(content)
     page = _Page(html)
     assert content.numbers["verdict"]["sentence"] in page.text
-    assert len(page.sources) == 4
+    assert len(page.sources) == 5
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
     assert not re.search(r"https?://|url\(|@import", html)
     assert all(page.alternatives), "every image has a text alternative"
@@ -109,6 +115,58 @@ def test_privacy_figures_and_choices_are_told(make_content):
     assert "amount 4 chosen 80.0" in text
 
 
+def _data_section(content):
+    html = render_report(content)
+    section = html.split("<h2>The data, before anything was trained</h2>")[1].split("</section>")[0]
+    page = _Page(section)
+    return page, " ".join(page.text.split())
+
+
+def test_what_the_checks_found_is_told_in_words_and_numbers(make_content):
+    page, text = _data_section(make_content())
+    assert "All 1 797 real images were searched" in text
+    assert "1 251 images were left out for it" in text
+    assert "also in the test set 1 251 1 250" in text
+    assert text.index("breaks off") < text.index("copy of another image"), (
+        "in the order of the words, not of the numbers"
+    )
+    assert CHECKS["upscaled"] not in text, "what was not found is no row"
+    assert "1 also in the test set the same pixels train/cat/7.png test/cat/1.png dropped" in text
+    assert "train/dog/2.png train/cat/3.png kept without its label" in text
+    assert len(page.alternatives) == 1
+    assert "2: one colour throughout, kept" in page.alternatives[0]
+
+
+@pytest.mark.parametrize("checks", [{}, {"leak": {"images": 0, "dropped": 0}}])
+def test_nothing_found_is_said_plainly(make_content, checks):
+    page, text = _data_section(replace(make_content(), checks=checks, findings=[], findings_png=None))
+    assert text.endswith("nothing was found.")
+    assert page.tags == ["p"]
+
+
+def test_file_names_and_unknown_checks_are_escaped_and_long_names_lose_their_middle(make_content):
+    long = f"train/{NASTY}/{'x' * 80}/scan.png"
+    finding = Finding(NASTY, long, f'"{NASTY}', "kept", NASTY)
+    content = replace(make_content(), checks={NASTY: {"images": 1, "dropped": 0}}, findings=[finding])
+    page, text = _data_section(content)
+    assert "script" not in page.tags
+    assert "b" not in page.tags
+    assert text.count(NASTY) >= 3
+    assert f'"{NASTY}' in text
+    assert long not in text
+    shortened = next(word for word in text.split() if word.startswith("train/<script>"))
+    assert (len(shortened), shortened[-9:]) == (48, "/scan.png")
+
+
+def test_where_real_images_are_withheld_their_names_are_too(make_content):
+    content = replace(make_content(publish_real_images=False), findings=None, findings_png=None)
+    page, text = _data_section(content)
+    assert "also in the test set 1 251 1 250" in text
+    assert "withheld" in text
+    assert "img" not in page.tags
+    assert ".png" not in text
+
+
 def test_one_replicate_claims_nothing(make_content):
     text = " ".join(_Page(render_report(make_content(replicates=1))).text.split())
     assert "There is one replicate" in text
@@ -119,7 +177,7 @@ def test_withheld_and_missing_images_are_explained(make_content):
     content = make_content(publish_real_images=False)
     withheld = _Page(render_report(replace(content, pairs_png=None)))
     assert "Pairs would show real images, which are withheld" in withheld.text
-    nothing = _Page(render_report(replace(make_content(), samples_png=None, pairs_png=None)))
+    nothing = _Page(render_report(replace(make_content(), samples_png=None, pairs_png=None, findings_png=None)))
     assert "No generated image was kept" in nothing.text
     assert len(nothing.sources) == 2
 
@@ -132,6 +190,8 @@ def test_the_card_is_marked_synthetic_and_its_head_is_yaml(make_content):
             classes=content.classes,
             kept=[93, 93, 93],
             image_shape=(1, 8, 8),
+            real_images=content.real_images,
+            checks=content.checks,
             made_from="Ten GANs.",
             generator={"steps": 600},
             numbers=content.numbers,

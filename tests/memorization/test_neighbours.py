@@ -1,13 +1,17 @@
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
+from stages.memorization import neighbours as neighbours_module
 from stages.memorization.distance import Alignment, alignments, unit_vectors
-from stages.memorization.neighbours import Neighbours, distinct, nearest
+from stages.memorization.neighbours import Neighbours, distinct, nearest, pair_distances, pairs_within
 
 
 def random_images(count: int, seed: int, size: tuple[int, int, int] = (1, 8, 8)) -> torch.Tensor:
@@ -90,6 +94,68 @@ def test_distinct_keeps_the_first_of_each_image_in_order() -> None:
     images = random_images(5, 10, (3, 4, 4))
     assert distinct(images[[3, 3, 0, 1, 0, 3, 4]]).tolist() == [0, 2, 3, 6]
     assert distinct(images.transpose(2, 3)).tolist() == [0, 1, 2, 3, 4]
+
+
+def clustered_images(count: int, seed: int, size: tuple[int, int, int]) -> torch.Tensor:
+    """Images among which many are near one another: noisy copies of a few, and constant ones."""
+    random = np.random.default_rng(seed)
+    images = random.integers(0, 256, (3, *size))[random.integers(0, 3, count)]
+    noisy = np.clip(images + random.integers(-30, 31, images.shape), 0, 255)
+    noisy[random.random(count) < 0.1] = 7
+    return torch.from_numpy(noisy.astype(np.uint8))
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    count=st.integers(0, 9),
+    seed=st.integers(0, 99),
+    radius=st.floats(0, 1.2),
+    shift_pixels=st.integers(0, 1),
+    flip_ok=st.booleans(),
+    chunks=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+)
+def test_pairs_within_a_radius_equal_the_definition(
+    count: int, seed: int, radius: float, shift_pixels: int, flip_ok: bool, chunks: tuple[int, int]
+) -> None:
+    images, ways = clustered_images(count, seed, (2, 4, 5)), alignments(shift_pixels, flip_ok, 4, 5)
+    every = torch.triu_indices(count, count, 1).T
+    exact = torch.stack(
+        [(way.of_query(images[every[:, 0]]) - way.of_reference(images[every[:, 1]])).norm(dim=1) for way in ways]
+    ).amin(dim=0)
+    surely, perhaps = exact <= radius - 1e-12, exact <= radius + 1e-12
+    pairs, distances = pairs_within(images, radius, ways, None, *chunks)
+    found = {tuple(pair): distance for pair, distance in zip(pairs.tolist(), distances.tolist(), strict=True)}
+    assert list(found) == sorted(found)
+    assert {tuple(pair) for pair in every[surely].tolist()} <= set(found)
+    assert set(found) <= {tuple(pair) for pair in every[perhaps].tolist()}
+    for pair, distance in zip(every.tolist(), exact.tolist(), strict=True):
+        assert found.get(tuple(pair), distance) == pytest.approx(distance, rel=1e-9, abs=1e-12)
+
+
+def test_a_pair_is_the_same_seen_from_either_side() -> None:
+    """The search looks at each pair once, so the alignments must hold every move and its opposite."""
+    images, ways = clustered_images(20, 13, (1, 6, 6)), alignments(1, True, 6, 6)
+    pairs = torch.combinations(torch.arange(20))
+    torch.testing.assert_close(
+        pair_distances(images, pairs, ways), pair_distances(images, pairs.flip(1), ways), rtol=1e-9, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("cuts", [[0, 1, 40], [0, 13, 26, 40], [0, 39, 40]])
+def test_pairs_of_blocks_of_rows_are_those_of_the_whole(cuts: list[int]) -> None:
+    images, ways = clustered_images(40, 14, (1, 6, 6)), alignments(1, False, 6, 6)
+    whole = pairs_within(images, 0.4, ways)
+    parts = [pairs_within(images, 0.4, ways, range(*ends), 4, 6) for ends in itertools.pairwise(cuts)]
+    assert len(whole[0]) > 100
+    assert torch.equal(torch.cat([pairs for pairs, _ in parts]), whole[0])
+    torch.testing.assert_close(torch.cat([distances for _, distances in parts]), whole[1], rtol=1e-12, atol=0)
+
+
+def test_differences_of_many_pairs_are_taken_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, ways, pairs = random_images(9, 15), alignments(1, False, 8, 8), torch.combinations(torch.arange(9))
+    whole = pair_distances(images, pairs, ways)
+    monkeypatch.setattr(neighbours_module, "DIFFERENCE_VALUES", 5 * 64)
+    torch.testing.assert_close(pair_distances(images, pairs, ways), whole, rtol=1e-12, atol=0)
 
 
 def neighbours(*distances: Sequence[float]) -> Neighbours:

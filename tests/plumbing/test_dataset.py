@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from stages.plumbing import images, workdir
@@ -14,7 +15,7 @@ ROLES = [TRAIN, UNLABELLED_POOL, VALIDATION, CALIBRATION, TEST, TEST]
 
 def write_dataset(folder: Path, replicates: int, first_pixel: int = 0) -> Dataset:
     random = np.random.default_rng(0)
-    pixels = random.integers(0, 256, (6, 1, 4, 4), dtype=np.uint8)
+    pixels = random.integers(0, 256, (6, 1, 8, 8), dtype=np.uint8)
     pixels[0, 0, 0, 0] = first_pixel
     everything = ImageSet(np.array([f"i{n}" for n in range(6)]), pixels, np.array([0, 1, 0, 1, 1, 0]))
     images.write(folder / "images.parquet", everything, ["a", "b"])
@@ -25,9 +26,31 @@ def write_dataset(folder: Path, replicates: int, first_pixel: int = 0) -> Datase
         for each in range(replicates)
     ]
     images.write_table(folder / "roles.parquet", pa.concat_tables(tables))
-    facts = {"name": "toy", "classes": ["a", "b"], "shape": [1, 4, 4], "flip_ok": True, "replicates": replicates}
+    image = {"size": 8, "channels": "grey", "fit": "pad", "flip_ok": True}
+    facts = {"name": "toy", "classes": ["a", "b"], "image": image, "replicates": replicates}
     workdir.write_json(folder / "dataset.json", facts)
     return Dataset.open(folder)
+
+
+def test_the_images_are_of_the_form_that_the_facts_state(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path, replicates=1)
+    assert dataset.role(0, TRAIN).pixels.shape[1:] == dataset.shape == (1, 8, 8)
+    assert dataset.flip_ok
+
+
+def test_a_role_without_images_has_their_form_too(tmp_path: Path) -> None:
+    write_dataset(tmp_path, replicates=1)
+    roles = images.read_table(tmp_path / "roles.parquet")
+    images.write_table(tmp_path / "roles.parquet", roles.filter(pc.field("role") != UNLABELLED_POOL))
+    assert Dataset.open(tmp_path).role(0, UNLABELLED_POOL).pixels.shape == (0, 1, 8, 8)
+
+
+def test_images_come_by_id_in_the_order_asked_for(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path, replicates=1)
+    asked = ["i5", "i0", "i3"]
+    found = dataset.by_id(asked)
+    assert found.ids.tolist() == asked
+    assert np.array_equal(found.pixels, images.read(tmp_path / "images.parquet").by_id(asked).pixels)
 
 
 def test_each_role_has_its_images(tmp_path: Path) -> None:
@@ -58,9 +81,9 @@ def test_a_replicates_fingerprint_depends_on_its_images_and_roles_alone(tmp_path
 def test_missing_or_foreign_facts_are_told_in_words(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"dataset.json is missing"):
         Dataset.open(tmp_path)
-    (tmp_path / "dataset.json").write_text('{"shape": [1, 2')
+    (tmp_path / "dataset.json").write_text('{"image": {')
     with pytest.raises(UserError, match=r"dataset.json is damaged"):
         Dataset.open(tmp_path)
-    (tmp_path / "dataset.json").write_text('{"shape": [1, 2, 2], "colour": "red"}')
+    (tmp_path / "dataset.json").write_text('{"image": {"size": 8}, "colour": "red"}')
     with pytest.raises(UserError, match=r"dataset.json is damaged"):
         Dataset.open(tmp_path)

@@ -1,4 +1,5 @@
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,27 @@ def test_the_same_content_has_the_same_bytes_and_leaves_nothing_beside(tmp_path:
         images.write(tmp_path / f"{name}.parquet", make_set(), CLASSES)
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.parquet", "two.parquet"]
+
+
+@pytest.mark.parametrize("cuts", [[], [1], [2, 2, 5], [0, 6]])
+def test_how_a_set_is_cut_into_tables_changes_no_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cuts: list[int]
+) -> None:
+    monkeypatch.setattr(images, "ROW_GROUP", 4)
+    table = images.as_table(make_set(), CLASSES)
+    edges = [0, *cuts, len(table)]
+    images.write(tmp_path / "whole.parquet", make_set(), CLASSES)
+    images.write_tables(tmp_path / "cut.parquet", [table.slice(a, b - a) for a, b in pairwise(edges)])
+    assert (tmp_path / "cut.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    groups = pq.ParquetFile(tmp_path / "cut.parquet").metadata
+    assert [groups.row_group(index).num_rows for index in range(groups.num_row_groups)] == [4, 2]
+
+
+def test_a_relabelled_table_is_that_of_the_relabelled_set() -> None:
+    before, labels, groups = make_set(), np.array([1, 1, 0, UNLABELLED, 0, 0]), [None, "x", "x", None, None, "y"]
+    after = ImageSet(before.ids, before.pixels, labels, groups, before.extra)
+    relabelled = images.relabelled(images.as_table(before, CLASSES), labels, groups)
+    assert relabelled.equals(images.as_table(after, CLASSES), check_metadata=True)
 
 
 def test_the_schema_names_classes_as_hugging_face_expects(tmp_path: Path) -> None:

@@ -1,21 +1,26 @@
 import numpy as np
 from sklearn.datasets import load_digits
 
-from stages.sources import digits, duplicates
+from stages.plumbing.images import UNLABELLED
+from stages.sources import digits
+from stages.sources.params import DigitsParams
+
+PARAMS = DigitsParams(kind="digits", path="anywhere")
 
 
 def test_digits_are_those_of_scikit_learn() -> None:
-    images = digits.load()
-    original = load_digits()
-    assert images.pixels.shape == (1797, 1, 8, 8)
-    assert images.pixels.max() == 255
-    assert np.abs(images.pixels[:, 0] * (16 / 255) - original.images).max() < 0.05
-    assert np.array_equal(images.labels, original.target)
-    assert len(set(images.ids)) == 1797
+    listing, original = digits.find(PARAMS), load_digits()
+    pixels = np.stack([np.asarray(image) for image in digits.read(PARAMS, listing.locators)])
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == (1797, 8, 8)
+    assert pixels.max() == 255
+    assert np.abs(pixels * (16 / 255) - original.images).max() < 0.05
+    assert np.array_equal(listing.labels, original.target)
+    assert UNLABELLED not in listing.labels
+    assert len(set(listing.ids.tolist())) == 1797
 
 
-def test_one_of_every_set_of_identical_images_stays() -> None:
-    random = np.random.default_rng(0)
-    different = random.integers(0, 256, (5, 1, 4, 4), dtype=np.uint8)
-    assert duplicates.first_of_each(different[[0, 1, 0, 2, 1, 3, 4, 4]]).tolist() == [0, 1, 3, 5, 6]
-    assert duplicates.first_of_each(different).tolist() == [0, 1, 2, 3, 4]
+def test_some_digits_are_read_in_the_order_asked_for() -> None:
+    every = [np.asarray(image) for image in digits.read(PARAMS, range(30))]
+    some = [np.asarray(image) for image in digits.read(PARAMS, [20, 3, 29])]
+    np.testing.assert_array_equal(some, [every[20], every[3], every[29]])

@@ -1,7 +1,13 @@
+import hashlib
+from itertools import combinations
+from typing import Any
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits
 
 from stages.plumbing.dataset import CALIBRATION, ROLES, TEST, TRAIN, UNLABELLED_POOL, VALIDATION
 from stages.plumbing.errors import UserError
@@ -10,6 +16,7 @@ from stages.sources.params import PrepareParams
 
 NAMES = ["a", "b", "c"]
 LABELS = np.repeat([0, 1, 2], [60, 90, 150])
+SPEAKERS = 30  # images of each class of each speaker
 
 
 def make_params(**changes: object) -> PrepareParams:
@@ -17,19 +24,97 @@ def make_params(**changes: object) -> PrepareParams:
         "seed": 0,
         "replicates": 3,
         "source": {"kind": "digits", "path": "data/raw/digits"},
-        "image": {"flip_ok": False},
+        "shift": {"source": {"kind": "none", "path": "data/raw/none"}, "pool": False},
+        "image": {"size": 8, "channels": "grey", "fit": "pad", "flip_ok": False},
+        "groups": {"kind": "none"},
         "test_share": 0.5,
         "labels_per_class": 5,
+        "imbalance_factor": 1,
         "validation_per_class": 4,
         "calibration": 30,
-        "unlabelled_share": 1.0,
+        "unlabelled": {"share": 1.0},
+        "near_duplicate_distance": 0,
+        "on_leak": "drop",
+        "on_bad_image": "error",
     }
     return PrepareParams.model_validate(values | changes)
 
 
-def roles_of(params: PrepareParams, replicate: int = 0) -> np.ndarray:
-    test = splits.test_rows(LABELS, NAMES, params)
-    return splits.replicate_roles(LABELS, test, NAMES, params, replicate)
+def roles_of(
+    params: PrepareParams,
+    replicate: int = 0,
+    labels: NDArray[np.int64] = LABELS,
+    official: NDArray[np.str_] | None = None,
+    groups: NDArray[np.int64] | None = None,
+    names: list[str] = NAMES,
+) -> NDArray[np.str_]:
+    official = np.full(len(labels), "") if official is None else official
+    groups = np.arange(len(labels)) if groups is None else groups
+    test = splits.test_rows(labels, official, groups, names, params)
+    return splits.replicate_roles(labels, test, official, groups, names, params, replicate)
+
+
+def per_class(labels: NDArray[np.int64], roles: NDArray[np.str_], role: str, classes: int = 3) -> list[int]:
+    chosen = labels[(roles == role) & (labels >= 0)]
+    return np.bincount(chosen, minlength=classes).tolist()
+
+
+def crossing(groups: NDArray[np.int64], roles: NDArray[np.str_]) -> bool:
+    """Whether a group plays several roles."""
+    played = np.unique(np.stack([groups[roles != ""].astype(str), roles[roles != ""]]), axis=1)
+    return len(np.unique(played[0])) < played.shape[1]
+
+
+def speakers(count: int, images: int = SPEAKERS) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Labels and groups of `count` speakers who each say every class `images` times."""
+    return np.tile(np.repeat([0, 1, 2], images), count), np.repeat(np.arange(count), 3 * images)
+
+
+def digest(rows: list[NDArray[Any]]) -> str:
+    return hashlib.sha256(b"".join(",".join(map(str, each.tolist())).encode() + b";" for each in rows)).hexdigest()[:16]
+
+
+@pytest.mark.parametrize(
+    ("digits", "changes", "expected"),
+    [
+        (False, {}, "8ed65cdbb4c890ed"),
+        (
+            False,
+            {
+                "seed": 7,
+                "test_share": 0.3,
+                "labels_per_class": 10,
+                "validation_per_class": 1,
+                "calibration": 51,
+                "unlabelled": {"share": 0.37},
+            },
+            "5a824e7a1eb35628",
+        ),
+        (
+            False,
+            {
+                "seed": 123456,
+                "test_share": 0.2,
+                "labels_per_class": 1,
+                "validation_per_class": 9,
+                "calibration": 1,
+                "unlabelled": {"share": 0.0},
+            },
+            "84cee2a090156d51",
+        ),
+        (True, {"validation_per_class": 5, "calibration": 200}, "d0ab00b2758890b1"),
+    ],
+)
+def test_without_groups_roles_are_those_of_version_0_1(digits: bool, changes: dict[str, object], expected: str) -> None:
+    """The digests were made by the code before groups and given splits came; committed results rest on these roles."""
+    if digits:
+        labels, names = load_digits().target.astype(np.int64), [str(digit) for digit in range(10)]
+    else:
+        labels, names = np.random.default_rng(5).permutation(LABELS), NAMES
+    params = make_params(**changes)
+    test = splits.test_rows(labels, np.full(len(labels), ""), np.arange(len(labels)), names, params)
+    roles = [roles_of(params, replicate, labels, names=names) for replicate in range(3)]
+    assert digest([test, *roles]) == expected
 
 
 @settings(max_examples=30, deadline=None)
@@ -40,24 +125,33 @@ def roles_of(params: PrepareParams, replicate: int = 0) -> np.ndarray:
     validation=st.integers(1, 10),
     calibration=st.integers(1, 60),
     share=st.floats(0, 1),
+    unlabelled=st.integers(0, 40),
 )
 def test_roles_have_the_sizes_asked_for(
-    seed: int, replicate: int, labels_per_class: int, validation: int, calibration: int, share: float
+    seed: int,
+    replicate: int,
+    labels_per_class: int,
+    validation: int,
+    calibration: int,
+    share: float,
+    unlabelled: int,
 ) -> None:
+    labels = np.concatenate([LABELS, np.full(unlabelled, -1)])
     params = make_params(
         seed=seed,
         labels_per_class=labels_per_class,
         validation_per_class=validation,
         calibration=calibration,
-        unlabelled_share=share,
+        unlabelled={"share": share},
     )
-    roles = roles_of(params, replicate)
+    roles = roles_of(params, replicate, labels)
     assert set(np.unique(roles)) <= {*ROLES, ""}
-    assert np.bincount(LABELS[roles == TRAIN]).tolist() == [labels_per_class] * 3
-    assert np.bincount(LABELS[roles == VALIDATION]).tolist() == [validation] * 3
+    assert per_class(labels, roles, TRAIN) == [labels_per_class] * 3
+    assert per_class(labels, roles, VALIDATION) == [validation] * 3
     assert np.sum(roles == CALIBRATION) == calibration
-    rest = len(LABELS) - np.sum(np.isin(roles, [TRAIN, VALIDATION, CALIBRATION, TEST]))
+    rest = len(labels) - np.sum(np.isin(roles, [TRAIN, VALIDATION, CALIBRATION, TEST]))
     assert np.sum(roles == UNLABELLED_POOL) == round(rest * share)
+    assert not np.any(np.isin(roles[labels < 0], [TRAIN, VALIDATION, TEST]))
 
 
 def test_the_test_set_is_stratified_and_the_same_in_every_replicate() -> None:
@@ -67,38 +161,298 @@ def test_the_test_set_is_stratified_and_the_same_in_every_replicate() -> None:
     assert np.bincount(LABELS[tests[0]]).tolist() == [30, 45, 75]
 
 
-def test_calibration_and_pool_are_stratified() -> None:
-    roles = roles_of(make_params(calibration=40))
+def test_calibration_and_pool_are_stratified_with_unlabelled_images_as_a_class() -> None:
+    labels = np.concatenate([LABELS, np.full(70, -1)])
+    roles = roles_of(make_params(calibration=40), labels=labels)
     free = np.isin(roles, [CALIBRATION, UNLABELLED_POOL])
     for role in (CALIBRATION, UNLABELLED_POOL):
-        expected = np.bincount(LABELS[free]) / free.sum() * np.sum(roles == role)
-        assert np.all(np.abs(np.bincount(LABELS[roles == role]) - expected) <= 1.5)
+        expected = np.bincount(labels[free] + 1) / free.sum() * np.sum(roles == role)
+        assert np.all(np.abs(np.bincount(labels[roles == role] + 1) - expected) <= 1.5)
 
 
-def test_replicates_differ_and_a_further_one_changes_none_before() -> None:
+@pytest.mark.parametrize("grouped", [False, True])
+def test_replicates_differ_and_a_further_one_changes_none_before(grouped: bool) -> None:
+    groups = np.arange(len(LABELS)) // 3 if grouped else None
     few, many = (
-        [
-            splits.replicate_roles(LABELS, splits.test_rows(LABELS, NAMES, params), NAMES, params, replicate)
-            for replicate in range(params.replicates)
-        ]
+        [roles_of(params, replicate, groups=groups) for replicate in range(params.replicates)]
         for params in (make_params(replicates=2), make_params(replicates=4))
     )
     assert all(np.array_equal(one, other) for one, other in zip(few, many, strict=False))
     assert not np.array_equal(many[0], many[1])
 
 
-def test_the_seed_decides() -> None:
-    assert np.array_equal(roles_of(make_params(seed=1)), roles_of(make_params(seed=1)))
-    assert not np.array_equal(roles_of(make_params(seed=1)), roles_of(make_params(seed=2)))
+@pytest.mark.parametrize("grouped", [False, True])
+def test_the_seed_decides(grouped: bool) -> None:
+    groups = np.arange(len(LABELS)) // 3 if grouped else None
+    one, again, other = (roles_of(make_params(seed=seed), groups=groups) for seed in (1, 1, 2))
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one == TEST, other == TEST)
+
+
+# the source's own split
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), seed=st.integers(0, 1000), group_size=st.integers(1, 4))
+def test_given_sets_are_kept(data: st.DataObject, seed: int, group_size: int) -> None:
+    random = np.random.default_rng(seed)
+    labels = random.permutation(np.concatenate([np.tile([0, 1, 2], 100), np.full(40, -1)]))
+    groups = np.arange(len(labels)) // group_size
+    parts = [TRAIN, TEST, *data.draw(st.sampled_from([[], [VALIDATION]]))]
+    official = np.array(parts)[random.integers(0, len(parts), len(labels) // group_size + 1)][groups]
+    roles = roles_of(
+        make_params(labels_per_class=2, validation_per_class=2, calibration=9), 0, labels, official, groups
+    )
+    assert np.array_equal(roles == TEST, (official == TEST) & (labels >= 0))
+    assert per_class(labels, roles, TRAIN) == per_class(labels, roles, VALIDATION) == [2, 2, 2]
+    assert set(official[roles == VALIDATION]) == {VALIDATION if VALIDATION in parts else TRAIN}
+    assert set(official[np.isin(roles, [TRAIN, CALIBRATION, UNLABELLED_POOL])]) == {TRAIN}
+    assert not crossing(groups, roles)
+
+
+def test_images_that_share_a_group_with_a_given_set_play_no_role() -> None:
+    official = np.where(
+        np.arange(len(LABELS)) % 3 == 0, TEST, np.where(np.arange(len(LABELS)) % 3 == 1, "", VALIDATION)
+    )
+    groups = np.arange(len(LABELS))
+    groups[1], groups[4] = groups[0], groups[5]  # one with a test image, one with a validation image
+    roles = roles_of(make_params(), official=official, groups=groups)
+    assert roles[[0, 1, 4]].tolist() == [TEST, "", ""]
+    assert np.all(roles[(official == "") & ~np.isin(np.arange(len(LABELS)), [1, 4])] != "")
+
+
+def test_a_given_validation_set_stays_out_of_a_test_set_that_is_drawn() -> None:
+    official = np.where(np.arange(len(LABELS)) % 3 == 0, VALIDATION, TRAIN)
+    roles = roles_of(make_params(test_share=0.25), official=official)
+    assert np.bincount(LABELS[roles == TEST]).tolist() == [10, 15, 25]
+    assert set(official[roles == TEST]) == {TRAIN}
+
+
+# how many labels
+
+
+def test_labels_per_class_by_name() -> None:
+    roles = roles_of(make_params(labels_per_class={"c": 2, "a": 11, "b": 7}))
+    assert per_class(LABELS, roles, TRAIN) == [11, 7, 2]
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_all_labels_leave_no_labelled_image_in_the_pool(grouped: bool) -> None:
+    labels = np.concatenate([LABELS, np.full(60, -1)])
+    groups = np.arange(len(labels)) // 2 if grouped else np.arange(len(labels))
+    roles = roles_of(make_params(labels_per_class="all"), labels=labels, groups=groups)
+    assert per_class(labels, roles, VALIDATION) == [4, 4, 4]
+    assert per_class(labels, roles, UNLABELLED_POOL) == [0, 0, 0]
+    assert np.any(roles == UNLABELLED_POOL)
+    assert np.sum(roles == CALIBRATION) == 30
+    if not grouped:
+        assert np.all(roles[labels >= 0] != "")
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    sizes=st.lists(st.integers(40, 200), min_size=1, max_size=6),
+    factor=st.floats(1, 50),
+    per=st.integers(1, 15),
+    everything=st.booleans(),
+)
+def test_long_tail(sizes: list[int], factor: float, per: int, everything: bool) -> None:
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    names = [str(each) for each in range(len(sizes))]
+    params = make_params(
+        labels_per_class="all" if everything else per, imbalance_factor=factor, calibration=5, validation_per_class=2
+    )
+    roles = roles_of(params, labels=labels, names=names)
+    found = np.array(per_class(labels, roles, TRAIN, len(sizes)))
+    beside_test = np.bincount(labels[roles != TEST])
+    ranking = np.argsort(-beside_test, kind="stable")
+    others = np.bincount(labels[np.isin(roles, [TEST, VALIDATION, CALIBRATION])], minlength=len(sizes))
+    available = (np.array(sizes) - others)[ranking]
+    largest = available.max() if everything else per
+    tail = np.maximum(1, np.rint(largest * factor ** -np.linspace(0, 1, len(sizes))))
+    assert found[ranking].tolist() == (np.minimum(available, tail) if everything else tail).tolist()
+    assert everything or np.all(np.diff(found[ranking]) <= 0)
+
+
+def test_the_tail_is_that_of_the_paper() -> None:
+    roles = roles_of(make_params(labels_per_class=40, imbalance_factor=16, test_share=0.25))
+    assert per_class(LABELS, roles, TRAIN) == [2, 10, 40]  # 40/16 is 2.5, and 40/4; the largest class is c
+
+
+def test_the_pool_may_be_a_count() -> None:
+    roles = roles_of(make_params(unlabelled={"count": 17}))
+    assert np.sum(roles == UNLABELLED_POOL) == 17
+
+
+# groups
+
+
+@st.composite
+def grouped_sets(draw: st.DrawFn) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.str_]]:
+    """Labels, groups and given splits: groups of one class, of several or with unlabelled images, large and small."""
+    random = np.random.default_rng(draw(st.integers(0, 2**31)))
+    images = draw(st.integers(60, 400))
+    labels = random.integers(draw(st.sampled_from([-1, 0])), 3, images)
+    groups = random.integers(0, draw(st.integers(8, 150)), images)
+    if draw(st.booleans()):
+        groups = groups * 4 + labels + 1  # one class for each group
+    parts = draw(st.sampled_from([[""], [TRAIN, TEST], [TRAIN, TRAIN, VALIDATION, TEST], ["", VALIDATION]]))
+    whole = np.array(parts)[random.integers(0, len(parts), groups.max() + 1)]
+    return labels, groups, whole[groups]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@given(
+    drawn=grouped_sets(),
+    labels_per_class=st.one_of(st.integers(1, 4), st.just("all"), st.just({"a": 1, "b": 2, "c": 3})),
+    validation=st.integers(1, 3),
+    calibration=st.integers(1, 12),
+    replicate=st.integers(0, 5),
+)
+def test_no_group_crosses_a_role_and_sizes_are_exact(
+    drawn: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.str_]],
+    labels_per_class: int | str | dict[str, int],
+    validation: int,
+    calibration: int,
+    replicate: int,
+) -> None:
+    labels, groups, official = drawn
+    params = make_params(
+        labels_per_class=labels_per_class,
+        validation_per_class=validation,
+        calibration=calibration,
+        test_share=0.25,
+    )
+    try:
+        roles = roles_of(params, replicate, labels, official, groups)
+    except UserError:
+        assume(False)
+    assert not crossing(groups, roles)
+    assert per_class(labels, roles, VALIDATION) == [validation] * 3
+    assert np.sum(roles == CALIBRATION) == calibration
+    if isinstance(labels_per_class, int):
+        assert per_class(labels, roles, TRAIN) == [labels_per_class] * 3
+    elif isinstance(labels_per_class, dict):
+        assert per_class(labels, roles, TRAIN) == [1, 2, 3]
+    else:
+        assert min(per_class(labels, roles, TRAIN)) >= 1
+        assert per_class(labels, roles, UNLABELLED_POOL) == [0, 0, 0]
+    # with share 1, what plays no role stands in a group that plays one, or in a given set
+    idle = np.flatnonzero((roles == "") & (official != TEST) & (official != VALIDATION))
+    taken = groups[(roles != "") & (roles != UNLABELLED_POOL)]
+    assert np.all(np.isin(groups[idle], np.append(taken, groups[np.isin(official, [VALIDATION])])))
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    share=st.sampled_from([0.03, 0.1, 0.15, 0.25, 1 / 3, 0.5, 0.8]),
+    of_one_class=st.booleans(),
+)
+def test_with_many_groups_the_test_share_is_met_in_every_class(seed: int, share: float, of_one_class: bool) -> None:
+    random = np.random.default_rng(seed)
+    labels = np.repeat([0, 1, 2], [600, 900, 1500])
+    groups = np.arange(3000) // 4 if of_one_class else random.integers(0, 700, 3000)
+    rows = splits.test_rows(labels, np.full(3000, ""), groups, NAMES, make_params(test_share=share, seed=seed))
+    found = np.bincount(labels[rows]) / [600, 900, 1500]
+    assert np.all(np.abs(found - share) < 0.03)
+    assert not set(groups[rows]) & set(np.delete(groups, rows))
+
+
+@pytest.mark.parametrize(
+    ("count", "share", "in_test"), [(6, 1 / 3, 2), (6, 0.3, 2), (5, 0.2, 1), (60, 0.15, 9), (4, 0.01, 1)]
+)
+def test_speakers_in_the_test_set(count: int, share: float, in_test: int) -> None:
+    labels, groups = speakers(count)
+    rows = splits.test_rows(labels, np.full(len(labels), ""), groups, NAMES, make_params(test_share=share))
+    assert len(rows) == in_test * 3 * SPEAKERS
+    assert len(set(groups[rows])) == in_test
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (6, {TEST: 2, TRAIN: 1, VALIDATION: 1, CALIBRATION: 1, UNLABELLED_POOL: 1}),
+        (9, {TEST: 3, TRAIN: 1, VALIDATION: 1, CALIBRATION: 1, UNLABELLED_POOL: 3}),
+        (18, {TEST: 6, TRAIN: 2, VALIDATION: 2, CALIBRATION: 2, UNLABELLED_POOL: 6}),
+        (90, {TEST: 30, TRAIN: 5, VALIDATION: 4, CALIBRATION: 10, UNLABELLED_POOL: 41}),
+    ],
+)
+def test_few_speakers_serve_every_role_and_many_spread(count: int, expected: dict[str, int]) -> None:
+    labels, groups = speakers(count)
+    for replicate in range(5):
+        roles = roles_of(make_params(test_share=1 / 3), replicate, labels, groups=groups)
+        assert {role: len(set(groups[roles == role])) for role in ROLES} == expected
+        assert np.sum(roles == UNLABELLED_POOL) == expected[UNLABELLED_POOL] * 3 * SPEAKERS
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    held=st.lists(st.lists(st.sampled_from([0, 0, 4, 12]), min_size=3, max_size=3), min_size=4, max_size=6),
+    replicate=st.integers(0, 20),
+)
+def test_a_role_is_starved_only_where_no_choice_of_groups_would_feed_it(held: list[list[int]], replicate: int) -> None:
+    """Against all ways to give the groups to the roles. The test set is given, and shares no group."""
+    counts = np.array([[9, 9, 9], *held])
+    labels = np.concatenate([np.repeat([0, 1, 2], each) for each in counts])
+    groups = np.repeat(np.arange(len(counts)), counts.sum(axis=1))
+    official = np.where(groups == 0, TEST, TRAIN)
+    params = make_params(labels_per_class=5, validation_per_class=4, calibration=6)
+    everyone = range(1, len(counts))
+    subsets = [set(each) for size in everyone for each in combinations(everyone, size)]
+    fed = [
+        {0, *train, *validation}
+        for train in subsets
+        if np.all(counts[list(train)].sum(axis=0) >= 5)
+        for validation in subsets
+        if not train & validation and np.all(counts[list(validation)].sum(axis=0) >= 4)
+    ]
+    possible = any(counts[[row for row in everyone if row not in taken]].sum() >= 6 for taken in fed)
+    try:
+        roles = roles_of(params, replicate, labels, official, groups)
+    except UserError:
+        assert not possible
+    else:
+        assert possible
+        assert per_class(labels, roles, TRAIN) == [5, 5, 5]
+
+
+def test_a_role_takes_one_image_of_each_group_before_a_second() -> None:
+    labels, groups = speakers(90)
+    roles = roles_of(make_params(test_share=1 / 3), labels=labels, groups=groups)
+    for label in range(3):
+        chosen = groups[(roles == TRAIN) & (labels == label)]
+        assert len(set(chosen)) == len(chosen) == 5
+
+
+def test_groups_of_one_image_and_a_few_of_two_change_no_sizes() -> None:
+    groups = np.arange(len(LABELS))
+    groups[1::20] = groups[::20]
+    roles = roles_of(make_params(), groups=groups)
+    assert np.bincount(LABELS[roles == TEST]).tolist() == [30, 45, 75]
+    assert per_class(LABELS, roles, TRAIN) == [5, 5, 5]
+    assert np.sum(roles == "") <= 10
+
+
+# what does not fit
+
+PAIRS = np.arange(len(LABELS)) // 2
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"labels_per_class": 40}, r"class 'a' has 30 images beside the test set.*labels_per_class \(40\)"),
+        ({"labels_per_class": 40}, r"class 'a' has 30 images beside the test set.*labels_per_class \(40\).*need 44"),
         ({"validation_per_class": 30}, r"class 'a' has 30 images beside the test set"),
         ({"calibration": 500}, r"prepare.calibration asks for 500 images, but 123 are left"),
         ({"test_share": 0.001}, r"class 'a' has 60 images: too few for a test set"),
+        ({"unlabelled": {"count": 94}}, r"prepare.unlabelled.count asks for 94 images, but 93 are left"),
+        ({"labels_per_class": {"a": 1, "b": 2}}, r"labels_per_class lacks 'c': .* which are 'a', 'b', 'c'"),
+        ({"labels_per_class": {"a": 1, "b": 2, "c": 3, "x": 4}}, r"labels_per_class names 'x'"),
+        ({"labels_per_class": {"a": 1, "b": 2, "c": 3}, "imbalance_factor": 2}, r"state one of the two"),
+        ({"labels_per_class": "all", "validation_per_class": 30}, r"labels_per_class \(all\).*need 31"),
+        ({"labels_per_class": "all", "calibration": 138}, r"class 'a' has no image left for train"),
+        ({"labels_per_class": 80, "imbalance_factor": 10}, r"class 'c' has 75 images beside.*\(80\)"),
     ],
 )
 def test_too_few_images_are_told_in_words(changes: dict[str, object], words: str) -> None:
@@ -106,8 +460,59 @@ def test_too_few_images_are_told_in_words(changes: dict[str, object], words: str
         roles_of(make_params(**changes))
 
 
-def test_counts_add_up() -> None:
-    roles = roles_of(make_params())
-    counts = splits.count(roles, LABELS, NAMES)
-    assert sum(role["all"] for role in counts.values()) == np.sum(roles != "")
-    assert all(role["all"] == sum(role[name] for name in NAMES) for role in counts.values())
+@pytest.mark.parametrize(
+    ("groups", "changes", "words"),
+    [
+        (np.where(LABELS == 1, 0, PAIRS + 1), {}, r"class 'b' lies in a single group, which cannot be test and train"),
+        (
+            np.where(LABELS == 1, 90 + np.arange(300) % 2, PAIRS),
+            {},
+            r"class 'b' lies in a single group beside the test",
+        ),
+        (LABELS // 3 + np.arange(300) % 2, {}, r"class 'a' lies in a single group beside the test set"),
+        (PAIRS, {"calibration": 140}, r"prepare.calibration asks for 140 images, but the groups that are left hold"),
+        (
+            np.arange(300) % 6,
+            {"labels_per_class": 25},
+            r"class '.' has 3 groups beside the test set, which are too few",
+        ),
+        (PAIRS, {"unlabelled": {"count": 150}}, r"prepare.unlabelled.count asks for 150 images, but \d+ are left"),
+    ],
+)
+def test_groups_that_do_not_fit_are_told_in_words(
+    groups: NDArray[np.int64], changes: dict[str, object], words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        roles_of(make_params(**changes), groups=groups)
+
+
+def test_groups_that_cannot_be_split_are_told_in_words() -> None:
+    labels = np.repeat([0, 1, 2], 60)
+    groups = np.concatenate([np.repeat([0, 1], [59, 1]), np.repeat([1, 2], [59, 1]), np.repeat([2, 0], [59, 1])])
+    with pytest.raises(UserError, match=r"the 3 groups cannot be split so that every class"):
+        splits.test_rows(labels, np.full(180, ""), groups, NAMES, make_params())
+
+
+@pytest.mark.parametrize(
+    ("official", "words"),
+    [
+        (np.where(LABELS == 2, TRAIN, TEST), r"class 'c' has no image in the source's test set"),
+        (np.where((LABELS == 2) | (np.arange(300) % 2 == 0), TEST, TRAIN), r"class 'c' has 0 images beside the test"),
+        (
+            np.where(np.arange(300) % 2 == 0, TEST, np.where(np.arange(300) % 20 == 1, VALIDATION, TRAIN)),
+            r"class 'a' has 3 images in the source's validation set.*validation_per_class asks for 4",
+        ),
+    ],
+)
+def test_given_sets_that_do_not_fit_are_told_in_words(official: NDArray[np.str_], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        roles_of(make_params(), official=official)
+
+
+def test_counts_add_up_and_unlabelled_images_count_under_all() -> None:
+    labels = np.concatenate([LABELS, np.full(25, -1)])
+    roles = roles_of(make_params(), labels=labels)
+    counts = splits.count(roles, labels, NAMES)
+    assert sum(role["all"] for role in counts.values()) == np.sum(roles != "") == 325
+    assert sum(role["all"] - sum(role[name] for name in NAMES) for role in counts.values()) == 25
+    assert counts[TRAIN] == {"all": 15, "a": 5, "b": 5, "c": 5}

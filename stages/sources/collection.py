@@ -1,0 +1,103 @@
+"""All images of a run in one listing: those of the source and, under domain shift, those of a second one."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from stages.plumbing.dataset import TEST, TRAIN
+from stages.plumbing.errors import UserError
+from stages.plumbing.images import UNLABELLED
+from stages.sources import registry
+from stages.sources.groups import find_groups
+from stages.sources.listing import BadItem, Listing
+from stages.sources.params import NoSource, PrepareParams, SourceParams
+
+SHIFTED = "shifted/"  # leads the ids of the second source
+
+
+def find(params: PrepareParams) -> Listing:
+    """Lists all images with their groups; `locators` are pairs of the source's number, 0 or 1, and its own locator.
+
+    Under domain shift the second source is the test set: the part that it calls so, or else all its labelled images.
+    Its other images are left out, or join the first source's pool, without labels, where `shift.pool` says so. A test
+    set of the first source is then left out. Without any given test set there is no given training set either:
+    everything but a given validation set is there to be split.
+
+    Raises:
+        UserError: a source is spoilt as a whole, or the classes of the two differ.
+    """
+    listing = _with_groups(params.source, params)
+    if not isinstance(params.shift.source, NoSource):
+        second = _with_groups(params.shift.source, params)
+        listing = _joined(listing, _as_test(second, listing.class_names, params.shift.pool))
+    else:
+        listing = replace(listing, locators=[(0, each) for each in listing.locators])
+    if TEST not in listing.splits:
+        listing = replace(listing, splits=np.where(listing.splits == TRAIN, "", listing.splits))
+    return listing
+
+
+def name(params: PrepareParams) -> str:
+    """What the data set is called: by the source's file or folder."""
+    own, second = Path(params.source.path).name, params.shift.source
+    return own if isinstance(second, NoSource) else f"{own}, tested on {Path(second.path).name}"
+
+
+def read(params: PrepareParams, locators: Sequence[tuple[int, Any]]) -> Iterator[Image.Image | BadItem]:
+    """The image, or what is wrong with it, for each of these locators, in order."""
+    for second, part in groupby(locators, key=itemgetter(0)):
+        source = params.shift.source if second else params.source
+        assert not isinstance(source, NoSource)  # its locators name none
+        yield from registry.read(source, [locator for _, locator in part])
+
+
+def _with_groups(source: SourceParams, params: PrepareParams) -> Listing:
+    listing = registry.find(source)
+    return replace(listing, groups=find_groups(params.groups, Path(source.path), listing))
+
+
+def _as_test(second: Listing, class_names: list[str], pool: bool) -> Listing:
+    """The second source as test set, its labels those of the first, and its other images as pool or not at all."""
+    missing, unknown = set(class_names) - set(second.class_names), set(second.class_names) - set(class_names)
+    if missing or unknown:
+        raise UserError(
+            "prepare.shift.source must have the same classes as prepare.source, but it lacks "
+            f"{', '.join(sorted(missing)) or 'none'}, and has beside them {', '.join(sorted(unknown)) or 'none'}"
+        )
+    number = np.array([class_names.index(name) for name in second.class_names])
+    labels = np.where(second.labels == UNLABELLED, UNLABELLED, number[second.labels])
+    test = second.splits == TEST if TEST in second.splits else labels != UNLABELLED
+    own = replace(
+        second,
+        ids=np.char.add(SHIFTED, second.ids),
+        labels=np.where(test, labels, UNLABELLED),
+        splits=np.where(test, TEST, ""),
+    )
+    return own if pool else own.take(np.flatnonzero(test))
+
+
+def _joined(first: Listing, second: Listing) -> Listing:
+    """One listing of the first source, without a test set of its own, and the second."""
+    kept = np.flatnonzero(first.splits != TEST)
+    replaced = len(first) - len(kept)
+    first = first.take(kept)
+    groups = None
+    if first.groups is not None or second.groups is not None:
+        groups = [*(first.groups or [None] * len(first)), *(second.groups or [None] * len(second))]
+    ignored = Counter(first.ignored) + Counter(second.ignored) + Counter({"test set replaced by the second": replaced})
+    return Listing(
+        class_names=first.class_names,
+        ids=np.concatenate([first.ids, second.ids]),
+        labels=np.concatenate([first.labels, second.labels]),
+        splits=np.concatenate([first.splits, second.splits]),
+        groups=groups,
+        locators=[*((0, each) for each in first.locators), *((1, each) for each in second.locators)],
+        ignored=dict(ignored),
+    )

@@ -1,0 +1,50 @@
+"""From an image file's bytes to its pixels, or to words on what is wrong with it."""
+
+import io
+import warnings
+
+from PIL import Image, UnidentifiedImageError
+
+from stages.sources.listing import BadItem
+
+LARGEST_PIXELS = 2**26  # 256 MiB once decoded
+# Pillow's formats that hold pixels alone; others run a program (EPS), are films or documents, or are only recognised.
+FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "SGI", "TGA", "TIFF", "WEBP")
+
+
+def decode(data: bytes) -> Image.Image:
+    """The image in `data`, wholly loaded, in whatever mode and size its file has, EXIF orientation not applied.
+
+    Raises BadItem when it is empty, no image in one of `FORMATS`, cut off, animated (or has pages), or has more than
+    `LARGEST_PIXELS`, which its header tells before anything is decoded.
+    """
+    if not data:
+        raise BadItem("empty", "has no content (0 bytes): copy it anew or remove it")
+    with warnings.catch_warnings(action="ignore"):  # what Pillow only warns of is either refused here or harmless
+        try:
+            return _load(data)
+        except UnidentifiedImageError:
+            reason = f"is no image, whatever its name, or damaged at its start (can be read: {', '.join(FORMATS)})"
+            raise BadItem("undecodable", f"{reason}: convert it, copy it anew or remove it") from None
+        except Image.DecompressionBombError:
+            raise _too_large() from None
+        except BadItem:
+            raise
+        except Exception as error:  # of any kind: Pillow's parsers let through whatever they stumble on
+            reason = f"is an image, but cut off or damaged ({error})"
+            raise BadItem("truncated", f"{reason}: copy it anew or remove it") from None
+
+
+def _load(data: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    if image.width * image.height > LARGEST_PIXELS:
+        raise _too_large()
+    # A phone's photograph may carry a preview or depth map behind it (MPO); the first picture is the photograph.
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        raise BadItem("animated", "has several frames or pages: export the one wanted as a still image")
+    image.load()
+    return image
+
+
+def _too_large() -> BadItem:
+    return BadItem("too_large", f"has more than {LARGEST_PIXELS:,} pixels: make it smaller or remove it")

@@ -1,0 +1,98 @@
+"""From a source's items to pixels of one shape, and the facts about each that the checks go by, chunk by chunk."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from stages.sources.facts import Facts
+from stages.sources.listing import BadItem
+from stages.sources.normalise import to_pixels
+from stages.sources.params import ImageParams
+
+THUMBNAIL = 16  # pixels of the largest side that the search for near duplicates looks at first
+COLOUR_SPREAD = 12  # of 255: how far the channels of a grey image may differ after JPEG
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """One chunk: pixels uint8 (n, C, size, size) and facts of the `readable` items, and what is wrong with the others.
+
+    readable: bool (N,) over the chunk's items. bad: one for each that is not, in order.
+    """
+
+    pixels: NDArray[np.uint8]
+    facts: Facts
+    readable: NDArray[np.bool_]
+    bad: list[BadItem]
+
+
+def ingest(ids: Sequence[str], items: Iterable[Image.Image | BadItem], params: ImageParams) -> Ingested:
+    """Brings a chunk's images, one for each id, to one size and number of channels."""
+    pixels, facts, readable, bad = [], [], np.zeros(len(ids), dtype=bool), []
+    for row, (name, item) in enumerate(zip(ids, items, strict=True)):
+        try:
+            if isinstance(item, BadItem):
+                raise item
+            pixels.append(to_pixels(item, params))
+        except BadItem as error:
+            bad.append(error)
+            continue
+        readable[row] = True
+        facts.append(_facts(name, item, pixels[-1]))
+    shape = (len(pixels), params.channel_count, params.size, params.size)
+    stacked = np.array(pixels, dtype=np.uint8).reshape(shape)
+    return Ingested(stacked, _table(facts, min(params.size, THUMBNAIL)), readable, bad)
+
+
+def _facts(name: str, image: Image.Image, pixels: NDArray[np.uint8]) -> tuple[Any, ...]:
+    """One row of `Facts`, in the order of its fields."""
+    return (
+        hashlib.blake2b(pixels.tobytes(), digest_size=16).digest(),
+        _thumbnail(pixels),
+        image.width,
+        image.height,
+        _is_colourful(image),
+        bool((pixels == pixels[:, :1, :1]).all()),
+        _has_wrong_extension(name, image),
+    )
+
+
+def _table(rows: Sequence[tuple[Any, ...]], thumbnail: int) -> Facts:
+    columns = list(zip(*rows, strict=True)) or [()] * 7
+    digests, thumbnails, width, height, colourful, constant, wrong_extension = columns
+    return Facts(
+        digests=np.array(digests, dtype=np.dtype("V16")),
+        thumbnails=np.array(thumbnails, dtype=np.uint8).reshape(len(rows), thumbnail, thumbnail),
+        width=np.array(width, dtype=np.int64),
+        height=np.array(height, dtype=np.int64),
+        colourful=np.array(colourful, dtype=bool),
+        constant=np.array(constant, dtype=bool),
+        wrong_extension=np.array(wrong_extension, dtype=bool),
+    )
+
+
+def _thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Grey and at most THUMBNAIL pixels a side."""
+    grey = np.rint(pixels.mean(axis=0)).astype(np.uint8)
+    side = min(len(grey), THUMBNAIL)
+    return grey if side == len(grey) else np.asarray(Image.fromarray(grey).resize((side, side), Image.Resampling.BOX))
+
+
+def _is_colourful(image: Image.Image) -> bool:
+    """Whether the channels differ by more than what JPEG does to a grey image; judged on a small copy."""
+    if image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;"):
+        return False
+    small = image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.NEAREST).convert("RGB")
+    return bool(np.ptp(np.asarray(small), axis=-1).max() > COLOUR_SPREAD)
+
+
+def _has_wrong_extension(name: str, image: Image.Image) -> bool:
+    """Whether a file's name promises another format than its bytes have; items without an extension promise none."""
+    promised = Image.registered_extensions().get("." + name.rpartition(".")[2].lower())
+    is_format = "JPEG" if image.format == "MPO" else image.format  # a camera's JPEG with a preview in it
+    return is_format is not None and promised is not None and promised != is_format
