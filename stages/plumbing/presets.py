@@ -17,6 +17,7 @@ from ruamel.yaml.nodes import MappingNode, Node
 from stages.plumbing import params
 from stages.plumbing.errors import UserError
 from stages.plumbing.params import PARAMS_FILE, Params
+from stages.sources.params import TorchvisionParams
 
 PRESETS = Path("presets")
 _BASE = "base"
@@ -178,16 +179,22 @@ def _uncommitted() -> bool | None:
 
 def _next_step(loaded: Params) -> str:
     sources = (loaded.prepare.source, loaded.prepare.shift.source)
-    folders = [source.path for source in sources if source.kind not in _NEED_NO_FOLDER]
+    downloads = [source.path for source in sources if isinstance(source, TorchvisionParams) and source.download]
+    folders = [source.path for source in sources if source.kind not in _NEED_NO_FOLDER and source.path not in downloads]
+    for folder in downloads:
+        Path(folder).mkdir(parents=True, exist_ok=True)  # a stage of DVC wants what it depends on to be there
     if not folders:
-        return "Now `make repro`."
+        return f"Now `make repro`{', which downloads its data' if downloads else ''}."
     missing = [folder for folder in folders if not Path(folder).exists()]
     note = f" ({' and '.join(missing)} is not there yet)" if missing else ""
     return f"Its data must lie in {' and '.join(folders)}{note}; then `make repro`."
 
 
 def main() -> None:
-    """Puts the preset named on the command line in params.yaml, or lists them all with exit status 1."""
+    """Puts the preset named on the command line in params.yaml, or lists them all with exit status 1.
+
+    Where `prepare` will download a set, the folder for it is made.
+    """
     name = " ".join(sys.argv[1:])
     try:
         loaded = put(name)

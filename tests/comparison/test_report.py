@@ -191,7 +191,7 @@ def test_the_card_is_marked_synthetic_and_its_head_is_yaml(make_content):
             kept=[93, 93, 93],
             image_shape=(1, 8, 8),
             real_images=content.real_images,
-            checks=content.checks,
+            left_out=content.left_out,
             made_from="Ten GANs.",
             generator={"steps": 600},
             numbers=content.numbers,

@@ -212,6 +212,17 @@ def test_a_preset_becomes_params_yaml_and_says_what_to_do_next(
     assert "not there" not in capsys.readouterr().out
 
 
+def test_a_set_to_download_gets_its_folder(
+    folder: Path, preset: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "presets" / "fetched.yaml").write_text(
+        "# Fetched.\nprepare.source: {kind: torchvision, path: data/raw/mnist, name: MNIST, download: true}\n"
+    )
+    assert preset("fetched") == ""
+    assert (folder / "data/raw/mnist").is_dir()
+    assert "downloads its data" in capsys.readouterr().out
+
+
 def test_the_base_is_a_preset_too(folder: Path, preset: Callable[..., str]) -> None:
     assert preset("base") == ""
     assert (folder / "params.yaml").read_bytes() == (folder / "presets" / "base.yaml").read_bytes()

@@ -1,0 +1,66 @@
+"""A synthetic set made elsewhere goes through the same filter and comparison, and no GAN is trained."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import stages.filter_memorized
+import stages.generate
+import stages.prepare
+import stages.train_gan
+from stages.plumbing import images
+from stages.plumbing.dataset import Dataset
+from stages.plumbing.images import ImageSet
+from stages.plumbing.stage import execute
+from tests.conftest import DEFAULT_PARAMS, ROOT, edit_params
+
+SET = Path("data/raw/made elsewhere/synthetic.parquet")
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The digits, prepared for two replicates; the working directory."""
+    (tmp_path / "stages").symlink_to(ROOT / "stages")
+    (tmp_path / "params.yaml").write_bytes(DEFAULT_PARAMS.read_bytes())
+    edit_params(tmp_path, {"prepare.replicates": 2, "generate.external": str(SET.parent)})
+    monkeypatch.chdir(tmp_path)
+    execute("prepare", stages.prepare.main)
+    return tmp_path
+
+
+def write_set(dataset: Dataset) -> tuple[list[str], list[str]]:
+    """Thirty images that no generator saw, and three copies of what the first replicate trains on; returns both ids."""
+    test, seen = dataset.by_id(dataset.test_labels().index[:30].tolist()), dataset.seen_by_gan(0)
+    only_first = ~np.isin(seen.ids, dataset.seen_by_gan(1).ids)
+    copied = seen.take(np.flatnonzero(only_first)[:3])
+    fresh, copies = [f"fresh {n}" for n in range(30)], [f"copy {n}" for n in range(3)]
+    labels = np.concatenate([dataset.test_labels().to_numpy()[:30], [0, 1, 2]])
+    pixels = np.concatenate([test.pixels, copied.pixels])
+    images.write(SET, ImageSet(np.array(fresh + copies), pixels, labels), dataset.classes)
+    return fresh, copies
+
+
+def test_given_images_are_filtered_for_each_replicate_and_no_gan_is_trained() -> None:
+    fresh, copies = write_set(Dataset.open())
+    for name, stage in (
+        ("train_gan", stages.train_gan),
+        ("generate", stages.generate),
+        ("filter_memorized", stages.filter_memorized),
+    ):
+        execute(name, stage.main)
+
+    assert list(Path("data/train_gan").iterdir()) == []
+    assert json.loads(Path("metrics/train_gan.json").read_text()) == {"steps": 0, "replicates": {}}
+    for replicate in range(2):
+        generated = images.read(Path(f"data/generate/{replicate}.parquet"))
+        assert generated.ids.tolist() == fresh + copies
+        assert set(generated.extra["replicate"].tolist()) == {replicate}
+        assert generated.extra["synthetic"].all()
+    decisions = pd.read_parquet("data/filter_memorized/decisions.parquet")
+    dropped = decisions[decisions["reason"] != ""].groupby("replicate")["id"].agg(set)
+    assert set(copies) <= dropped[0]
+    assert not set(copies) & dropped.get(1, set())
+    assert len(dropped[0] - set(copies)) <= 6
