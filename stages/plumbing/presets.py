@@ -109,11 +109,8 @@ def _did_you_mean(names: list[str]) -> str:
 def read(name: str) -> str:
     """The text of params.yaml that the preset stands for. Raises UserError, naming the file that is wrong."""
     path = PRESETS / f"{name}.yaml"
-    base = _text(PRESETS / f"{_BASE}.yaml")
-    if name == _BASE:
-        return base
     try:
-        return compose(base, _text(path))
+        return compose(_text(PRESETS / f"{_BASE}.yaml"), _text(path))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 
@@ -131,7 +128,7 @@ def put(name: str) -> Params:
     Raises UserError, leaving params.yaml as it is, when there is no such preset, when params.yaml holds changes that
     git has no copy of, and when the preset is not valid.
     """
-    names = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    names = sorted(path.stem for path in PRESETS.glob("*.yaml") if path.stem != _BASE)
     if name not in names:
         hint = _did_you_mean(get_close_matches(name, names))
         raise UserError(f"there is no preset {name!r}{hint}\n{_listing(names)}" if name else _listing(names))

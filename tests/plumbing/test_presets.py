@@ -223,11 +223,6 @@ def test_a_set_to_download_gets_its_folder(
     assert "downloads its data" in capsys.readouterr().out
 
 
-def test_the_base_is_a_preset_too(folder: Path, preset: Callable[..., str]) -> None:
-    assert preset("base") == ""
-    assert (folder / "params.yaml").read_bytes() == (folder / "presets" / "base.yaml").read_bytes()
-
-
 @pytest.mark.parametrize(("names", "words"), [([], "choose"), ([""], "choose"), (["cell"], "did you mean cells?")])
 def test_without_a_known_name_all_are_listed(preset: Callable[..., str], names: list[str], words: str) -> None:
     message = preset(*names)
@@ -262,7 +257,7 @@ def test_changes_that_git_does_not_have_are_not_overwritten(
 
 
 def test_without_git_only_a_preset_is_overwritten(folder: Path, preset: Callable[..., str]) -> None:
-    assert [preset(name) for name in ("short", "base", "short")] == ["", "", ""]
+    assert [preset(name) for name in ("short", "cells", "short")] == ["", "", ""]
     with (folder / "params.yaml").open("a") as file:
         file.write("# mine\n")
     assert "differs from every preset" in preset("base")
