@@ -260,7 +260,7 @@ def test_without_git_only_a_preset_is_overwritten(folder: Path, preset: Callable
     assert [preset(name) for name in ("short", "cells", "short")] == ["", "", ""]
     with (folder / "params.yaml").open("a") as file:
         file.write("# mine\n")
-    assert "differs from every preset" in preset("base")
+    assert "differs from every preset" in preset("short")
 
 
 def _undocumented(text: str) -> list[str]:
