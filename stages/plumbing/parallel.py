@@ -4,11 +4,13 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from joblib import Parallel, delayed, parallel_config
 from tqdm import tqdm
 
+# (work, jobs, what a job is called) -> the results in the order of the jobs; what nouns are handed to spread their work
+FanOut = Callable[[Callable[[Any], Any], Sequence[Any], str], list[Any]]
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 

@@ -2,19 +2,23 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from stages.plumbing.parallel import FanOut
 
 Pixels = Callable[[NDArray[np.int64]], NDArray[np.uint8]]
 """Rows of the whole set, ascending, to their pixels, uint8 (n, C, H, W)."""
 
 SHIFT_PIXELS = 1  # a copy cropped by one pixel less or more is the same picture
 FULL_SEARCH = 2.5e11  # multiplications: about 8 seconds of one thread; 4,000 images of 32 x 32 RGB, 1 pixel moves
-THUMBNAIL_RADIUS = (
-    1.5  # times the distance: thumbnails of a near pair are mostly nearer than the images, see near_pairs
-)
+THUMBNAIL_RADIUS = 1.5  # times the distance: thumbnails of a near pair are mostly nearer, see near_pairs
+BLOCK = 4096  # images: a search that is worth a process of its own
 READ_BYTES = 2**25  # of pixels held at a time while candidates are checked
 
 
@@ -34,6 +38,23 @@ def exact_sets(digests: NDArray[np.void]) -> NDArray[np.int64]:
     keys = np.ascontiguousarray(digests).view(np.void(16).dtype)
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     return first[inverse].astype(np.int64)
+
+
+def search(
+    sets: NDArray[np.int64],
+    thumbnails: NDArray[np.uint8],
+    pixels: Pixels,
+    distance: float,
+    flip_ok: bool,
+    fan_out: "FanOut",
+) -> NearPairs:
+    """All near pairs of different images, as `near_pairs` finds them, the work shared out by `fan_out`.
+
+    sets: int64 (N,), as `exact_sets` gives them. The other arguments are those of `near_pairs`.
+    """
+    rows = searchable(sets, thumbnails)
+    work = partial(near_pairs, rows, thumbnails, pixels, distance, flip_ok)
+    return together(fan_out(work, blocks(len(rows), len(rows) // BLOCK + 1), "block"))
 
 
 def searchable(sets: NDArray[np.int64], thumbnails: NDArray[np.uint8]) -> NDArray[np.int64]:

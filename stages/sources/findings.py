@@ -1,9 +1,15 @@
 """What the checks found, image by image, as numbers and as the examples that the report shows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from stages.plumbing import images
+from stages.plumbing.parts import Parts
 from stages.sources.listing import Fault
 
 Kind = Literal[
@@ -20,7 +26,12 @@ Kind = Literal[
     "class_too_small",
 ]
 Action = Literal["dropped", "unlabelled", "kept", "skipped"]
+SHOWN = 6  # findings of each kind that come with pictures
 KINDS: tuple[Kind | Fault, ...] = (*get_args(Kind), *get_args(Fault))
+_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("kind", "id", "other", "action", "detail")]
+    + [("shown", pa.bool_()), ("image", pa.binary()), ("other_image", pa.binary())]
+)
 
 
 @dataclass(frozen=True)
@@ -59,3 +70,22 @@ def examples(findings: Sequence[Finding], per_kind: int) -> list[Finding]:
             shown[key] = finding
             count[finding.kind] += 1
     return list(shown.values())
+
+
+def as_table(findings: Sequence[Finding], ids: NDArray[np.str_], parts: Parts) -> pa.Table:
+    """All findings, a row each, and beside those to be `shown` the PNG bytes of the images that could be read.
+
+    Internal: pictures and file names may be those of people. ids: of the images in `parts`.
+    """
+    shown = set(examples(findings, SHOWN))
+    row = {name: index for index, name in enumerate(ids.tolist())}
+
+    def picture(name: str) -> bytes | None:
+        return images.encode_png(parts.pixels(np.array([row[name]]))[0]) if name in row else None
+
+    records = [
+        asdict(each)
+        | ({"shown": True, "image": picture(each.id), "other_image": picture(each.other)} if each in shown else {})
+        for each in findings
+    ]
+    return pa.Table.from_pylist(records, schema=_SCHEMA)

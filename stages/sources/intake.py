@@ -1,9 +1,9 @@
 """Reads everything that a listing names, chunk by chunk on several processes, into parts on disk."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,11 @@ from stages.sources.ingest import ingest
 from stages.sources.listing import BadItem, Listing
 from stages.sources.params import PrepareParams
 
+if TYPE_CHECKING:
+    from stages.plumbing.parallel import FanOut
+
 CHUNK = 2048  # images that a process reads and holds at a time
 NAMED = 3  # files that a message gives as examples
-
-# (work, jobs, what a job is called) -> the results in the order of the jobs
-FanOut = Callable[[Callable[[Any], Any], Sequence[Any], str], list[Any]]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Chunk:
     params: PrepareParams
 
 
-def take_in(listing: Listing, params: PrepareParams, folder: Path, fan_out: FanOut) -> Intake:
+def take_in(listing: Listing, params: PrepareParams, folder: Path, fan_out: "FanOut") -> Intake:
     """Brings all items to one form and keeps their images in files in `folder`.
 
     Raises:
