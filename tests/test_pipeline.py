@@ -36,7 +36,8 @@ def stages_run(result: "CompletedProcess[str]") -> list[str]:
 
 def test_every_artifact_of_the_design_is_there(repro: Path) -> None:
     data = repro / "data"
-    assert {path.name for path in (data / "prepare").iterdir()} == {"images.parquet", "roles.parquet", "dataset.json"}
+    prepared = {"images.parquet", "roles.parquet", "findings.parquet", "dataset.json"}
+    assert {path.name for path in (data / "prepare").iterdir()} == prepared
     for replicate in ("0", "1"):
         gan = {path.name for path in (data / "train_gan" / replicate).iterdir()}
         assert {"generator.safetensors", "discriminator.safetensors", "gan.json"} <= gan
@@ -170,3 +171,19 @@ def test_metrics_plots_and_experiments_of_dvc_work(repro: Path, run_in: Run) -> 
     with sqlite3.connect(f"file:{repro}/mlflow.db?mode=ro", uri=True) as store:
         steps = store.execute("select value from params where key like '%steps' and value = '22'").fetchall()
     assert steps
+
+
+def test_a_set_made_elsewhere_is_compared_without_a_gan(repro: Path, run_in: Run) -> None:
+    made = repro / "data/raw/made/synthetic.parquet"
+    made.parent.mkdir()
+    made.write_bytes((repro / "data/evaluate/synthetic.parquet").read_bytes())
+    edit_params(repro, {"generate.external": "data/raw/made"})
+    ran = stages_run(run_in("dvc repro", repro))
+    assert {"train_gan", "generate", "filter_memorized", "train_downstream@gan_classic", "evaluate"} <= set(ran)
+    assert not list((repro / "data/train_gan").iterdir())
+    given, kept = (pq.read_table(path)["id"].to_pylist() for path in (made, repro / "data/evaluate/synthetic.parquet"))
+    decisions = pd.read_parquet(repro / "data/filter_memorized/decisions.parquet")
+    dropped = set(decisions[decisions["reason"] != ""]["id"])
+    assert kept == [name for name in given if name not in dropped]
+    assert "outside this pipeline (data/raw/made)" in (repro / "data/evaluate/README.md").read_text()
+    assert stages_run(run_in("dvc repro", repro)) == []

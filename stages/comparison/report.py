@@ -36,7 +36,7 @@ CHECKS = {
     "near_contradicting_labels": "nearly a copy of an image of another class",
     "leak": "also in the test set",
     "constant": "one colour throughout",
-    "channel_outlier": "brightness or colour unlike all others",
+    "channel_outlier": "grey among images in colour, or the reverse",
     "size_outlier": "size or shape unlike all others",
     "upscaled": "smaller than it is used here, so enlarged",
     "wrong_extension": "name and content of the file disagree about its format",
