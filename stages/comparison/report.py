@@ -34,7 +34,7 @@ CHECKS = {
     "near_duplicate": "nearly a copy of another image of its class",
     "contradicting_labels": "copy of an image of another class",
     "near_contradicting_labels": "nearly a copy of an image of another class",
-    "leak": "also in the test set",
+    "leak": "also in the test or validation set",
     "constant": "one colour throughout",
     "channel_outlier": "grey among images in colour, or the reverse",
     "size_outlier": "size or shape unlike all others",

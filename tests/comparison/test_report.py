@@ -131,7 +131,7 @@ def test_what_the_checks_found_is_told_in_words_and_numbers(make_content):
         "in the order of the words, not of the numbers"
     )
     assert CHECKS["upscaled"] not in text, "what was not found is no row"
-    assert "1 also in the test set the same pixels train/cat/7.png test/cat/1.png dropped" in text
+    assert "1 also in the test or validation set the same pixels train/cat/7.png test/cat/1.png dropped" in text
     assert "train/dog/2.png train/cat/3.png kept without its label" in text
     assert len(page.alternatives) == 1
     assert "2: one colour throughout, kept" in page.alternatives[0]
