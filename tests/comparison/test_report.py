@@ -126,7 +126,7 @@ def test_what_the_checks_found_is_told_in_words_and_numbers(make_content):
     page, text = _data_section(make_content())
     assert "All 1 797 real images were searched" in text
     assert "1 251 images were left out for it" in text
-    assert "also in the test set 1 251 1 250" in text
+    assert "also in the test or validation set 1 251 1 250" in text
     assert text.index("breaks off") < text.index("copy of another image"), (
         "in the order of the words, not of the numbers"
     )
@@ -161,7 +161,7 @@ def test_file_names_and_unknown_checks_are_escaped_and_long_names_lose_their_mid
 def test_where_real_images_are_withheld_their_names_are_too(make_content):
     content = replace(make_content(publish_real_images=False), findings=None, findings_png=None)
     page, text = _data_section(content)
-    assert "also in the test set 1 251 1 250" in text
+    assert "also in the test or validation set 1 251 1 250" in text
     assert "withheld" in text
     assert "img" not in page.tags
     assert ".png" not in text
