@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.gan.params import TrainGanParams
-from stages.plumbing import progress, tracking, workdir
+from stages.plumbing import images, progress, tracking, workdir
 from stages.plumbing.dataset import TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
 from stages.plumbing.stage import StageRun, execute
 
@@ -87,10 +87,12 @@ def train(job: Job) -> Path:
             classes=len(dataset.classes),
         )
         seed = int(np.random.SeedSequence((job.params.seed, job.replicate)).generate_state(1)[0])
-        gan = training.train(data, job.params, seed, report)
+        gan = training.train(data, job.params, seed, report, workdir.CheckpointFile.of("train_gan", job.key))
         save_file(gan.generator, folder / "generator.safetensors")
         save_file(gan.discriminator, folder / "discriminator.safetensors")
-        shutil.copytree(job.live, folder / "samples", ignore=shutil.ignore_patterns("*.jsonl"))
+        for step, picture in gan.samples.items():
+            png = images.encode_png(np.moveaxis(picture, -1, 0))
+            workdir.write_bytes(folder / "samples" / progress.picture_name(step), png)
         facts = {"networks": asdict(gan.config), "history": gan.history, "quality": gan.quality}
         workdir.write_json(folder / "gan.json", facts)
 

@@ -28,6 +28,7 @@ class TrainGanParams(Strict):
     ema_decay: float = Field(ge=0, lt=1)
     log_every: int = Field(ge=1)
     samples_every: int = Field(ge=1)
+    checkpoint_every: int = Field(ge=1)
 
 
 class BalancePlan(Strict):

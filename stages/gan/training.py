@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from stages.plumbing.errors import UserError
 ADAM_BETAS = (0.0, 0.9)
 GRID_COLUMNS = 10
 TensorList = tuple[Tensor, ...] | list[Tensor]
+_STATEFUL = ("generator", "discriminator", "average", "generator_optimizer", "discriminator_optimizer")
 MEASURES = ("discriminator_loss", "generator_loss", "real_logit", "fake_logit")
 
 
@@ -56,13 +57,27 @@ class Progress:
 
 @dataclass(frozen=True)
 class TrainedGan:
-    """The averaged generator and the last discriminator as plain tensors, and numbers about the training."""
+    """The averaged generator and the last discriminator as plain tensors, and numbers about the training.
+
+    `samples`: by step, uint8 (rows * H, columns * W, C), a row for each class.
+    """
 
     config: NetworkConfig
     generator: dict[str, Tensor]
     discriminator: dict[str, Tensor]
     history: list[dict[str, float]]
+    samples: dict[int, NDArray[np.uint8]]
     quality: dict[str, float]
+
+
+class Checkpoint(Protocol):
+    """Where a training keeps its state, so that a killed one goes on from there."""
+
+    def load(self) -> dict[str, Any] | None:
+        """What was saved last; None where nothing was."""
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Keeps the state in place of the one before, whole or not at all."""
 
 
 @dataclass(frozen=True)
@@ -87,16 +102,43 @@ class TrainingState:
     sums: Tensor  # of MEASURES since the last report
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+    samples: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
+
+    def snapshot(self) -> dict[str, Any]:
+        """All of it as tensors, numbers, lists and dictionaries, which `torch.load` reads with `weights_only`."""
+        return {
+            **{name: getattr(self, name).state_dict() for name in _STATEFUL},
+            "random": self.random.get_state(),
+            "sums": self.sums,
+            "step": self.step,
+            "history": self.history,
+            "samples": {step: torch.from_numpy(picture) for step, picture in self.samples.items()},
+        }
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Goes back to a snapshot; the steps that follow are those that followed it, to the last bit."""
+        for name in _STATEFUL:
+            getattr(self, name).load_state_dict(snapshot[name])
+        self.random.set_state(snapshot["random"])
+        self.sums.copy_(snapshot["sums"])
+        self.step = snapshot["step"]
+        self.history = snapshot["history"]
+        self.samples = {step: picture.numpy() for step, picture in snapshot["samples"].items()}
 
     @property
     def logged_step(self) -> int:
         return int(self.history[-1]["step"]) if self.history else 0
 
 
-def train(data: GanData, params: TrainGanParams, seed: int, report: Callable[[Progress], None]) -> TrainedGan:
+def train(
+    data: GanData, params: TrainGanParams, seed: int, report: Callable[[Progress], None], checkpoint: Checkpoint
+) -> TrainedGan:
     """Train for params.steps steps, reporting every params.log_every steps and after the last one.
 
-    `seed` alone decides every random number of the training; callers derive it from params.seed and the replicate.
+    `seed` alone decides every random number of the training; callers derive it from params.seed and the replicate. The
+    state is saved every params.checkpoint_every steps. A training that finds one saved goes on from there and ends in
+    the same bytes as one that was never interrupted; the caller sees to it that it belongs to the same data,
+    parameters and seed.
 
     Raises UserError when the labelled images cannot serve (see `guess_labels`, `build_generator`), and when the
     losses are no longer finite.
@@ -104,6 +146,8 @@ def train(data: GanData, params: TrainGanParams, seed: int, report: Callable[[Pr
     pseudo = guess_labels(data.images, data.labels, data.classes, data.unlabelled)
     real = _real_images(data, pseudo)
     state = _start(_network_config(data, params), params, seed)
+    if saved := checkpoint.load():
+        state.restore(saved)
     started = time.perf_counter()
     while state.step < params.steps:
         _set_learning_rates(state, params)
@@ -115,12 +159,15 @@ def train(data: GanData, params: TrainGanParams, seed: int, report: Callable[[Pr
             rate = steps * params.batch_size / (time.perf_counter() - started)
             report(Progress(state.step, measures, rate, _samples_if_due(state, params)))
             started = time.perf_counter()
+        if state.step % params.checkpoint_every == 0:
+            checkpoint.save(state.snapshot())
     state.discriminator.eval()
     return TrainedGan(
         config=state.generator.config,
         generator=_tensors(state.average.module),
         discriminator=_tensors(state.discriminator),
         history=state.history,
+        samples=state.samples,
         quality=_quality(state, data, pseudo),
     )
 
@@ -228,7 +275,10 @@ def _log_measures(state: TrainingState) -> dict[str, float]:
 
 def _samples_if_due(state: TrainingState, params: TrainGanParams) -> NDArray[np.uint8] | None:
     due = state.step % params.samples_every < params.log_every or state.step == params.steps
-    return sample_grid(cast(Generator, state.average.module), GRID_COLUMNS, params.seed) if due else None
+    if not due:
+        return None
+    state.samples[state.step] = sample_grid(cast(Generator, state.average.module), GRID_COLUMNS, params.seed)
+    return state.samples[state.step]
 
 
 @torch.no_grad()

@@ -1,11 +1,14 @@
 """Finished work is kept by what it was made from, and every output appears whole or not at all."""
 
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -88,6 +91,39 @@ def finished(stage: str, key: str, build: Callable[[Path], None]) -> Path:
         with replacing(folder) as partial:
             build(partial)
     return folder
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """The state of one unit of work that is not finished; it goes when the stage's other leftovers go.
+
+    States hold tensors, numbers, lists and dictionaries alone.
+    """
+
+    path: Path
+
+    @classmethod
+    def of(cls, stage: str, key: str) -> "CheckpointFile":
+        """The checkpoint of the unit `key` of a stage."""
+        return cls(WORK / stage / f"{key}.checkpoint" / "state.pt")
+
+    def load(self) -> dict[str, Any] | None:
+        """What was saved last; None where nothing was, or where it is damaged: the unit then starts anew."""
+        import torch
+
+        try:
+            state: dict[str, Any] = torch.load(self.path, weights_only=True)
+        except (OSError, RuntimeError, UnpicklingError, EOFError):
+            return None
+        return state
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Writes beside the file and renames into place."""
+        import torch
+
+        content = io.BytesIO()
+        torch.save(state, content)
+        write_bytes(self.path, content.getvalue())
 
 
 def forget_others(stage: str, keys: Iterable[str]) -> None:

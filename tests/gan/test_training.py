@@ -1,6 +1,9 @@
+import io
 import math
 from copy import deepcopy
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -41,12 +44,28 @@ def params(**changes: float) -> TrainGanParams:
         "ema_decay": 0.99,
         "log_every": 20,
         "samples_every": 20,
+        "checkpoint_every": 1000,
     }
     return TrainGanParams.model_validate(default | changes)
 
 
 def ignore(_: Progress) -> None:
     """Report nothing."""
+
+
+class Memory:
+    """A checkpoint as it comes back from a file."""
+
+    def __init__(self) -> None:
+        self.content: bytes | None = None
+
+    def load(self) -> dict[str, Any] | None:
+        return None if self.content is None else torch.load(io.BytesIO(self.content), weights_only=True)
+
+    def save(self, state: dict[str, Any]) -> None:
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        self.content = buffer.getvalue()
 
 
 def class_mean_error(gan: TrainedGan) -> float:
@@ -63,13 +82,13 @@ def class_mean_error(gan: TrainedGan) -> float:
 
 @pytest.mark.parametrize("pool", [0, 20])
 def test_training_brings_the_class_means_to_the_real_ones(pool: int) -> None:
-    untrained = class_mean_error(train(toy_data(pool), params(steps=1), 0, ignore))
-    trained = class_mean_error(train(toy_data(pool), params(steps=250), 0, ignore))
+    untrained = class_mean_error(train(toy_data(pool), params(steps=1), 0, ignore, Memory()))
+    trained = class_mean_error(train(toy_data(pool), params(steps=250), 0, ignore, Memory()))
     assert trained < 0.3 * untrained
 
 
 def test_same_seed_same_bytes_and_another_seed_others() -> None:
-    one, again, other = (train(toy_data(10), params(), seed, ignore) for seed in (7, 7, 8))
+    one, again, other = (train(toy_data(10), params(), seed, ignore, Memory()) for seed in (7, 7, 8))
     for ours, theirs in ((one.generator, again.generator), (one.discriminator, again.discriminator)):
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert one.history == again.history
@@ -79,13 +98,13 @@ def test_same_seed_same_bytes_and_another_seed_others() -> None:
 
 def test_training_leaves_the_global_random_state_alone() -> None:
     before = torch.random.get_rng_state()
-    train(toy_data(0), params(steps=2), 0, ignore)
+    train(toy_data(0), params(steps=2), 0, ignore, Memory())
     assert torch.equal(before, torch.random.get_rng_state())
 
 
 def test_reports_come_at_the_stated_steps_and_after_the_last() -> None:
     reports: list[Progress] = []
-    gan = train(toy_data(0), params(steps=50, log_every=10, samples_every=20), 0, reports.append)
+    gan = train(toy_data(0), params(steps=50, log_every=10, samples_every=20), 0, reports.append, Memory())
     assert [report.step for report in reports] == [10, 20, 30, 40, 50]
     assert [report.samples is not None for report in reports] == [False, True, False, True, True]
     assert gan.history == [{"step": report.step, **report.measures} for report in reports]
@@ -94,7 +113,7 @@ def test_reports_come_at_the_stated_steps_and_after_the_last() -> None:
 
 
 def test_reporting_more_often_changes_no_weight() -> None:
-    seldom, often = (train(toy_data(5), params(log_every=n), 0, ignore).generator for n in (30, 1))
+    seldom, often = (train(toy_data(5), params(log_every=n), 0, ignore, Memory()).generator for n in (30, 1))
     assert all(torch.equal(seldom[name], often[name]) for name in seldom)
 
 
@@ -117,21 +136,21 @@ def test_the_average_follows_its_recurrence_in_weights_and_buffers() -> None:
 def test_validation_images_train_nothing() -> None:
     data = toy_data(10)
     other = GanData(data.images, data.labels, data.unlabelled, *toy_images(3, seed=9), CLASSES)
-    ours, theirs = (train(each, params(steps=5), 0, ignore) for each in (data, other))
+    ours, theirs = (train(each, params(steps=5), 0, ignore, Memory()) for each in (data, other))
     assert all(torch.equal(ours.generator[name], theirs.generator[name]) for name in ours.generator)
 
 
 def test_quality_counts_the_pool_and_the_trust_in_it() -> None:
-    quality = train(toy_data(20), params(), 0, ignore).quality
+    quality = train(toy_data(20), params(), 0, ignore, Memory()).quality
     assert quality["pool_share"] == pytest.approx(60 / 75)
     assert quality["pseudo_label_accuracy"] > 0.9
-    assert "pseudo_label_accuracy" not in train(toy_data(0), params(), 0, ignore).quality
+    assert "pseudo_label_accuracy" not in train(toy_data(0), params(), 0, ignore, Memory()).quality
 
 
 def test_divergence_names_the_step_and_what_to_lower() -> None:
     endless = params().model_copy(update={"generator_learning_rate": float("inf")})
     with pytest.raises(UserError, match=r"diverged by step 20.*discriminator_learning_rate"):
-        train(toy_data(0), endless, 0, ignore)
+        train(toy_data(0), endless, 0, ignore, Memory())
 
 
 @pytest.mark.parametrize(
@@ -140,3 +159,27 @@ def test_divergence_names_the_step_and_what_to_lower() -> None:
 def test_wrong_parameters_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         params(**wrong)
+
+
+@pytest.mark.parametrize("killed_at", [1, 9, 10, 25, 29])
+def test_a_killed_training_goes_on_from_its_checkpoint_and_ends_in_the_same_bytes(killed_at: int) -> None:
+    settings = params(log_every=1, samples_every=10, checkpoint_every=5)
+    whole = train(toy_data(10), settings, 0, ignore, Memory())
+    memory, seen = Memory(), []
+
+    def die(now: Progress) -> None:
+        seen.append(now.step)
+        if now.step == killed_at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(toy_data(10), settings, 0, die, memory)
+    seen.clear()
+    resumed = train(toy_data(10), settings, 0, lambda now: seen.append(now.step), memory)
+    assert seen[0] == (killed_at - 1) // 5 * 5 + 1
+    for ours, theirs in ((whole.generator, resumed.generator), (whole.discriminator, resumed.discriminator)):
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert whole.history == resumed.history
+    assert whole.quality == resumed.quality
+    assert whole.samples.keys() == resumed.samples.keys()
+    assert all(np.array_equal(picture, resumed.samples[step]) for step, picture in whole.samples.items())

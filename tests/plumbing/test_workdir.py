@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from stages.plumbing import workdir
 
@@ -74,6 +75,24 @@ def test_units_no_longer_used_are_forgotten() -> None:
     workdir.forget_others("stage", ["two"])
     assert [path.name for path in (workdir.WORK / "stage").iterdir()] == ["two"]
     workdir.forget_others("never ran", [])
+
+
+def test_a_checkpoint_comes_back_as_saved_last_and_a_damaged_one_not_at_all() -> None:
+    file = workdir.CheckpointFile.of("stage", "key")
+    assert file.load() is None
+    for step in (1, 2):
+        file.save({"step": step, "weights": torch.arange(3.0), "history": [{"loss": 0.5}]})
+    state = file.load()
+    assert state is not None
+    assert state["step"] == 2
+    assert state["weights"].tolist() == [0, 1, 2]
+    assert [path.name for path in file.path.parent.iterdir()] == ["state.pt"]
+    content = file.path.read_bytes()
+    for damaged in (content[: len(content) // 2], b"", b"nonsense"):
+        file.path.write_bytes(damaged)
+        assert file.load() is None
+    workdir.forget_others("stage", [])
+    assert not file.path.exists()
 
 
 def test_json_has_sorted_keys_and_refuses_nan() -> None:

@@ -1,0 +1,51 @@
+"""A training that was killed loses no more than the steps since its last checkpoint, and no byte."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import stages.prepare
+from stages.plumbing.stage import execute
+from tests.conftest import DEFAULT_PARAMS, ROOT, edit_params
+
+TRAIN = [sys.executable, "-m", "stages.train_gan"]
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The digits, prepared for two replicates; the working directory."""
+    (tmp_path / "stages").symlink_to(ROOT / "stages")
+    for name in ("digits", "none"):
+        (tmp_path / "data/raw" / name).mkdir(parents=True)
+    (tmp_path / "params.yaml").write_bytes(DEFAULT_PARAMS.read_bytes())
+    changes = {"prepare.replicates": 2, "train_gan.steps": 150, "train_gan.checkpoint_every": 50}
+    edit_params(tmp_path, changes | {"train_gan.log_every": 50, "train_gan.samples_every": 50})
+    monkeypatch.chdir(tmp_path)
+    execute("prepare", stages.prepare.main)
+    return tmp_path
+
+
+def outputs() -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(Path("data/train_gan").rglob("*")) if path.is_file()}
+
+
+def test_killed_in_the_middle_and_run_again_it_ends_in_the_bytes_of_an_undisturbed_run() -> None:
+    with subprocess.Popen(TRAIN, start_new_session=True) as stage:  # noqa: S603
+        while not list(Path(".work/train_gan").glob("*.checkpoint/state.pt")):
+            assert stage.poll() is None, "it ended before its first checkpoint"
+            time.sleep(0.05)
+        os.killpg(stage.pid, signal.SIGKILL)
+    assert not Path("data/train_gan").exists()
+    subprocess.run(TRAIN, check=True)  # noqa: S603
+    resumed = outputs()
+    assert not list(Path(".work").rglob("*.checkpoint"))
+    for path in sorted(Path(".work/train_gan").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    subprocess.run(TRAIN, check=True)  # noqa: S603
+    assert outputs() == resumed
+    assert any(path.endswith("samples/step_000150.png") for path in resumed)
