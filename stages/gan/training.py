@@ -21,6 +21,7 @@ from stages.plumbing.errors import UserError
 # No momentum, as the other player moves (Zhang et al., "Self-Attention GANs", 2019): 0.5 cost 5 points of accuracy.
 ADAM_BETAS = (0.0, 0.9)
 GRID_COLUMNS = 10
+LEAST_SEPARATION = 0.1  # of logits, which the hinge loss drives 2 apart
 TensorList = tuple[Tensor, ...] | list[Tensor]
 _STATEFUL = ("generator", "discriminator", "average", "generator_optimizer", "discriminator_optimizer")
 MEASURES = ("discriminator_loss", "generator_loss", "real_logit", "fake_logit")
@@ -286,7 +287,8 @@ def _quality(state: TrainingState, data: GanData, pseudo: PseudoLabels) -> dict[
     """Return what can be said cheaply about a finished GAN; what needs images that are not there is left out.
 
     `overfitting` is r_v of Karras et al., "Training Generative Adversarial Networks with Limited Data" (2020),
-    eq. 1: near 0 where the discriminator takes fresh images for real, near 1 where it takes them for fakes.
+    eq. 1: near 0 where the discriminator takes fresh images for real, near 1 where it takes them for fakes. It is left
+    out where the discriminator hardly tells seen images from fakes: there is no scale to measure on.
     """
     quality = {"pool_share": len(data.unlabelled) / (len(data.images) + len(data.unlabelled))}
     if len(data.unlabelled):
@@ -299,7 +301,9 @@ def _quality(state: TrainingState, data: GanData, pseudo: PseudoLabels) -> dict[
         )
     seen = _mean_logit(state.discriminator, data.images, data.labels)
     fresh = _mean_logit(state.discriminator, data.validation_images, data.validation_labels)
-    quality["overfitting"] = (seen - fresh) / max(seen - state.history[-1]["fake_logit"], 1e-6)
+    told_apart = seen - state.history[-1]["fake_logit"]
+    if told_apart > LEAST_SEPARATION:
+        quality["overfitting"] = (seen - fresh) / told_apart
     return quality
 
 

@@ -147,6 +147,13 @@ def test_quality_counts_the_pool_and_the_trust_in_it() -> None:
     assert "pseudo_label_accuracy" not in train(toy_data(0), params(), 0, ignore, Memory()).quality
 
 
+def test_overfitting_is_a_share_of_what_the_discriminator_tells_apart() -> None:
+    early = train(toy_data(0), params(steps=50), 0, ignore, Memory()).quality
+    assert abs(early["overfitting"]) < 0.3
+    for steps in (1, 300):  # not yet, and no longer, because the generator has caught up
+        assert "overfitting" not in train(toy_data(0), params(steps=steps), 0, ignore, Memory()).quality
+
+
 def test_divergence_names_the_step_and_what_to_lower() -> None:
     endless = params().model_copy(update={"generator_learning_rate": float("inf")})
     with pytest.raises(UserError, match=r"diverged by step 20.*discriminator_learning_rate"):
