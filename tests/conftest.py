@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from ruamel.yaml import YAML
 
 # Before any test imports torch: as in the stages, one thread, because two on tiny networks collapse on a busy machine.
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+# A machine's load says nothing about the code: no test case is too slow.
+settings.register_profile("understudy", deadline=None)
+settings.load_profile("understudy")
 ROOT = Path(__file__).parents[1]
 DEFAULT_PARAMS = ROOT / "presets/base.yaml"  # params.yaml may hold any other set
 # As few steps as keep every stage real; two replicates, the fewest that can be compared.

@@ -25,7 +25,7 @@ labels = st.integers(0, CLASSES - 1)
 
 
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true", "ignore:A single label was found")
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(arrays(np.int64, 12, elements=labels), arrays(np.int64, (2, 12), elements=labels), st.data())
 def test_weighted_scores_are_scikit_learns_on_repeated_images(truth, predicted, data):
     copies = data.draw(arrays(np.int64, 12, elements=st.integers(0, 3)).filter(lambda w: w.sum() > 0))
@@ -136,7 +136,7 @@ def test_holm_is_the_hand_computation():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
 def test_holm_never_lowers_a_p_and_keeps_their_order(p_values):
     adjusted = holm(p_values)

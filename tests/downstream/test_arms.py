@@ -142,7 +142,7 @@ def test_no_test_labels_are_known_here():
     assert [field.name for field in fields(ArmData) if field.name.startswith("test")] == ["test_images"]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=50))
 def test_balanced_accuracy_is_sklearns(pairs):
     labels, guesses = torch.tensor(pairs).T

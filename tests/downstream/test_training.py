@@ -27,7 +27,7 @@ def seeded(seed=0):
 label_lists = st.lists(st.integers(0, 4), min_size=1, max_size=40).map(torch.tensor)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(labels=label_lists, count=st.integers(1, 200), seed=st.integers(0, 99))
 def test_shuffled_visits_all_images_equally_often(labels, count, seed):
     visits = draw_order(labels, count, "shuffled", seeded(seed)).bincount(minlength=len(labels))
@@ -35,7 +35,7 @@ def test_shuffled_visits_all_images_equally_often(labels, count, seed):
     assert visits.max() - visits.min() <= 1
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(labels=label_lists, count=st.integers(1, 200), seed=st.integers(0, 99))
 def test_oversampled_visits_all_classes_equally_often_and_all_images_within_them(labels, count, seed):
     order = draw_order(labels, count, "oversampled", seeded(seed))
@@ -87,7 +87,7 @@ def test_streams_differ(replicate):
     assert len({*values, other.initialisation, other.order, other.augmentation}) == 6
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(losses=st.lists(st.floats(0, 10, width=32), min_size=1, max_size=120))
 def test_the_history_covers_every_step_once(losses):
     history = summarise(torch.tensor(losses))

@@ -20,7 +20,7 @@ def distance(query: torch.Tensor, reference: torch.Tensor, shift_pixels: int = 0
     return nearest(query[None], reference[None], 1, ways).distances.item()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(offset=st.integers(0, 50), gain=st.integers(1, 4), seed=st.integers(0, 1000))
 def test_blind_to_brightness_and_contrast_where_nothing_is_cut_off(offset: int, gain: int, seed: int) -> None:
     image = random_images(1, seed, (3, 6, 5))[0] // 5

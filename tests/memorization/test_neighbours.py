@@ -105,7 +105,7 @@ def clustered_images(count: int, seed: int, size: tuple[int, int, int]) -> torch
     return torch.from_numpy(noisy.astype(np.uint8))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     count=st.integers(0, 9),
     seed=st.integers(0, 99),

@@ -65,7 +65,7 @@ def test_a_higher_tone_lights_a_higher_row() -> None:
     assert rows[-1] <= 1
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     clip=st.integers(60, 800),
     window=st.integers(20, 60),
@@ -88,7 +88,7 @@ def test_the_picture_has_the_bands_and_frames_asked_for(
     assert pixels.max() == 255
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(exponent=st.integers(-12, 2))
 def test_loudness_does_not_matter(exponent: int) -> None:
     samples = tone(700) + np.random.default_rng(0).normal(size=4800) / 50

@@ -38,7 +38,7 @@ def through_file(image: Image.Image, kind: str, **options: object) -> Image.Imag
     return decode(buffer.getvalue())
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     width=st.integers(1, 70),
     height=st.integers(1, 70),

@@ -128,7 +128,7 @@ def test_labels_are_named_integers_integers_or_strings(
     assert listing.labels.tolist() == indices
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.integers(0, 8), max_size=12), row_group_size=st.integers(1, 10))
 def test_reading_does_not_depend_on_order_or_row_groups(
     tmp_path_factory: pytest.TempPathFactory, rows: list[int], row_group_size: int

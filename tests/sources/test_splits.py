@@ -117,7 +117,7 @@ def test_without_groups_roles_are_those_of_version_0_1(digits: bool, changes: di
     assert digest([test, *roles]) == expected
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 2**31),
     replicate=st.integers(0, 50),
@@ -192,7 +192,7 @@ def test_the_seed_decides(grouped: bool) -> None:
 # the source's own split
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data(), seed=st.integers(0, 1000), group_size=st.integers(1, 4))
 def test_given_sets_are_kept(data: st.DataObject, seed: int, group_size: int) -> None:
     random = np.random.default_rng(seed)
@@ -249,7 +249,7 @@ def test_all_labels_leave_no_labelled_image_in_the_pool(grouped: bool) -> None:
         assert np.all(roles[labels >= 0] != "")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     sizes=st.lists(st.integers(40, 200), min_size=1, max_size=6),
     factor=st.floats(1, 50),
@@ -301,7 +301,7 @@ def grouped_sets(draw: st.DrawFn) -> tuple[NDArray[np.int64], NDArray[np.int64],
     return labels, groups, whole[groups]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.filter_too_much])
 @given(
     drawn=grouped_sets(),
     labels_per_class=st.one_of(st.integers(1, 4), st.just("all"), st.just({"a": 1, "b": 2, "c": 3})),
@@ -343,7 +343,7 @@ def test_no_group_crosses_a_role_and_sizes_are_exact(
     assert np.all(np.isin(groups[idle], np.append(taken, groups[np.isin(official, [VALIDATION])])))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     seed=st.integers(0, 1000),
     share=st.sampled_from([0.03, 0.1, 0.15, 0.25, 1 / 3, 0.5, 0.8]),
@@ -386,7 +386,7 @@ def test_few_speakers_serve_every_role_and_many_spread(count: int, expected: dic
         assert np.sum(roles == UNLABELLED_POOL) == expected[UNLABELLED_POOL] * 3 * SPEAKERS
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     held=st.lists(st.lists(st.sampled_from([0, 0, 4, 12]), min_size=3, max_size=3), min_size=4, max_size=6),
     replicate=st.integers(0, 20),

@@ -97,7 +97,7 @@ def test_names_are_composed_but_locators_as_on_disk(tmp_path: Path) -> None:
     assert all(read_bytes(tmp_path, locator) == locator.encode() for locator in found.locators)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.sets(st.tuples(st.sampled_from("abc"), st.text("ab. é", min_size=1, max_size=6)), max_size=12),
     st.randoms(use_true_random=False),
