@@ -1,6 +1,6 @@
 """From scores to the numbers of metrics/evaluate.json and a verdict in plain words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -225,7 +225,7 @@ def _sentence(arm: str, outcome: Outcome, rivals: list[Evidence], rule: Rule) ->
 
 def _finding(arm: str, outcome: Outcome, rivals: list[Evidence], rule: Rule) -> str:
     clauses = [_clause(rival, outcome, rule, first=i == 0) for i, rival in enumerate(rivals)]
-    return f"{_head(arm, outcome, rule)}, its {rule.measure} being {' and '.join(clauses)}"
+    return f"{_head(arm, outcome, rule)}, its {rule.measure} being {listed(clauses)}"
 
 
 def _head(arm: str, outcome: Outcome, rule: Rule) -> str:
@@ -272,8 +272,14 @@ def _open(rivals: list[Evidence], rule: Rule) -> str:
     """What remains open when the replicates were enough to decide."""
     beaten = [rival.rival for rival in rivals if rule.gains(rival)]
     if beaten:
-        return f"; only the gain over {' and '.join(beaten)} is beyond chance"
+        return f"; only the gain over {listed(beaten)} is beyond chance"
     return "; this shows neither a gain, nor a loss, nor that there is no difference"
+
+
+def listed(words: Sequence[str]) -> str:
+    """a; a and b; a, b and c."""
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def signed_points(share: float) -> str:

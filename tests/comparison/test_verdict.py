@@ -5,7 +5,7 @@ import pytest
 
 from stages.comparison.scores import align, score
 from stages.comparison.statistics import weighted_scores
-from stages.comparison.verdict import Evidence, Rule, arm_outcome, compare, judge, signed_points
+from stages.comparison.verdict import Evidence, Rule, arm_outcome, compare, judge, listed, signed_points
 from stages.plumbing.errors import UserError
 
 RULE = Rule("accuracy", 0.95, 0.01, replicates=10, contrasts=2)
@@ -160,3 +160,8 @@ def test_equal_arms_are_rarely_told_apart(make_tables, make_params):
 def test_an_unknown_arm_in_the_contrast_is_named(compared):
     with pytest.raises(UserError, match="names the arm classic, which has no predictions; there are gan"):
         compared({"gan": 0.9})
+
+
+@pytest.mark.parametrize(("words", "text"), [(["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")])
+def test_lists_are_spoken(words: list[str], text: str) -> None:
+    assert listed(words) == text
