@@ -49,7 +49,8 @@ def write_images(path: Path, count: int) -> None:
 
 def write_gans(folder: Path, replicates: int = REPLICATES) -> None:
     """What `prepare` and `train_gan` leave, as far as tracking reads it."""
-    facts = {"name": "pets", "classes": CLASSES, "shape": list(SHAPE), "flip_ok": True, "replicates": replicates}
+    image = {"size": SHAPE[1], "channels": "grey", "fit": "pad", "flip_ok": True}
+    facts = {"name": "pets", "classes": CLASSES, "image": image, "replicates": replicates}
     write_json(folder / "data/prepare/dataset.json", facts)
     write_images(folder / "data/prepare/images.parquet", 12)
     for replicate in range(replicates):
