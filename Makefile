@@ -13,7 +13,7 @@ repro: $(INSTALLED)
 	@python -m stages.plumbing.timing
 
 test: $(INSTALLED)
-	python -m pytest --numprocesses 2 --dist loadfile
+	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 preset: $(INSTALLED)
 	@python -m stages.plumbing.presets $(NAME)

@@ -30,6 +30,11 @@ TINY: dict[str, Any] = {
 KEPT_ARMS = ("classic", "pseudo_label", "gan_classic", "synthetic_only")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The file that takes longest comes first: begun last, it would keep one process busy and the other waiting."""
+    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
+
+
 def read_params(folder: Path) -> dict[str, Any]:
     """params.yaml of a project as nested dictionaries."""
     return YAML(typ="safe", pure=True).load((folder / "params.yaml").read_text())
