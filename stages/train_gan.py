@@ -70,6 +70,7 @@ def train(job: Job) -> Path:
         from safetensors.torch import save_file
 
         from stages.gan import training
+        from stages.gan.data import GanData
 
         def report(now: training.Progress) -> None:
             measures = now.measures | {"images_per_second": now.images_per_second}
@@ -78,13 +79,14 @@ def train(job: Job) -> Path:
 
         dataset = Dataset.open()
         train, pool, validation = (dataset.role(job.replicate, role) for role in (TRAIN, UNLABELLED_POOL, VALIDATION))
-        data = training.GanData(
+        data = GanData(
             images=torch.from_numpy(train.pixels),
             labels=torch.from_numpy(train.labels),
             unlabelled=torch.from_numpy(pool.pixels),
             validation_images=torch.from_numpy(validation.pixels),
             validation_labels=torch.from_numpy(validation.labels),
             classes=len(dataset.classes),
+            flip_ok=dataset.flip_ok,
         )
         seed = int(np.random.SeedSequence((job.params.seed, job.replicate)).generate_state(1)[0])
         gan = training.train(data, job.params, seed, report, workdir.CheckpointFile.of("train_gan", job.key))
@@ -93,7 +95,7 @@ def train(job: Job) -> Path:
         for step, picture in gan.samples.items():
             png = images.encode_png(np.moveaxis(picture, -1, 0))
             workdir.write_bytes(folder / "samples" / progress.picture_name(step), png)
-        facts = {"networks": asdict(gan.config), "history": gan.history, "quality": gan.quality}
+        facts = {"networks": asdict(gan.config), "history": gan.history, "curve": gan.curve, "quality": gan.quality}
         workdir.write_json(folder / "gan.json", facts)
 
     return workdir.finished("train_gan", job.key, build)

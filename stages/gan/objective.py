@@ -1,18 +1,71 @@
-"""What the two players minimise: the hinge form of the adversarial loss.
+"""What the two players minimise: the hinge loss, or a relativistic loss with gradient penalties.
 
-Lim and Ye, "Geometric GAN" (2017), eq. 15; Miyato et al., "Spectral Normalization for Generative Adversarial
-Networks" (2018), eqs. 16 and 17.
+Logits have shape (N,), any range; `real` and `fake` lie side by side, row by row of the same class.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
+
+from stages.gan.params import HingeParams, RelativisticParams
+
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """Mean of max(0, 1 - D(real)) plus mean of max(0, 1 + D(fake)); logits of shape (N,) and (M,), any range."""
+@dataclass(frozen=True)
+class Objective:
+    """The losses of both players, each of (real, fake).
+
+    `generator_sees_real`: whether the generator's loss depends on the real logits. `penalty`: weight of the gradient
+    penalties in the discriminator's loss, 0 for none. `spectral`: whether the discriminator needs spectral norm.
+    """
+
+    discriminator: Loss
+    generator: Loss
+    generator_sees_real: bool
+    penalty: float
+    spectral: bool
+
+
+def build_objective(params: HingeParams | RelativisticParams) -> Objective:
+    """The objective that params ask for."""
+    if isinstance(params, HingeParams):
+        return Objective(hinge, fooled, generator_sees_real=False, penalty=0, spectral=True)
+    return Objective(
+        relativistic, lambda real, fake: relativistic(fake, real), True, params.gradient_penalty, spectral=False
+    )
+
+
+def hinge(real: Tensor, fake: Tensor) -> Tensor:
+    """Mean of max(0, 1 - D(real)) plus mean of max(0, 1 + D(fake)).
+
+    Lim and Ye, "Geometric GAN" (2017), eq. 15; Miyato et al., "Spectral Normalization for Generative Adversarial
+    Networks" (2018), eq. 16.
+    """
     return torch.relu(1 - real).mean() + torch.relu(1 + fake).mean()
 
 
-def generator_loss(fake: Tensor) -> Tensor:
-    """Mean of -D(fake); logits of shape (N,), any range."""
+def fooled(_: Tensor, fake: Tensor) -> Tensor:
+    """Mean of -D(fake), the generator's part of the hinge loss (Miyato et al. 2018, eq. 17)."""
     return -fake.mean()
+
+
+def relativistic(winner: Tensor, loser: Tensor) -> Tensor:
+    """Mean of log(1 + exp(-(D(winner) - D(loser)))): whether each image of a pair seems realer than its other.
+
+    The discriminator wants the real one to win, the generator the fake (Jolicoeur-Martineau 2019; Huang et al., "The
+    GAN is dead; long live the GAN!", 2024, eq. 2).
+    """
+    return softplus(loser - winner).mean()
+
+
+def gradient_penalty(logits: Tensor, images: Tensor) -> Tensor:
+    """Half the mean squared gradient of the logits with respect to images (N, C, H, W) that they were computed from.
+
+    On real images it is R1, on fakes R2 (Mescheder et al. 2018; Huang et al. 2024, eq. 4).
+    """
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return gradient.square().sum(dim=(1, 2, 3)).mean() / 2

@@ -30,11 +30,20 @@ class PseudoLabels:
 
 
 def guess_labels(images: Tensor, labels: Tensor, classes: int, unlabelled: Tensor) -> PseudoLabels:
-    """Guess a label for every unlabelled image.
+    """Guess the likeliest label of every unlabelled image; arguments and errors as for `spread_labels`."""
+    probability = spread_labels(images, labels, classes, unlabelled)
+    if len(probability) == 0:
+        return PseudoLabels(torch.empty(0, dtype=torch.int64), torch.empty(0))
+    confidence, guess = probability.max(dim=1)
+    return PseudoLabels(guess, confidence)
+
+
+def spread_labels(images: Tensor, labels: Tensor, classes: int, unlabelled: Tensor) -> Tensor:
+    """Class probabilities, float32 (N, classes), of every unlabelled image.
 
     `images` (L, C, H, W) uint8 with `labels` (L,) in 0..classes-1, every class at least once; `unlabelled`
-    (N, C, H, W) uint8. The guess assumes that the classes are as frequent among the unlabelled images as among
-    the labelled ones.
+    (N, C, H, W) uint8; all on the CPU. The guess assumes that the classes are as frequent among the unlabelled images
+    as among the labelled ones.
 
     Raises UserError when a class has no labelled image, and for more images than the graph can hold.
     """
@@ -47,25 +56,9 @@ def guess_labels(images: Tensor, labels: Tensor, classes: int, unlabelled: Tenso
             f"at most {LARGEST_GRAPH} are allowed: make the unlabelled pool smaller"
         )
     if len(unlabelled) == 0:
-        return PseudoLabels(torch.empty(0, dtype=torch.int64), torch.empty(0))
+        return torch.empty(0, classes)
     mass = _spread(_flat(images), labels.numpy(), _flat(unlabelled))
-    probability = torch.from_numpy(_balance(mass, frequency))
-    confidence, guess = probability.max(dim=1)
-    return PseudoLabels(guess, confidence.float())
-
-
-def estimate_accuracy(
-    images: Tensor,
-    labels: Tensor,
-    classes: int,
-    unlabelled: Tensor,
-    held_out: Tensor,
-    held_out_labels: Tensor,
-) -> float:
-    """Return the share of held-out images, 0..1, whose label would be guessed right if they lay in the pool."""
-    pool = torch.cat([held_out, unlabelled])
-    guessed = guess_labels(images, labels, classes, pool).labels[: len(held_out)]
-    return float((guessed == held_out_labels).float().mean())
+    return torch.from_numpy(_balance(mass, frequency)).float()
 
 
 def _flat(images: Tensor) -> NDArray[np.float32]:

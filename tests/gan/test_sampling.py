@@ -1,81 +1,148 @@
+from collections.abc import Sequence
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
+from torch import nn
 
-from stages.gan.networks import Generator, NetworkConfig, build_generator
-from stages.gan.sampling import BATCH, draw_latents, generate, image_seeds, load_generator, sample_grid
+from stages.gan.network_config import NetworkConfig
+from stages.gan.networks import build_generator
+from stages.gan.sampling import BATCH, BLOCK, Samples, draw_latents, generate, image_seeds, load_generator, sample_grid
 
-CONFIG = NetworkConfig(classes=3, channels=1, height=8, width_pixels=8, latent_dim=16, width=32)
+CONFIG = NetworkConfig(
+    family="projection", layers="dense", classes=3, channels=1, size=8, latent_dim=16, width=32, spectral=True
+)
+SEEDS = st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=40)
 
 
 @pytest.fixture(scope="module")
-def generator() -> Generator:
-    with torch.random.fork_rng():
+def generator() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return build_generator(CONFIG).eval()
 
 
-def test_asking_for_more_changes_no_earlier_image(generator: Generator) -> None:
-    few = generate(generator, [3, 5, BATCH + 7], seed=4, replicate=1, truncation=1.0)
-    many = generate(generator, [BATCH + 9, 40, 3 * BATCH], seed=4, replicate=1, truncation=1.0)
+def drawn(
+    generator: nn.Module, counts: Sequence[int], seed: int = 4, replicate: int = 1, truncation: float = 1.0
+) -> Samples:
+    """All blocks as one."""
+    blocks = list(generate(generator, CONFIG, counts, seed, replicate, truncation))
+    return Samples(*(np.concatenate([getattr(block, each.name) for block in blocks]) for each in fields(Samples)))
+
+
+def test_asking_for_more_changes_no_earlier_image(generator: nn.Module) -> None:
+    few = drawn(generator, [3, 5, BATCH + 7])
+    many = drawn(generator, [BATCH + 9, 40, 3 * BATCH])
     for label, count in enumerate([3, 5, BATCH + 7]):
         assert np.array_equal(few.images[few.labels == label], many.images[many.labels == label][:count])
         assert np.array_equal(few.seeds[few.labels == label], many.seeds[many.labels == label][:count])
 
 
-def test_a_class_does_not_depend_on_the_others(generator: Generator) -> None:
-    alone = generate(generator, [0, 20, 0], seed=4, replicate=1, truncation=1.0)
-    together = generate(generator, [9, 20, 30], seed=4, replicate=1, truncation=1.0)
+def test_a_class_does_not_depend_on_the_others(generator: nn.Module) -> None:
+    alone, together = drawn(generator, [0, 20, 0]), drawn(generator, [9, 20, 30])
     assert np.array_equal(alone.images, together.images[together.labels == 1])
 
 
-def test_records_name_class_index_and_seed(generator: Generator) -> None:
-    samples = generate(generator, [2, 0, 3], seed=4, replicate=1, truncation=1.0)
-    assert samples.images.shape == (5, 1, 8, 8)
+def test_records_name_class_index_and_seed(generator: nn.Module) -> None:
+    samples = drawn(generator, [2, 0, BATCH + 3])
+    assert samples.images.shape == (BATCH + 5, 1, 8, 8)
     assert samples.images.dtype == np.uint8
-    assert samples.labels.tolist() == [0, 0, 2, 2, 2]
-    assert samples.index.tolist() == [0, 1, 0, 1, 2]
-    assert len(set(samples.seeds.tolist())) == 5
+    assert samples.labels.tolist() == [0, 0] + [2] * (BATCH + 3)
+    assert samples.index.tolist() == [0, 1, *range(BATCH + 3)]
+    assert len(set(samples.seeds.tolist())) == BATCH + 5
 
 
-def test_an_image_comes_back_from_its_seed_and_class_alone(generator: Generator) -> None:
-    samples = generate(generator, [0, 0, 6], seed=4, replicate=1, truncation=0.7)
+def test_images_are_drawn_when_they_are_asked_for(generator: nn.Module) -> None:
+    calls: list[int] = []
+    hook = generator.register_forward_hook(lambda *_: calls.append(1))
+    blocks = generate(generator, CONFIG, [10**12, 5, 3], seed=4, replicate=1, truncation=1.0)
+    sizes = [len(next(blocks).images) for _ in range(3)]
+    hook.remove()
+    assert sizes == [BLOCK * BATCH] * 3
+    assert len(calls) == 3 * BLOCK
+
+
+def test_the_generator_sees_whole_batches_of_one_class(generator: nn.Module) -> None:
+    seen: list[torch.Tensor] = []
+    hook = generator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1]))
+    drawn(generator, [BATCH + 1, 0, 1])
+    hook.remove()
+    assert [labels.tolist() for labels in seen] == [[0] * BATCH, [0] * BATCH, [2] * BATCH]
+
+
+def test_an_image_comes_back_from_its_seed_and_class_alone(generator: nn.Module) -> None:
+    samples = drawn(generator, [0, 0, 6], truncation=0.7)
     with torch.no_grad():
         again = generator(draw_latents(samples.seeds[5:], 16) * 0.7, torch.tensor([2]))
     assert np.abs((again[0].numpy() + 1) * 127.5 - samples.images[5]).max() < 0.51
 
 
 @pytest.mark.parametrize("other", [{"seed": 5}, {"replicate": 2}, {"truncation": 0.5}])
-def test_seed_replicate_and_truncation_matter(generator: Generator, other: dict[str, float]) -> None:
-    asked = {"seed": 4, "replicate": 1, "truncation": 1.0}
-    images = generate(generator, [10, 10, 10], **asked).images  # type: ignore[arg-type]
-    assert not np.array_equal(images, generate(generator, [10, 10, 10], **(asked | other)).images)  # type: ignore[arg-type]
+def test_seed_replicate_and_truncation_matter(generator: nn.Module, other: dict[str, float]) -> None:
+    images = drawn(generator, [10, 10, 10]).images
+    assert not np.array_equal(images, drawn(generator, [10, 10, 10], **other).images)  # type: ignore[arg-type]
 
 
-def test_truncation_lowers_variety(generator: Generator) -> None:
-    spread = [generate(generator, [200, 0, 0], 4, 1, truncation).images.std(axis=0).mean() for truncation in (0.2, 1)]
-    assert spread[0] < 0.5 * spread[1]
+def test_truncation_lowers_variety(generator: nn.Module) -> None:
+    low, full = (drawn(generator, [200, 0, 0], truncation=each).images.std(axis=0).mean() for each in (0.2, 1.0))
+    assert low < 0.5 * full
 
 
 def test_latents_are_standard_normal_and_independent() -> None:
-    latents = draw_latents(image_seeds(0, 0, 0, 4000), 16).numpy()
+    latents = draw_latents(image_seeds(0, 0, 0, np.arange(20_000)), 16).numpy()
     assert stats.kstest(latents.ravel(), "norm").pvalue > 1e-3
-    correlation = np.corrcoef(np.concatenate([latents[:-1], latents[1:]], axis=1).T)
-    assert np.abs(correlation - np.eye(32)).max() < 0.08
+    # Within a row, with the next row, and with the same image of another class
+    other = draw_latents(image_seeds(0, 0, 1, np.arange(20_000)), 16).numpy()
+    correlation = np.corrcoef(np.concatenate([latents[:-1], latents[1:], other[:-1]], axis=1).T)
+    assert np.abs(correlation - np.eye(48)).max() < 5 / np.sqrt(20_000)
+    squares = np.corrcoef((latents**2).T)
+    assert np.abs(squares - np.eye(16)).max() < 5 / np.sqrt(20_000)
 
 
-def test_a_generator_is_rebuilt_from_tensors_and_configuration(generator: Generator) -> None:
+@pytest.mark.parametrize("first", [0, 2**62])
+def test_neighbouring_seeds_give_unrelated_latents(first: int) -> None:
+    latents = draw_latents(np.arange(first, first + 20_000), 16).numpy()
+    assert stats.kstest(latents.ravel(), "norm").pvalue > 1e-3
+    assert np.abs(np.corrcoef(np.concatenate([latents[:-1], latents[1:]], axis=1).T) - np.eye(32)).max() < 0.036
+
+
+@given(SEEDS, st.integers(1, 200))
+def test_a_row_of_latents_depends_on_its_own_seed_alone(seeds: list[int], latent_dim: int) -> None:
+    together = draw_latents(np.array(seeds), latent_dim)
+    assert together.shape == (len(seeds), latent_dim)
+    assert together.isfinite().all()
+    for row, seed in enumerate(seeds):
+        assert torch.equal(together[row], draw_latents(np.array([seed]), latent_dim)[0])
+
+
+def test_latents_are_those_of_the_published_stream() -> None:
+    # The reference implementation's first words for seed 1234567 (Vigna, splitmix64.c)
+    words = [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    uniform = [((word >> 12) + 0.5) / 2**52 for word in words]
+    assert draw_latents(np.array([1234567]), 3)[0].tolist() == pytest.approx(stats.norm.ppf(uniform), rel=1e-6)
+
+
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 2**40), min_size=1, max_size=20))
+def test_an_images_seed_depends_on_its_own_index_alone(seed: int, index: list[int]) -> None:
+    together = image_seeds(seed, 3, 1, np.array(index))
+    assert together.min() >= 0
+    assert together.tolist() == [image_seeds(seed, 3, 1, np.array([each]))[0] for each in index]
+
+
+def test_a_generator_is_rebuilt_from_tensors_and_configuration(generator: nn.Module) -> None:
     rebuilt = load_generator(generator.state_dict(), CONFIG)
-    ours, theirs = (generate(g, [4, 4, 4], 0, 0, 1.0).images for g in (generator, rebuilt))
-    assert np.array_equal(ours, theirs)
+    assert np.array_equal(drawn(rebuilt, [4, 4, 4]).images, drawn(generator, [4, 4, 4]).images)
     assert not rebuilt.training
 
 
-def test_the_grid_has_a_row_for_each_class(generator: Generator) -> None:
-    grid = sample_grid(generator, columns=5, seed=0)
+def test_the_grid_has_a_row_for_each_class(generator: nn.Module) -> None:
+    grid = sample_grid(generator, CONFIG, columns=5, seed=0)
     assert grid.shape == (3 * 8, 5 * 8, 1)
-    latents = draw_latents(image_seeds(0, 0, 0, 15), 16)
+    latents = draw_latents(image_seeds(0, 0, 0, np.arange(15)), 16)
     with torch.no_grad():
         images = generator(latents, torch.arange(3).repeat_interleave(5))
     expected = ((images[7, 0] + 1) * 127.5).round().numpy()

@@ -1,0 +1,27 @@
+"""What a GAN may see."""
+
+from dataclasses import dataclass, fields, replace
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class GanData:
+    """A replicate's images uint8 (N, C, H, W), square, and labels int64 (N,) in 0..classes-1.
+
+    `unlabelled` may be empty. The validation images, which may be none, train nothing: choices are made on them.
+    `flip_ok`: whether a mirrored image keeps its class.
+    """
+
+    images: Tensor
+    labels: Tensor
+    unlabelled: Tensor
+    validation_images: Tensor
+    validation_labels: Tensor
+    classes: int
+    flip_ok: bool
+
+    def to(self, device: str) -> "GanData":
+        """The same data on a device."""
+        moved = {field.name: getattr(self, field.name).to(device) for field in fields(self) if field.type is Tensor}
+        return replace(self, **moved)

@@ -1,0 +1,92 @@
+"""Judge averaged generators on the validation images while they are trained, and keep the best.
+
+Each is judged by what its images teach a quick classifier. On few validation images that is noisy, so no snapshot is
+preferred to another by a difference within one standard error.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from stages.gan import quality
+from stages.gan.data import GanData
+from stages.gan.quick_classifier import QuickClassifier, fit
+from stages.gan.sampling import generate
+from stages.gan.state import Snapshot, TrainingState, tensors
+
+SAMPLES = 1000  # about, all classes alike
+LEAST_SAMPLES = 20  # of a class
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Scores snapshots on `data.validation_images`; `seed` decides samples and classifiers."""
+
+    data: GanData
+    seed: int
+
+    def take(self, state: TrainingState) -> Snapshot:
+        """A snapshot of the averaged generator with its scores."""
+        images, labels = draw(state, max(LEAST_SAMPLES, SAMPLES // self.data.classes), self.seed)
+        scores, log_likelihood = self._scores(images, labels)
+        return Snapshot(state.step, tensors(state.average.module), scores, log_likelihood)
+
+    def _scores(self, images: Tensor, labels: Tensor) -> tuple[dict[str, float], Tensor]:
+        """Measures by name, and the validation labels' log-likelihood by a classifier that learned from the images."""
+        data, eye = self.data, self._classifier
+        scores = {"confused": quality.confused_share(eye.probabilities(images), labels)}
+        if len(data.validation_images) == 0:
+            return scores, torch.empty(0)
+        features, fresh = eye.features(images), eye.features(data.validation_images)
+        probabilities = self._fit(images, labels).probabilities(data.validation_images)
+        scores |= {
+            "usefulness": 1 - quality.confused_share(probabilities, data.validation_labels),
+            "kid": quality.kernel_distance(fresh, features),
+            "recall": quality.recall(fresh, features),
+            "nearest_real_ratio": quality.nearest_real_ratio(images, self._seen, data.validation_images),
+        }
+        return scores, quality.log_likelihood(probabilities, data.validation_labels)
+
+    @cached_property
+    def _classifier(self) -> QuickClassifier:
+        """By whose features sets of images are compared."""
+        return self._fit(self.data.images, self.data.labels)
+
+    def _fit(self, images: Tensor, labels: Tensor) -> QuickClassifier:
+        weights = torch.ones(len(images), device=images.device)
+        return fit(images, labels, weights, self.data.classes, self.data.flip_ok, self.seed)
+
+    @cached_property
+    def _seen(self) -> Tensor:
+        return torch.cat([self.data.images, self.data.unlabelled])
+
+
+def choose(snapshots: list[Snapshot]) -> Snapshot:
+    """The snapshot to keep, of at least one.
+
+    Among those whose usefulness is not worse than the best one's by more than a standard error of the paired
+    difference, the one with the lowest KID; without validation images the last.
+    """
+    if len(snapshots[-1].log_likelihood) == 0:
+        return snapshots[-1]
+    best = max(snapshots, key=lambda each: float(each.log_likelihood.mean()))
+    as_good = [each for each in snapshots if _shortfall(best, each) <= 1]
+    return min(as_good, key=lambda each: each.scores["kid"])
+
+
+def _shortfall(best: Snapshot, other: Snapshot) -> float:
+    """By how many standard errors the other one's mean log-likelihood is below the best one's."""
+    difference = (best.log_likelihood - other.log_likelihood).double()
+    error = difference.std() / len(difference) ** 0.5
+    return float(difference.mean() / error) if error > 0 else 0.0
+
+
+def draw(state: TrainingState, per_class: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Images uint8 (N, C, H, W) of the averaged generator and their labels int64 (N,), as many of each class."""
+    counts = [per_class] * state.config.classes
+    blocks = list(generate(state.average.module, state.config, counts, seed, 0, truncation=1.0))
+    images = torch.cat([torch.from_numpy(block.images) for block in blocks])
+    labels = torch.cat([torch.from_numpy(block.labels) for block in blocks])
+    return images.to(state.sums.device), labels.to(state.sums.device)

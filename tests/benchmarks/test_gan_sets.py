@@ -1,0 +1,105 @@
+"""The benchmark's image sets: roles that share no image, the stated labels, and a test set that tuning cannot see."""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks import gan_sets
+from benchmarks.gan_sets import GanSet, available, load
+from stages.plumbing import workdir
+from stages.plumbing.errors import UserError
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Prepared sets are kept for this file alone, and three replicates are enough."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workdir, "WORK", tmp_path_factory.mktemp("work"))
+        patch.setattr(gan_sets, "SEEDS", 3)
+        yield
+
+
+@cache
+def digits(seed: int = 0, part: gan_sets.Part = "test") -> GanSet:
+    return load("digits_pool", seed, Path("nowhere"), part)
+
+
+def as_bytes(*images: Tensor) -> set[bytes]:
+    return {image.numpy().tobytes() for images_ in images for image in images_}
+
+
+def test_no_image_has_two_roles() -> None:
+    for part in ("test", "development"):
+        roles = [vars(digits(part=part))[f"{role}_images"] for role in ("train", "unlabelled", "validation", "test")]
+        assert len(as_bytes(*roles)) == sum(map(len, roles))
+
+
+def test_has_the_stated_labels_and_form() -> None:
+    gan_set = digits()
+    assert gan_set.train_labels.bincount().tolist() == gan_set.validation_labels.bincount().tolist() == [5] * 10
+    assert gan_set.train_images.shape == (50, 1, 8, 8)
+    assert gan_set.train_images.dtype == torch.uint8
+    assert gan_set.test_labels.dtype == torch.int64
+    assert len(gan_set.test_images) == len(gan_set.test_labels)
+    assert len(gan_set.unlabelled_images) > 500
+    assert gan_set.classes == [str(digit) for digit in range(10)]
+    assert not gan_set.flip_ok
+
+
+def test_labels_are_those_of_the_images() -> None:
+    from sklearn.datasets import load_digits
+
+    source = load_digits()
+    truth = {
+        image.tobytes(): label
+        for image, label in zip((source.images * 255 / 16).round().astype("uint8"), source.target, strict=True)
+    }
+    for part in ("test", "development"):
+        gan_set = digits(part=part)
+        found = [truth[image.numpy().tobytes()] for image in gan_set.test_images]
+        assert found == gan_set.test_labels.tolist()
+
+
+def test_development_sees_no_test_image_and_the_same_training_images() -> None:
+    test, development = digits(), digits(part="development")
+    assert not as_bytes(test.test_images) & as_bytes(
+        *(value for key, value in vars(development).items() if key.endswith("_images"))
+    )
+    assert torch.equal(test.train_images, development.train_images)
+    assert torch.equal(test.unlabelled_images, development.unlabelled_images)
+    assert len(development.test_images) == 200
+
+
+def test_seeds_share_the_test_set_and_draw_their_own_labels() -> None:
+    first, other = digits(0), digits(1)
+    assert torch.equal(first.test_images, other.test_images)
+    assert not torch.equal(first.train_images, other.train_images)
+
+
+def test_a_set_without_pool_has_no_unlabelled_image() -> None:
+    gan_set = load("digits_rare", 0, Path("nowhere"), "test")
+    assert gan_set.unlabelled_images.shape == (0, 1, 8, 8)
+    assert gan_set.train_labels.bincount().tolist() == [50] * 5 + [7] * 5
+
+
+def test_sets_are_available_where_their_source_lies(tmp_path: Path) -> None:
+    assert available(tmp_path) == ["digits_pool", "digits_closed", "digits_rare"]
+    (tmp_path / "rbc_chula11").mkdir()
+    assert {"red_cells", "red_cells_rare"} < set(available(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "seed", "words"),
+    [
+        ("digit", 0, "there is no set 'digit': choose one of digits_pool, "),
+        ("digits_pool", 3, "seeds 0 to 2: 3 is none"),
+        ("red_cells", 0, "rbc_chula11 is missing: unpack"),
+    ],
+)
+def test_what_is_not_there_is_named(tmp_path: Path, name: str, seed: int, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        load(name, seed, tmp_path, "test")
