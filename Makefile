@@ -28,7 +28,7 @@ lint: $(INSTALLED)
 	mypy
 
 bench: $(INSTALLED)
-	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; python "$$script" || exit 1; done
+	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; python -m "benchmarks.$$(basename $$script .py)" || exit 1; done
 
 lock: $(INSTALLED)
 	uv pip compile pyproject.toml --extra dev --extra audio --python-version 3.11 --generate-hashes \

@@ -32,8 +32,9 @@ Part = Literal["test", "development"]
 class GanSet:
     """One replicate of a set: images uint8 (N, C, H, W), labels int64 (N,), indices into `classes`.
 
-    No image has two roles. `unlabelled_images` is the pool, with N = 0 where the set has none. flip_ok: whether a
-    mirrored image keeps its class.
+    No image has two roles. `unlabelled_images` is the pool, with N = 0 where the set has none. `calibration_images` set
+    the memorization filter's threshold; there are none in development, where they are the test set. flip_ok: whether a
+    mirrored image keeps its class. `params`: those of the preset it comes from.
     """
 
     name: str
@@ -42,10 +43,12 @@ class GanSet:
     unlabelled_images: Tensor
     validation_images: Tensor
     validation_labels: Tensor
+    calibration_images: Tensor
     test_images: Tensor
     test_labels: Tensor
     classes: list[str]
     flip_ok: bool
+    params: params.Params
 
 
 @dataclass(frozen=True)
@@ -110,9 +113,11 @@ def load(name: str, seed: int, folder: Path, part: Part) -> GanSet:
         raise UserError(f"there is no set {name!r}: choose one of {', '.join(_RECIPES)}")
     if not 0 <= seed < SEEDS:
         raise UserError(f"the sets are prepared for seeds 0 to {SEEDS - 1}: {seed} is none of them")
-    dataset = _prepared(name, folder)
+    dataset, preset = _prepared(name, folder)
     labels = _labels_by_id(dataset)
-    test = dataset.role(seed, TEST if part == "test" else CALIBRATION)
+    test, calibration = dataset.role(seed, TEST), dataset.role(seed, CALIBRATION)
+    if part == "development":
+        test, calibration = calibration, calibration.take(np.arange(0))
     train, validation = dataset.role(seed, TRAIN), dataset.role(seed, VALIDATION)
     return GanSet(
         name=name,
@@ -121,15 +126,17 @@ def load(name: str, seed: int, folder: Path, part: Part) -> GanSet:
         unlabelled_images=torch.from_numpy(dataset.role(seed, UNLABELLED_POOL).pixels),
         validation_images=torch.from_numpy(validation.pixels),
         validation_labels=torch.from_numpy(validation.labels),
+        calibration_images=torch.from_numpy(calibration.pixels),
         test_images=torch.from_numpy(test.pixels),
         test_labels=torch.tensor([labels[each] for each in test.ids.tolist()]),
         classes=dataset.classes,
         flip_ok=dataset.flip_ok,
+        params=preset,
     )
 
 
-def _prepared(name: str, folder: Path) -> Dataset:
-    """The set as the stage `prepare` leaves it; kept by its parameters and the stage's code."""
+def _prepared(name: str, folder: Path) -> tuple[Dataset, params.Params]:
+    """The set as the stage `prepare` leaves it, kept by its parameters and the stage's code; and all its parameters."""
     recipe = _RECIPES[name]
     changes = dict(recipe.changes) | {"prepare.replicates": SEEDS}
     if recipe.source is not None:
@@ -138,9 +145,10 @@ def _prepared(name: str, folder: Path) -> Dataset:
             raise UserError(f"{source} is missing: unpack {recipe.source} there, or leave out the set {name}")
         changes["prepare.source.path"] = str(source)
     text = presets.compose(presets.read(recipe.preset), params.as_yaml(changes))
-    own = YAML(typ="safe", pure=True).load(text)["prepare"]
-    key = workdir.fingerprint(own, code.digest(code.closure(Path("stages/prepare.py"), EXEMPT)))
-    return Dataset.open(workdir.finished(f"benchmarks/{name}", key, lambda target: _prepare(text, target)))
+    preset = params.Params.model_validate(YAML(typ="safe", pure=True).load(text))
+    key = workdir.fingerprint(preset.prepare, code.digest(code.closure(Path("stages/prepare.py"), EXEMPT)))
+    folder = workdir.finished(f"benchmarks/{name}", key, lambda target: _prepare(text, target))
+    return Dataset.open(folder), preset
 
 
 def _prepare(text: str, target: Path) -> None:

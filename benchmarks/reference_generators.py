@@ -5,7 +5,7 @@ by class: images uint8 (N, C, H, W) and labels int64 (N,).
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.gan_sets import GanSet
-from stages.gan.networks import to_bytes, to_network_range
+from stages.gan.pixels import to_bytes, to_network_range
 from stages.plumbing.errors import UserError
 
 Sampler = Callable[[Sequence[int], int], tuple[Tensor, Tensor]]
@@ -31,14 +31,15 @@ REGULARISATION = 1e-3
 SMOTE_NEIGHBOURS = 5
 
 
-def train_dcgan(gan_set: GanSet, seconds: float, seed: int) -> Sampler:
-    """Train the DCGAN on the labelled images for so many seconds by the clock, one step at least, on one thread.
+def train_dcgan(gan_set: GanSet, seconds: float, seed: int) -> tuple[Sampler, int]:
+    """Train the DCGAN on the labelled images for so many CPU seconds, one step at least, on one thread.
 
     Radford et al., "Unsupervised Representation Learning with Deep Convolutional GANs", 2016, conditioned as in Mirza
     and Osindero, "Conditional Generative Adversarial Nets", 2014: the one-hot class joins the noise, and the image as
     constant channels. Adam 2e-4 with betas (0.5, 0.999), batches of 64 or of all images, binary cross-entropy.
+    Returns the sampler and the number of steps there was time for.
     """
-    deadline = perf_counter() + seconds
+    deadline = process_time() + seconds
     images = to_network_range(gan_set.train_images)
     classes = functional.one_hot(gan_set.train_labels, len(gan_set.classes)).float()
     with torch.random.fork_rng(devices=[]):
@@ -51,13 +52,15 @@ def train_dcgan(gan_set: GanSet, seconds: float, seed: int) -> Sampler:
     random = torch.Generator().manual_seed(seed)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    steps = 0
     for rows in _batches(len(images), random):
         noise = torch.randn(len(rows), NOISE, generator=random)
         _step(generator, discriminator, optimisers, images[rows], classes[rows], noise)
-        if perf_counter() >= deadline:
+        steps += 1
+        if process_time() >= deadline:
             break
     torch.set_num_threads(threads)
-    return _dcgan_sampler(generator.eval())
+    return _dcgan_sampler(generator.eval()), steps
 
 
 def fit_pca_mixture(gan_set: GanSet, seed: int, pool_labels: Tensor | None = None) -> Sampler:

@@ -60,6 +60,8 @@ def main(run: StageRun) -> None:
             generator=run.params.train_gan.model_dump(mode="json") if run.params.generate.trains_gan else {},
             run={"fingerprint": fingerprint} | {library: version(library) for library in LIBRARIES},
             parameters=as_yaml(run.params.decisive()),
+            gans=workdir.read_json(workdir.METRICS / "train_gan.json")["replicates"],
+            validation_labels=len(dataset.role(0, VALIDATION)),
         )
     )
     with run.replacing(DATA) as folder:

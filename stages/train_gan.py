@@ -1,17 +1,20 @@
 """Stage 2: trains one GAN for each replicate on its train images and its unlabelled pool."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from stages.gan.params import TrainGanParams
-from stages.plumbing import images, progress, tracking, workdir
+from stages.plumbing import images, progress, snapshot_curves, tracking, workdir
 from stages.plumbing.dataset import TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
 from stages.plumbing.stage import StageRun, execute
 
 DATA = workdir.DATA / "train_gan"
+CURVES = workdir.METRICS / "train_gan.csv"
 LIVE = workdir.WORK / "live" / "train_gan"
 
 
@@ -50,8 +53,7 @@ def main(run: StageRun) -> None:
             shutil.copytree(unit, folder / str(job.replicate))
         facts = {"fingerprint": fingerprint, "params": params.model_dump(mode="json")}
         workdir.write_json(folder / "run.json", facts)
-    quality = [workdir.read_json(unit / "gan.json")["quality"] for unit in units]
-    run.write_metrics({"steps": params.steps, "replicates": {str(r): each for r, each in enumerate(quality)}})
+    _write_metrics(run, params.steps, [workdir.read_json(unit / "gan.json") for unit in units])
     tracking.record_gan(run.params)
     workdir.forget_others(run.name, [job.key for job in jobs])
 
@@ -59,7 +61,13 @@ def main(run: StageRun) -> None:
 def _train_none(run: StageRun) -> None:
     """The synthetic images come from elsewhere: no GAN is trained, and none of an earlier run stays."""
     with run.replacing(DATA):
-        run.write_metrics({"steps": 0, "replicates": {}})
+        _write_metrics(run, 0, [])
+
+
+def _write_metrics(run: StageRun, steps: int, gans: Sequence[dict[str, Any]]) -> None:
+    """`gans`: what each replicate's gan.json holds."""
+    run.write_metrics({"steps": steps, "replicates": {str(r): gan["quality"] for r, gan in enumerate(gans)}})
+    workdir.write_bytes(CURVES, snapshot_curves.as_csv([gan["curve"] for gan in gans]).encode())
 
 
 def train(job: Job) -> Path:

@@ -25,7 +25,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "data/raw" / name).mkdir(parents=True)
     (tmp_path / "params.yaml").write_bytes(DEFAULT_PARAMS.read_bytes())
     changes = {"prepare.replicates": 1, "train_gan.steps": 150, "train_gan.checkpoint_every": 50}
-    edit_params(tmp_path, changes | {"train_gan.log_every": 50, "train_gan.samples_every": 50})
+    changes |= {"train_gan.log_every": 50, "train_gan.samples_every": 50, "train_gan.snapshots": 2}
+    edit_params(tmp_path, changes | {"prepare.test_share": 0.8})  # a small pool is labelled sooner
     monkeypatch.chdir(tmp_path)
     execute("prepare", stages.prepare.main)
     return tmp_path

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stages.comparison import figures
+from stages.comparison.gans import Quality, spreads
 from stages.comparison.params import EvaluateParams
 from stages.comparison.report import CardContent, ReportContent, render_card, render_report
 from stages.comparison.scores import Predictions, class_recall, confusion, score, score_table
@@ -28,7 +29,9 @@ class Evidence:
     checks: `checks` of metrics/prepare.json: kind -> `images` in which it was found, and how many of them were
     `dropped`, some for several reasons. findings: examples; finding_pictures: of each, itself and the one it resembles
     (None where there is no picture), or None altogether where no real image may be shown, nor then its file name.
-    made_from: what the GANs saw, in words. generator: the GAN's parameters. run: fingerprints and versions.
+    made_from: what the GANs saw, in words. generator: the GAN's parameters. gans: `replicates` of
+    metrics/train_gan.json, none where no GAN was trained. validation_labels: how many each replicate has. run:
+    fingerprints and versions.
     """
 
     dataset: str
@@ -49,6 +52,8 @@ class Evidence:
     generator: Mapping[str, Any]
     run: Mapping[str, str]
     parameters: str
+    gans: Quality
+    validation_labels: int
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,8 @@ def _card(evidence: Evidence, numbers: Mapping[str, Any]) -> str:
         left_out=evidence.left_out,
         made_from=evidence.made_from,
         generator=evidence.generator,
+        gans=spreads(evidence.gans),
+        validation_labels=evidence.validation_labels,
         numbers=numbers,
         privacy=evidence.privacy,
         licence=evidence.params.licence,

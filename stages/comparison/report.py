@@ -2,12 +2,13 @@
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from stages.comparison.gans import Spread
 from stages.comparison.params import EvaluateParams
 from stages.comparison.scores import MEASURES
 from stages.comparison.statistics import equivalence_confidence, least_p
@@ -85,8 +86,9 @@ class CardContent:
     """All that the data card of the synthetic set says.
 
     kept: images per class in the set; image_shape: (channels, height, width); made_from: how many real images the
-    GANs saw and how, in words; generator: parameters of the GAN, name -> value; real_images, left_out, numbers, privacy
-    and run as in ReportContent.
+    GANs saw and how, in words; generator: parameters of the GAN, name -> value; gans: what their training found,
+    measure -> its spread over the replicates, none where no GAN was trained; validation_labels: how many each
+    replicate has; real_images, left_out, numbers, privacy and run as in ReportContent.
     """
 
     dataset: str
@@ -97,6 +99,8 @@ class CardContent:
     left_out: int
     made_from: str
     generator: Mapping[str, Any]
+    gans: Mapping[str, Spread]
+    validation_labels: int
     numbers: Mapping[str, Any]
     privacy: Mapping[str, Any]
     licence: str
@@ -138,6 +142,8 @@ def render_card(content: CardContent) -> str:
         .render(
             content=content,
             numbers=content.numbers,
+            gans=content.gans,
+            snapshot_rows=_snapshot_rows(content.gans),
             privacy=content.privacy,
             size=_size_category(sum(content.kept)),
             privacy_rows=_privacy_rows(content.classes, content.privacy),
@@ -244,6 +250,26 @@ def _privacy_rows(classes: Sequence[str], privacy: Mapping[str, Any]) -> list[tu
     """(class name, generated, dropped) in the order of the classes."""
     counts = privacy["classes"]
     return [(name, counts[name]["generated"], counts[name]["dropped"]) for name in classes]
+
+
+def _snapshot_rows(gans: Mapping[str, Spread]) -> list[tuple[str, str]]:
+    """(measure, value) of the snapshots that were kept, in words; measures that were not taken are left out."""
+    words: dict[str, tuple[str, Callable[[float], str]]] = {
+        "kept_step": ("training steps before it", lambda steps: _count(round(steps))),
+        "usefulness": ("validation accuracy of a classifier that learned from its images", _percent),
+        "kid": ("distance of its images' distribution from the real one (KID, 0 is best)", "{:.3f}".format),
+        "recall": ("real images that have their like among its images (recall)", _percent),
+        "nearest_real_ratio": (
+            "distance of its images to the nearest that the GAN saw, by that of fresh real images (1 as far, 0 copies)",
+            "{:.2f}".format,
+        ),
+        "confused": ("its images that a classifier takes for another class", _percent),
+    }
+    return [
+        (measure, f"{form(gans[name].mean)} ({form(gans[name].low)} to {form(gans[name].high)})")
+        for name, (measure, form) in words.items()
+        if name in gans
+    ]
 
 
 def _size_category(images: int) -> str:

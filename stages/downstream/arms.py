@@ -13,11 +13,12 @@ from stages.downstream.augment import build_policy
 from stages.downstream.params import ArmParams, PseudoLabels, Setting, Synthetic, TrainDownstreamParams
 from stages.downstream.pseudo_labels import select_balanced
 from stages.downstream.training import Trained, derive_seeds, draw_order, predict, train_classifier
-from stages.gan.pseudo_labels import guess_labels
+from stages.gan import pool
+from stages.gan.data import GanData
 from stages.plumbing.errors import UserError
 
 Source = Literal["real", "synthetic", "pseudo_labelled"]
-Teacher = Literal["classifier", "label_spreading"]
+Teacher = Literal["classifier", "ensemble"]
 
 MORE_SYNTHETIC = "train the GAN for more steps, generate more images, or lower filter_memorized's alpha"
 REAL_SHARE_WITH_POOL = 1 / 8  # of each batch; 1/4 and 1/2 were no better on digits
@@ -113,13 +114,26 @@ def _result(
 def guess_pool(
     teacher: Teacher, arm: ArmParams, data: ArmData, params: TrainDownstreamParams, replicate: int
 ) -> PoolGuess:
-    """What the teacher, who knows the arm's labelled images alone, makes of the unlabelled pool."""
-    if teacher == "label_spreading":
-        spread = guess_labels(*labelled_images(arm, data), data.classes, data.unlabelled_images)
-        return PoolGuess(spread.labels, spread.confidence)
+    """What the teacher, who learns from the arm's labelled images alone, makes of the unlabelled pool."""
+    if teacher == "ensemble":
+        guess = pool.teach(_pool_data(arm, data), derive_seeds(params.seed, replicate).initialisation)
+        return PoolGuess(guess.labels.cpu(), guess.trust.cpu())
     trained = fit([_real(arm, data, params.classifier.batch_size)], arm, data, params, replicate)
     confidence, labels = predict(trained.model, data.unlabelled_images).max(dim=1)
     return PoolGuess(labels, confidence)
+
+
+def _pool_data(arm: ArmParams, data: ArmData) -> GanData:
+    """What the ensemble sees; validation images that the arm trains on can't choose among its members too."""
+    held_out = slice(0 if arm.labels == "train_and_validation" else None)
+    return GanData(
+        *labelled_images(arm, data),
+        data.unlabelled_images,
+        data.validation_images[held_out],
+        data.validation_labels[held_out],
+        data.classes,
+        data.flip_ok,
+    )
 
 
 def _real(arm: ArmParams, data: ArmData, places: int) -> Part:

@@ -50,11 +50,12 @@ class Synthetic(_Section):
 class PseudoLabels(_Section):
     """Share of the unlabelled pool that is pseudo-labelled, the most confident images of every class, and by whom.
 
-    The teacher is the arm's own classifier, trained on its labels alone, or the label spreading that the GAN uses too.
+    The teacher is the arm's own classifier, trained on its labels alone, or the ensemble that labels the pool for
+    the GAN.
     """
 
     pool_share: float = Field(gt=0, le=1)
-    teacher: Literal["classifier", "label_spreading"]
+    teacher: Literal["classifier", "ensemble"]
 
 
 def _kind(setting: Any) -> str:

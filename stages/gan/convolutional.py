@@ -16,6 +16,7 @@ from stages.gan.network_config import NetworkConfig
 
 LEAST_CHANNELS = 16
 LARGEST_BASE = 7  # pixels
+DENSE = 4  # units of the fully connected layers, as a multiple of the channels of the smallest maps
 
 
 def base_and_doublings(size: int) -> tuple[int, int]:
@@ -40,13 +41,16 @@ class ConvolutionalGenerator(nn.Module):
         self.base, doublings = base_and_doublings(config.size)
         widths = channels_by_map(config.width, doublings)
         # No bias before a batch norm, which would take it out again.
-        self.input = nn.Linear(config.latent_dim, widths[0] * self.base**2, bias=False)
+        self.input = nn.Linear(config.latent_dim, DENSE * config.width, bias=False)
+        self.input_norm = ConditionalBatchNorm(DENSE * config.width, config.classes)
+        self.place = nn.Linear(DENSE * config.width, widths[0] * self.base**2, bias=False)
         self.norms = nn.ModuleList([ConditionalBatchNorm(width, config.classes) for width in widths])
         self.doubling = nn.ModuleList([_double(*sides, bias=False) for sides in pairwise(widths)])
         self.output = _double(widths[-1], config.channels)
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
-        hidden = self.input(latents).unflatten(1, (-1, self.base, self.base))
+        hidden = functional.relu(self.input_norm(self.input(latents), labels))
+        hidden = self.place(hidden).unflatten(1, (-1, self.base, self.base))
         hidden = functional.relu(self.norms[0](hidden, labels))
         for double, norm in zip(self.doubling, self.norms[1:], strict=True):
             hidden = functional.relu(norm(double(hidden), labels))
@@ -54,11 +58,11 @@ class ConvolutionalGenerator(nn.Module):
 
 
 class ConvolutionalTrunk(nn.Module):
-    """Images (N, C, H, W) in [-1, 1] to the features (N, width) that a discriminator judges by."""
+    """Images (N, C, H, W) in [-1, 1] to the features (N, DENSE * width) that a discriminator judges by."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.features = config.width
+        self.features = DENSE * config.width
         base, doublings = base_and_doublings(config.size)
         widths = [*channels_by_map(config.width, doublings), config.channels][::-1]
         surplus = base * 2**doublings - config.size
@@ -67,13 +71,15 @@ class ConvolutionalTrunk(nn.Module):
             [config.bound(nn.Conv2d(*sides, kernel_size=4, stride=2, padding=1)) for sides in pairwise(widths)]
         )
         # Reads every place by weights of its own: small images are mostly centred, and where something lies tells much.
-        self.last = config.bound(nn.Linear(widths[-1] * base**2, config.width))
+        self.place = config.bound(nn.Linear(widths[-1] * base**2, self.features))
+        self.last = config.bound(nn.Linear(self.features, self.features))
 
     def forward(self, images: Tensor) -> Tensor:
         hidden = functional.pad(images, self.margin)
         for halve in self.halving:
             hidden = functional.leaky_relu(halve(hidden), 0.2)
-        return functional.leaky_relu(self.last(hidden.flatten(1)), 0.2)
+        hidden = functional.leaky_relu(self.place(hidden.flatten(1)), 0.2)
+        return functional.leaky_relu(self.last(hidden), 0.2)
 
 
 def _double(inputs: int, outputs: int, bias: bool = True) -> nn.ConvTranspose2d:

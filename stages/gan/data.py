@@ -25,3 +25,15 @@ class GanData:
         """The same data on a device."""
         moved = {field.name: getattr(self, field.name).to(device) for field in fields(self) if field.type is Tensor}
         return replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class RealImages:
+    """All real images the discriminator learns from: uint8 (N, C, H, W), labels int64 (N,), trust float32 (N,).
+
+    `trust`, 0..1, is how far a label is to be believed: 1 for a given one.
+    """
+
+    images: Tensor
+    labels: Tensor
+    trust: Tensor

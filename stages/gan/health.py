@@ -1,7 +1,7 @@
 """What goes wrong in a GAN's training, and how it shows."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stages.gan.families.interface import MEASURES
 
@@ -17,6 +17,13 @@ def check_finite(measures: dict[str, float]) -> None:
     """Raises FailedTrainingError when a mean loss or logit is not a finite number."""
     if bad := [name for name in MEASURES if not torch.tensor(measures[name]).isfinite()]:
         raise FailedTrainingError(f"{bad[0]} is {measures[bad[0]]}")
+
+
+def check_weights(*networks: nn.Module) -> None:
+    """Raises FailedTrainingError when a weight is not a finite number."""
+    for network in networks:
+        if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
+            raise FailedTrainingError(f"a weight of {type(network).__name__} is not a finite number")
 
 
 def check_collapse(diversity: float, before: float) -> None:

@@ -16,7 +16,7 @@ Bound = Callable[[nn.Module], nn.Module]
 class NetworkConfig:
     """All that is needed to build both networks again; plain values, so that it can be kept as JSON.
 
-    `width`: units of a dense layer, channels of a convolutional network where its maps are smallest. `spectral`:
+    `width`: units of a dense layer, or channels of a convolutional network where its maps are smallest. `spectral`:
     whether the discriminator's layers have spectral norm (Miyato et al., "Spectral Normalization for Generative
     Adversarial Networks", 2018).
     """

@@ -19,12 +19,14 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 class Objective:
     """The losses of both players, each of (real, fake).
 
+    `sureness`: also of (real, fake), -1..1: how sure the discriminator is of the real images it learns from.
     `generator_sees_real`: whether the generator's loss depends on the real logits. `penalty`: weight of the gradient
     penalties in the discriminator's loss, 0 for none. `spectral`: whether the discriminator needs spectral norm.
     """
 
     discriminator: Loss
     generator: Loss
+    sureness: Loss
     generator_sees_real: bool
     penalty: float
     spectral: bool
@@ -33,9 +35,22 @@ class Objective:
 def build_objective(params: HingeParams | RelativisticParams) -> Objective:
     """The objective that params ask for."""
     if isinstance(params, HingeParams):
-        return Objective(hinge, fooled, generator_sees_real=False, penalty=0, spectral=True)
+        return Objective(
+            hinge,
+            fooled,
+            sureness=lambda real, _fake: real.sign().mean(),
+            generator_sees_real=False,
+            penalty=0,
+            spectral=True,
+        )
     return Objective(
-        relativistic, lambda real, fake: relativistic(fake, real), True, params.gradient_penalty, spectral=False
+        relativistic,
+        lambda real, fake: relativistic(fake, real),
+        # Only differences of logits mean anything here: all of them may rise together.
+        sureness=lambda real, fake: (real - fake).sign().mean(),
+        generator_sees_real=True,
+        penalty=params.gradient_penalty,
+        spectral=False,
     )
 
 

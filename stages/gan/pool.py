@@ -10,13 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stages.gan.data import GanData
-from stages.gan.families.interface import RealImages
+from stages.gan.data import GanData, RealImages
 from stages.gan.pseudo_labels import LARGEST_GRAPH, spread_labels
 from stages.gan.quality import log_likelihood
 from stages.gan.quick_classifier import QuickClassifier, fit
 
-TEMPERATURES = torch.logspace(-1, 1, 41, base=4)  # 0.25 to 4, and 1 among them
+TEMPERATURES = torch.logspace(-1, 3, 81, base=4)  # 0.25 to 64, and 1 among them: 4 tames no teacher at chance
 STUDENT_STEPS = 300
 
 
@@ -125,7 +124,7 @@ def believe(teacher: str, guess: Guess, data: GanData) -> PoolLabels:
         probability, score = _tempered(guess.pool, TEMPERATURES[best]), scores[best]
         accuracy = float((validation.argmax(dim=1) == data.validation_labels).float().mean())
     confidence, labels = probability.max(dim=1)
-    trust = (confidence - 1 / classes) / (1 - 1 / classes)
+    trust = (confidence - 1 / classes) / (1 - 1 / classes) if classes > 1 else confidence
     return PoolLabels(labels, trust.clamp(0, 1), teacher, score, accuracy)
 
 

@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from stages.gan.augment import Policy, allowed, augment
-from stages.gan.networks import to_network_range
+from stages.gan.pixels import to_network_range
 
 FEATURES = 64
 LARGEST_SIDE = 32  # pixels; larger images are averaged down to it, as the cost grows with the square

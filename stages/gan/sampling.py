@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from stages.gan.families.registry import FAMILIES
 from stages.gan.network_config import NetworkConfig
-from stages.gan.networks import to_bytes
+from stages.gan.pixels import to_bytes
 
 BATCH = 128
 BLOCK = 8  # batches that are handed on at a time: 50 MB at 128x128 RGB; one batch at a time costs a tenth more

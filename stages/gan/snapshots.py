@@ -6,6 +6,7 @@ preferred to another by a difference within one standard error.
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from stages.gan.state import Snapshot, TrainingState, tensors
 
 SAMPLES = 1000  # about, all classes alike
 LEAST_SAMPLES = 20  # of a class
+LEAST_VALIDATION = 2  # images; a single one has no distances within its set, and tells no snapshots apart
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Judge:
         """Measures by name, and the validation labels' log-likelihood by a classifier that learned from the images."""
         data, eye = self.data, self._classifier
         scores = {"confused": quality.confused_share(eye.probabilities(images), labels)}
-        if len(data.validation_images) == 0:
+        if len(data.validation_images) < LEAST_VALIDATION:
             return scores, torch.empty(0)
         features, fresh = eye.features(images), eye.features(data.validation_images)
         probabilities = self._fit(images, labels).probabilities(data.validation_images)
@@ -47,7 +49,9 @@ class Judge:
             "recall": quality.recall(fresh, features),
             "nearest_real_ratio": quality.nearest_real_ratio(images, self._seen, data.validation_images),
         }
-        return scores, quality.log_likelihood(probabilities, data.validation_labels)
+        # Images of a single grey level lie at no distance from each other, and nothing has a ratio to that.
+        known = {name: score for name, score in scores.items() if isfinite(score)}
+        return known, quality.log_likelihood(probabilities, data.validation_labels)
 
     @cached_property
     def _classifier(self) -> QuickClassifier:

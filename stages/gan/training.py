@@ -12,8 +12,8 @@ from torch import Tensor
 
 from stages.gan import health, pool, snapshots
 from stages.gan.augment import adapt, allowed, augment
-from stages.gan.data import GanData
-from stages.gan.families.interface import MEASURES, Family, Feed, RealImages
+from stages.gan.data import GanData, RealImages
+from stages.gan.families.interface import MEASURES, Family, Feed
 from stages.gan.families.registry import FAMILIES
 from stages.gan.network_config import NetworkConfig
 from stages.gan.objective import Objective, build_objective
@@ -26,7 +26,7 @@ GRID_COLUMNS = 10
 ADAPT_EVERY = 16  # steps between two looks at the signal of overfitting
 ADAPT_OVER = 16_000  # real images over which the strength may rise from 0 to 1
 TARGET_SIGN = 0.6  # of r_t (Karras et al. 2020, section 3.1)
-SIGN = MEASURES.index("real_sign")
+SURENESS = MEASURES.index("sureness")
 DIVERSITY_SAMPLES = 16  # of each class
 LOWER = 0.5  # learning rates after a rollback, as a share of those before
 
@@ -137,7 +137,7 @@ def _run(state: TrainingState, setting: Setting, checkpoint: Checkpoint) -> None
         with _precision(params):
             measures = setting.family.step(state.players, _feed(state, setting), setting.objective)
         state.sums += measures
-        state.signs += measures[SIGN]
+        state.signs += measures[SURENESS]
         state.average.update_parameters(state.players.generator)
         state.step += 1
         if state.step % ADAPT_EVERY == 0:
@@ -147,9 +147,12 @@ def _run(state: TrainingState, setting: Setting, checkpoint: Checkpoint) -> None
             rate = (state.step - first) * params.batch_size / (time.perf_counter() - started)
             setting.report(Progress(state.step, means, rate, _samples_if_due(state, params)))
             started, first = time.perf_counter(), state.step
+        at_checkpoint = state.step % params.checkpoint_every == 0
+        if at_checkpoint or state.step in due:
+            _check_sound(state)
         if state.step in due:
             state.snapshots.append(setting.judge.take(state))
-        if state.step % params.checkpoint_every == 0:
+        if at_checkpoint:
             state.diversity = _diversity(state, setting.data)
             checkpoint.save(state.pack())
 
@@ -158,7 +161,7 @@ def _finished(state: TrainingState, pool_quality: dict[str, float]) -> TrainedGa
     kept = snapshots.choose(state.snapshots)
     course = {
         "kept_step": kept.step,
-        "overfitting": state.history[-1]["real_sign"],  # r_t of Karras et al. 2020
+        "overfitting": state.history[-1]["sureness"],  # r_t of Karras et al. 2020
         "strength": state.strength,
         "rollbacks": state.rollbacks,
     }
@@ -218,6 +221,15 @@ def _log_measures(state: TrainingState) -> dict[str, float]:
     state.history.append({"step": state.step, **measures})
     state.sums.zero_()
     return measures
+
+
+def _check_sound(state: TrainingState) -> None:
+    """Raises FailedTrainingError when what is about to be kept is spoiled: nobody could go back to it.
+
+    The measures of a step are taken before its update, and may not show what that did.
+    """
+    health.check_finite(dict(zip(MEASURES, state.sums.tolist(), strict=True)))
+    health.check_weights(state.average.module, state.players.discriminator)
 
 
 def _samples_if_due(state: TrainingState, params: TrainGanParams) -> NDArray[np.uint8] | None:

@@ -64,10 +64,18 @@ def curves(history: Sequence[Mapping[str, float]]) -> dict[str, list[tuple[int, 
 
 
 def mean_history(histories: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:
-    """Mean records over the replicates, at the steps that every replicate has."""
+    """Mean records over the replicates, of the steps and, at each, the metrics that every replicate has."""
     by_step = [{record["step"]: record for record in history} for history in histories]
     shared = sorted(set.intersection(*map(set, by_step))) if by_step else []
-    return [{name: fmean(records[step][name] for records in by_step) for name in by_step[0][step]} for step in shared]
+    at_each = [[records[step] for records in by_step] for step in shared]
+    return [
+        {
+            name: fmean(record[name] for record in records)
+            for name in records[0]
+            if all(name in each for each in records)
+        }
+        for records in at_each
+    ]
 
 
 def points(values: Mapping[Any, Any]) -> Curves:
@@ -81,15 +89,27 @@ def points(values: Mapping[Any, Any]) -> Curves:
 
 def gan_replicate(replicate: int, gan: Json) -> Content:
     """One replicate's GAN, from its gan.json."""
-    return Content({"replicate": replicate}, {**curves(gan["history"]), **points(gan["quality"])})
+    return Content({"replicate": replicate}, _gan_curves(gan["history"], gan["curve"], gan["quality"]))
 
 
 def gan_parent(params: Json, gans: Sequence[Json]) -> Content:
     """All replicates' GANs: mean curves and mean quality."""
+    history, curve = (mean_history([gan[name] for gan in gans]) for name in ("history", "curve"))
     quality = pd.DataFrame([gan["quality"] for gan in gans]).mean().to_dict()
-    mean = curves(mean_history([gan["history"] for gan in gans]))
-    note = f"GANs of {len(gans)} replicates, one nested run each; the curves and figures here are their means."
-    return Content(flatten({"train_gan": params}), {**mean, **points(quality)}, {"mlflow.note.content": note})
+    note = (
+        f"GANs of {len(gans)} replicates, one nested run each; the curves and figures here are their means. "
+        "`snapshots/...` are the scores of the snapshots that there was to choose from, the same names without it "
+        "those of the snapshot that was kept."
+    )
+    return Content(flatten({"train_gan": params}), _gan_curves(history, curve, quality), {"mlflow.note.content": note})
+
+
+def _gan_curves(
+    history: Sequence[Mapping[str, float]], curve: Sequence[Mapping[str, float]], quality: Mapping[Any, Any]
+) -> Curves:
+    """Losses by step, snapshots' scores by step, and single numbers; a measure with a curve needs no single number."""
+    snapshots = {f"snapshots/{name}": values for name, values in curves(curve).items()}
+    return {**points(quality), **snapshots, **curves(history)}
 
 
 def comparison_parent(

@@ -5,16 +5,19 @@ from itertools import count
 
 import pytest
 import torch
+from ruamel.yaml import YAML
 from torch import Tensor
 
 from benchmarks import reference_generators
 from benchmarks.gan_sets import GanSet
 from benchmarks.reference_generators import Sampler, _Discriminator, _Generator, fit_pca_mixture, fit_smote, train_dcgan
+from stages.plumbing import presets
 from stages.plumbing.errors import UserError
+from stages.plumbing.params import Params
 
 Fit = Callable[[GanSet], Sampler]
 FITS = {
-    "dcgan": lambda gan_set: train_dcgan(gan_set, 0, 0),
+    "dcgan": lambda gan_set: train_dcgan(gan_set, 0, 0)[0],
     "pca_mixture": lambda gan_set: fit_pca_mixture(gan_set, 0),
     "smote": lambda gan_set: fit_smote(gan_set),
 }
@@ -42,10 +45,12 @@ def make_set(per_class: int = 40, channels: int = 1, side: int = 8, pool: int = 
         unlabelled_images=draw(torch.ones(pool, dtype=torch.int64)),
         validation_images=nothing,
         validation_labels=no_label,
+        calibration_images=nothing,
         test_images=nothing,
         test_labels=no_label,
         classes=["dark above", "light above"],
         flip_ok=True,
+        params=Params.model_validate(YAML(typ="safe", pure=True).load(presets.read("digits_pool"))),
     )
 
 
@@ -82,7 +87,7 @@ class TestEveryGenerator:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second passes with each step, and networks are narrower."""
-    monkeypatch.setattr(reference_generators, "perf_counter", count().__next__)
+    monkeypatch.setattr(reference_generators, "process_time", count().__next__)
     monkeypatch.setattr(reference_generators, "WIDTH", 32)
 
 
@@ -101,14 +106,14 @@ class TestDcgan:
 
     def test_learns_what_tells_two_classes_apart(self) -> None:
         gan_set = make_set(per_class=8)
-        drawn = means(*train_dcgan(gan_set, 150, 0)([100, 100], 0))
+        drawn = means(*train_dcgan(gan_set, 150, 0)[0]([100, 100], 0))
         real = means(gan_set.train_images, gan_set.train_labels)
         assert (drawn - real).abs().mean() < 0.6 * (drawn - real.flip(0)).abs().mean()
 
     def test_as_many_steps_give_the_same_images(self) -> None:
         gan_set = make_set(per_class=8)
         first, again, more, other = (
-            train_dcgan(gan_set, steps, seed)([4, 4], 0)[0] for steps, seed in [(3, 0), (3, 0), (4, 0), (3, 1)]
+            train_dcgan(gan_set, steps, seed)[0]([4, 4], 0)[0] for steps, seed in [(3, 0), (3, 0), (4, 0), (3, 1)]
         )
         assert torch.equal(first, again)
         assert not torch.equal(first, more)

@@ -45,6 +45,11 @@ def make_evidence(make_tables, make_params, make_privacy, checks, findings):
             pairs=(images[:2], images[2:4], ["p 0.01, dropped", "p 0.06, kept"]) if show_real else None,
             made_from="One GAN.",
             generator={"steps": 600},
+            gans={
+                str(replicate): {"pool_share": 0.75, "pseudo_label_trust": 0.5, "kept_step": 100, "confused": share}
+                for replicate, share in enumerate((0.25, 0.75))
+            },
+            validation_labels=30,
             run={"fingerprint": "abc"},
             parameters="prepare: {}",
         )
@@ -61,6 +66,8 @@ def test_everything_published_tells_the_same_numbers(make_evidence):
     assert f"{100 * accuracy:.1f}" in published.report
     assert published.numbers["labels_used"] == {"classic": 90, "gan": 90, "real": 90}
     assert "| owl | 9 |" in published.card
+    assert "75.0\N{NO-BREAK SPACE}% were unlabelled" in published.card
+    assert "| 50.0\N{NO-BREAK SPACE}% (25.0\N{NO-BREAK SPACE}% to 75.0\N{NO-BREAK SPACE}%) |" in published.card
 
 
 def test_every_picture_is_a_png_and_only_the_allowed_ones_show_real_images(make_evidence):

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import pytest
 from ruamel.yaml import YAML
 
+from stages.comparison.gans import Spread
 from stages.comparison.report import CHECKS, CardContent, ReportContent, render_card, render_report
 from stages.comparison.scores import align, class_recall, confusion, score
 from stages.comparison.verdict import compare
@@ -182,10 +183,11 @@ def test_withheld_and_missing_images_are_explained(make_content):
     assert len(nothing.sources) == 2
 
 
-def test_the_card_is_marked_synthetic_and_its_head_is_yaml(make_content):
-    content = make_content()
-    card = render_card(
-        CardContent(
+@pytest.fixture
+def make_card(make_content):
+    def make(**changes):
+        content = make_content()
+        card = CardContent(
             dataset='digits: "new"\nline',
             classes=content.classes,
             kept=[93, 93, 93],
@@ -194,12 +196,20 @@ def test_the_card_is_marked_synthetic_and_its_head_is_yaml(make_content):
             left_out=content.left_out,
             made_from="Ten GANs.",
             generator={"steps": 600},
+            gans={},
+            validation_labels=50,
             numbers=content.numbers,
             privacy=content.privacy,
             licence="cc-by-4.0",
             run=RUN,
         )
-    )
+        return render_card(replace(card, **changes))
+
+    return make
+
+
+def test_the_card_is_marked_synthetic_and_its_head_is_yaml(make_content, make_card):
+    content, card = make_content(), make_card()
     _, head, body = card.split("---\n", 2)
     front = YAML(typ="safe").load(head)
     assert "synthetic" in front["tags"]
@@ -212,3 +222,48 @@ def test_the_card_is_marked_synthetic_and_its_head_is_yaml(make_content):
     assert "<script>" not in body
     assert all(row.count("|") in (3, 4, 5) for row in body.splitlines() if row.startswith("|"))
     assert json.dumps(content.privacy["dropped"]) in body
+
+
+KEPT = {
+    "kept_step": Spread(2250, 1500, 3000),
+    "usefulness": Spread(0.951, 0.9, 1.0),
+    "kid": Spread(0.0126, -0.001, 0.03),
+    "recall": Spread(0.8, 0.7, 0.9),
+    "nearest_real_ratio": Spread(0.9, 0.8, 1.05),
+    "confused": Spread(0.02, 0.01, 0.03),
+}
+POOL = {"pool_share": Spread(0.92, 0.92, 0.92), "pseudo_label_trust": Spread(0.81, 0.7, 0.9)}
+CHECKED = {"pseudo_label_accuracy": Spread(0.963, 0.88, 1.0)}
+
+
+def _words(card):
+    return " ".join(card.split())
+
+
+def test_the_card_says_how_far_guessed_labels_were_trusted_and_what_was_kept(make_card):
+    card = make_card(gans=POOL | CHECKED | KEPT)
+    text = _words(card)
+    assert "92.0 % were unlabelled" in text
+    assert "right on 96.3 % of the 50 validation images (88.0 % to 100.0 % over the replicates)" in text
+    assert "counted 81.0 % of a given one" in text
+    assert "| 2 250 (1 500 to 3 000) |" in text
+    assert "| 95.1 % (90.0 % to 100.0 %) |" in text
+    assert "| 0.013 (-0.001 to 0.030) |" in text
+    assert "| 0.90 (0.80 to 1.05) |" in text
+    assert "\n\n| of the snapshot kept |" in card, "a table needs an empty line before it"
+    assert "(KID, 0 is best)" in text
+
+
+def test_the_card_claims_no_check_where_there_was_no_validation(make_card):
+    text = _words(make_card(gans=POOL | {name: KEPT[name] for name in ("kept_step", "confused")}, validation_labels=0))
+    assert "no validation images to check the guesses on" in text
+    assert "each GAN's last one was kept" in text
+    assert "The guesses were right" not in text
+    assert "KID" not in text
+
+
+def test_the_card_is_silent_about_a_pool_or_a_gan_that_was_not_there(make_card):
+    without_pool = _words(make_card(gans=KEPT | {"pool_share": Spread(0.0, 0.0, 0.0)}))
+    assert "unlabelled" not in without_pool
+    assert "(KID, 0 is best)" in without_pool
+    assert "snapshot" not in make_card(gans={})

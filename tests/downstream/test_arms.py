@@ -13,8 +13,9 @@ from torch import Generator
 
 from stages.downstream.arms import ArmData, balanced_accuracy, guess_pool, run_arm
 from stages.downstream.classifiers import build_classifier
-from stages.downstream.training import predict
-from stages.gan.pseudo_labels import guess_labels
+from stages.downstream.training import derive_seeds, predict
+from stages.gan import pool
+from stages.gan.data import GanData
 from stages.plumbing.errors import UserError
 
 ARM_NAMES = ["real", "classic", "classic_all_labels", "pseudo_label", "gan", "synthetic_only", "oversampled"]
@@ -126,12 +127,21 @@ def test_the_teacher_is_the_classic_arm(short, make_data, monkeypatch):
 
 def test_the_other_teacher_guesses_as_the_gan_does(short, make_data):
     arm = short.arms["pseudo_label"]
-    spreading = arm.settings[0].model_copy(update={"teacher": "label_spreading"})
+    asked = arm.model_copy(update={"settings": [arm.settings[0].model_copy(update={"teacher": "ensemble"})]})
     data = make_data()
-    guess = guess_pool("label_spreading", arm.model_copy(update={"settings": [spreading]}), data, short, 0)
-    expected = guess_labels(data.train_images, data.train_labels, data.classes, data.unlabelled_images)
+    guess = guess_pool("ensemble", asked, data, short, 0)
+    seen = GanData(
+        data.train_images,
+        data.train_labels,
+        data.unlabelled_images,
+        data.validation_images,
+        data.validation_labels,
+        data.classes,
+        data.flip_ok,
+    )
+    expected = pool.teach(seen, derive_seeds(short.seed, 0).initialisation)
     assert torch.equal(guess.labels, expected.labels)
-    assert torch.equal(guess.confidence, expected.confidence)
+    assert torch.equal(guess.confidence, expected.trust)
 
 
 def test_no_validation_score_where_validation_labels_were_trained_on(short, make_data):

@@ -1,18 +1,31 @@
+"""Both kinds of layers make networks of the right shapes, which use all of an image, at every size."""
+
+from dataclasses import replace
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
-from stages.gan.networks import (
-    ConditionalBatchNorm,
-    Discriminator,
-    NetworkConfig,
-    build_generator,
-    to_bytes,
-    to_network_range,
+from stages.gan.network_config import NetworkConfig
+from stages.gan.networks import build_generator, build_trunk
+from stages.gan.params import Layers
+from stages.gan.pixels import to_bytes, to_network_range
+
+CONFIG = NetworkConfig("projection", "dense", classes=4, channels=3, size=8, latent_dim=8, width=16, spectral=True)
+LABELS = torch.arange(6) % CONFIG.classes
+LAYERS = pytest.mark.parametrize("layers", ["dense", "convolutional"])
+SHAPES = pytest.mark.parametrize(
+    ("channels", "size"), [*((1, size) for size in (8, 9, 12, 16, 20, 28, 32, 47, 64, 128)), (3, 8), (3, 47), (3, 128)]
 )
-from stages.plumbing.errors import UserError
 
-CONFIG = NetworkConfig(classes=4, channels=3, height=6, width_pixels=5, latent_dim=8, width=16)
+
+def numbers(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def bounded(network: nn.Module) -> list[nn.Module]:
+    return [layer for layer in network.modules() if parametrize.is_parametrized(layer)]
 
 
 def test_every_byte_survives_the_way_to_network_range_and_back() -> None:
@@ -22,47 +35,73 @@ def test_every_byte_survives_the_way_to_network_range_and_back() -> None:
     assert torch.equal(to_bytes(to_network_range(values)), values)
 
 
-def test_generated_images_have_the_shape_and_range_of_the_data() -> None:
-    images = build_generator(CONFIG)(torch.randn(7, 8), torch.arange(7) % 4)
-    assert images.shape == (7, 3, 6, 5)
+def test_what_lies_outside_the_range_becomes_the_nearest_byte() -> None:
+    assert to_bytes(torch.tensor([-1.5, 1.5])).tolist() == [0, 255]
+
+
+@LAYERS
+@SHAPES
+def test_generated_images_have_the_shape_and_range_of_the_data(layers: Layers, channels: int, size: int) -> None:
+    config = replace(CONFIG, layers=layers, channels=channels, size=size)
+    images = build_generator(config)(10 * numbers(6, config.latent_dim), LABELS)
+    assert images.shape == (6, channels, size, size)
     assert images.abs().max() <= 1
+    assert (images.std(dim=0) > 0).all(), "a pixel that the latents do not reach"
 
 
-def test_conditional_batch_norm_equals_batch_norm_then_gain_and_bias_of_the_class() -> None:
-    layer, reference = ConditionalBatchNorm(5, 3), nn.BatchNorm1d(5, affine=False)
-    nn.init.normal_(layer.gain.weight)
-    nn.init.normal_(layer.bias.weight)
-    hidden, labels = torch.randn(12, 5) * 3 + 1, torch.arange(12) % 3
-    for _ in range(2):
-        expected = reference(hidden) * layer.gain.weight[labels] + layer.bias.weight[labels]
-        assert torch.allclose(layer(hidden, labels), expected, atol=1e-5)
-        layer.eval()
-        reference.eval()
+@LAYERS
+@SHAPES
+def test_features_come_from_every_pixel(layers: Layers, channels: int, size: int) -> None:
+    trunk = build_trunk(replace(CONFIG, layers=layers, channels=channels, size=size))
+    images = numbers(2, channels, size, size).requires_grad_()
+    features = trunk(images)
+    assert features.shape == (2, trunk.features)
+    (gradient,) = torch.autograd.grad(features.sum(), images)
+    assert (gradient != 0).any(dim=0).all()
 
 
-def test_the_logit_is_psi_plus_trust_times_the_projection() -> None:
-    discriminator = Discriminator(CONFIG).eval()
-    images, labels = torch.rand(9, 3, 6, 5) * 2 - 1, torch.arange(9) % 4
-    trust = torch.linspace(0, 1, 9)
-    features = discriminator.features(images)
-    psi = features @ discriminator.psi.weight[0] + discriminator.psi.bias
-    projection = torch.einsum("nf,nf->n", discriminator.embed.weight[labels], features)
-    assert torch.allclose(discriminator(images, labels, trust), psi + trust * projection, atol=1e-5)
+@LAYERS
+def test_an_image_to_be_kept_does_not_depend_on_those_beside_it(layers: Layers) -> None:
+    generator = build_generator(replace(CONFIG, layers=layers))
+    latents = numbers(6, CONFIG.latent_dim)
+    generator(latents, LABELS)
+    generator.eval()
+    alone = torch.cat([generator(latents[[row]], LABELS[[row]]) for row in range(6)])
+    torch.testing.assert_close(generator(latents, LABELS), alone)
 
 
-def test_spectral_norm_bounds_every_layer_by_one() -> None:
-    discriminator = Discriminator(CONFIG)
-    layers = [discriminator.input, discriminator.hidden, discriminator.psi, discriminator.embed]
+@LAYERS
+def test_classes_differ_only_by_their_gains_and_biases(layers: Layers) -> None:
+    generator, latents = build_generator(replace(CONFIG, layers=layers)).eval(), numbers(4, CONFIG.latent_dim)
+    assert torch.equal(generator(latents, LABELS[:4]), generator(latents, LABELS[:4].flip(0)))
     with torch.no_grad():
-        for layer in layers:
+        for name, weights in generator.named_parameters():
+            if name.endswith(".gain.weight"):
+                weights[2] *= -1
+    changed = (generator(latents, LABELS[:4]) != generator(latents, torch.zeros_like(LABELS[:4]))).flatten(1).any(dim=1)
+    assert changed.tolist() == [False, False, True, False]
+
+
+@LAYERS
+def test_spectral_norm_bounds_every_layer_by_one(layers: Layers) -> None:
+    trunk = build_trunk(replace(CONFIG, layers=layers))
+    weighted = [layer for layer in trunk.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    assert bounded(trunk) == weighted
+    with torch.no_grad():
+        for layer in weighted:
             layer.parametrizations.weight.original.mul_(25)
-        for _ in range(300):  # a power iteration at each call in training mode
-            discriminator(torch.zeros(1, 3, 6, 5), torch.zeros(1, dtype=torch.int64), torch.ones(1))
-    discriminator.eval()
-    norms = [torch.linalg.matrix_norm(layer.weight.detach(), 2).item() for layer in layers]
-    assert norms == pytest.approx([1.0] * 4, rel=1e-2)
+        for _ in range(200):  # a power iteration at each call in training mode
+            trunk(torch.zeros(1, *CONFIG.image_shape))
+    trunk.eval()
+    gains = [torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2).item() for layer in weighted]
+    assert gains == pytest.approx([1.0] * len(weighted), rel=2e-2)
 
 
-def test_large_images_are_refused_in_words() -> None:
-    with pytest.raises(UserError, match="28 x 28"):
-        build_generator(NetworkConfig(10, 1, 28, 28, 32, 64))
+@LAYERS
+def test_without_spectral_norm_layers_are_left_as_they_are(layers: Layers) -> None:
+    assert not bounded(build_trunk(replace(CONFIG, layers=layers, spectral=False)))
+
+
+@LAYERS
+def test_the_generator_is_never_bounded(layers: Layers) -> None:
+    assert not bounded(build_generator(replace(CONFIG, layers=layers)))

@@ -3,7 +3,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.gan.pseudo_labels import estimate_accuracy, guess_labels
+from stages.gan import pseudo_labels
+from stages.gan.pseudo_labels import guess_labels, spread_labels
 from stages.plumbing.errors import UserError
 
 CLASSES = 3
@@ -50,20 +51,48 @@ def test_the_guessed_classes_are_as_frequent_as_the_labelled_ones() -> None:
     assert (shares - 1 / 3).abs().max() < 0.12
 
 
-def test_the_estimate_is_the_share_of_held_out_labels_guessed_right() -> None:
+def test_probabilities_sum_to_one_and_the_likeliest_label_is_guessed() -> None:
     images, labels = clusters(2, seed=1)
     pool, _ = clusters(20, seed=2)
-    held_out, truth = clusters(10, seed=3)
-    wrong = truth.clone()
-    wrong[:6] = (wrong[:6] + 1) % CLASSES
-    assert estimate_accuracy(images, labels, CLASSES, pool, held_out, truth) == pytest.approx(1.0)
-    assert estimate_accuracy(images, labels, CLASSES, pool, held_out, wrong) == pytest.approx(0.8)
+    probability, guess = spread_labels(images, labels, CLASSES, pool), guess_labels(images, labels, CLASSES, pool)
+    torch.testing.assert_close(probability.sum(dim=1), torch.ones(len(pool)))
+    assert probability.min() >= 0
+    assert probability.dtype == torch.float32
+    assert torch.equal(probability.argmax(dim=1), guess.labels)
+    assert torch.equal(probability.amax(dim=1), guess.confidence)
+
+
+def test_classes_as_rare_as_labelled_are_expected() -> None:
+    images, labels = clusters(8, seed=1)
+    rare = torch.cat([torch.arange(17), torch.arange(23, 24)])  # two of the three classes whole, the last one once
+    pool, truth = clusters(20, seed=2)
+    kept = torch.cat([torch.arange(40), torch.arange(40, 43)])
+    probability = spread_labels(images[rare], labels[rare], CLASSES, pool[kept])
+    frequency = labels[rare].bincount(minlength=CLASSES) / len(rare)
+    torch.testing.assert_close(probability.mean(dim=0), frequency, atol=0.05, rtol=0)
+    assert (probability.argmax(dim=1) == truth[kept]).float().mean() > 0.9
+
+
+def test_the_order_of_the_pool_does_not_matter() -> None:
+    images, labels = clusters(2, seed=1)
+    pool, _ = clusters(10, seed=2)
+    forwards, backwards = (spread_labels(images, labels, CLASSES, each) for each in (pool, pool.flip(0)))
+    torch.testing.assert_close(forwards, backwards.flip(0), rtol=1e-4, atol=1e-5)
+
+
+def test_more_images_than_the_graph_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, labels = clusters(2, seed=1)
+    monkeypatch.setattr(pseudo_labels, "LARGEST_GRAPH", 2 * len(images))
+    assert len(spread_labels(images, labels, CLASSES, images)) == len(images)
+    with pytest.raises(UserError, match=r"13 labelled and unlabelled images are too many.*at most 12"):
+        spread_labels(images, labels, CLASSES, torch.cat([images, images[:1]]))
 
 
 def test_an_empty_pool_gives_no_labels() -> None:
     images, labels = clusters(2, seed=1)
     guess = guess_labels(images, labels, CLASSES, images[:0])
     assert len(guess.labels) == len(guess.confidence) == 0
+    assert spread_labels(images, labels, CLASSES, images[:0]).shape == (0, CLASSES)
 
 
 def test_a_class_without_labels_is_refused() -> None:

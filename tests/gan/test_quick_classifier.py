@@ -41,16 +41,25 @@ def test_five_images_per_class_teach_it_the_digits() -> None:
     images = torch.from_numpy(np.rint(digits.images * (255 / 16)).astype(np.uint8)).unsqueeze(1)
     labels = torch.from_numpy(digits.target.astype(np.int64))
     few = torch.cat([(labels[:898] == digit).nonzero()[:5, 0] for digit in range(10)])
-    model = fit(images[few], labels[few], torch.ones(50), 10, flip_ok=False, seed=0)
-    assert (model.probabilities(images[898:]).argmax(dim=1) == labels[898:]).float().mean() > 0.85
+    model = fit(images[few], labels[few], torch.ones(50), 10, flip_ok=False, seed=0, steps=60, batch_size=32)
+    assert (model.probabilities(images[898:]).argmax(dim=1) == labels[898:]).float().mean() > 0.8
 
 
-@pytest.mark.parametrize("shape", [(1, 16, 16), (3, 32, 32), (1, 64, 64)])
+@pytest.mark.parametrize("shape", [(1, 9, 9), (1, 16, 16), (3, 28, 28), (1, 64, 64)])
 def test_it_learns_at_every_size(shape: tuple[int, int, int]) -> None:
     images, labels = toy(60, 0, shape)
-    model = fit(images[:30], labels[:30], torch.ones(30), CLASSES, flip_ok=True, seed=0, steps=25, batch_size=16)
+    model = fit(images[:30], labels[:30], torch.ones(30), CLASSES, flip_ok=True, seed=0, steps=20, batch_size=16)
     assert (model.probabilities(images[30:]).argmax(dim=1) == labels[30:]).float().mean() > 0.9
     assert model.features(images).shape == (60, FEATURES)
+
+
+@pytest.mark.parametrize("side", [8, 9, 11, 12, 17, 28, 31, 33, 100, 127, 128])
+def test_it_takes_images_of_any_side(side: int) -> None:
+    model = QuickClassifier(1, side, CLASSES).eval()
+    images, _ = toy(4, 0, (1, side, side))
+    assert model.side in (8, 16, 32)
+    assert model.probabilities(images).shape == (4, CLASSES)
+    assert model.features(images).isfinite().all()
 
 
 def test_the_cost_of_large_images_is_bounded() -> None:
@@ -86,7 +95,7 @@ def test_images_teach_by_their_weight() -> None:
     images, labels = toy(30, 0)
     twice, both = images.repeat(2, 1, 1, 1), torch.cat([labels, (labels + 1) % CLASSES])
     weights = torch.cat([torch.full((30,), 0.9), torch.full((30,), 0.1)])
-    model = fit(twice, both, weights, CLASSES, flip_ok=False, seed=0, steps=40, batch_size=32)
+    model = fit(twice, both, weights, CLASSES, flip_ok=False, seed=0, steps=40, batch_size=24)
     own = model.probabilities(images).gather(1, labels.unsqueeze(1))
     assert 0.7 < own.mean() < 0.95
 
@@ -94,14 +103,14 @@ def test_images_teach_by_their_weight() -> None:
 def test_rare_classes_are_learnt_as_well_as_frequent_ones() -> None:
     images, labels = toy(300, 0)
     kept = torch.cat([(labels < 2).nonzero()[:, 0], (labels == 2).nonzero()[:3, 0]])
-    model = fit(images[kept], labels[kept], torch.ones(len(kept)), CLASSES, False, seed=0, steps=40, batch_size=16)
+    model = fit(images[kept], labels[kept], torch.ones(len(kept)), CLASSES, False, seed=0, steps=30, batch_size=16)
     rare = toy(90, 1)[0][2::CLASSES]
     assert (model.probabilities(rare).argmax(dim=1) == 2).float().mean() > 0.9
 
 
 def test_a_class_without_images_is_never_guessed() -> None:
     images, labels = toy(30, 0)
-    model = fit(images, labels, torch.ones(30), CLASSES + 2, flip_ok=False, seed=0, steps=40, batch_size=16)
+    model = fit(images, labels, torch.ones(30), CLASSES + 2, flip_ok=False, seed=0, steps=30, batch_size=16)
     probabilities = model.probabilities(images)
     assert probabilities.shape == (30, CLASSES + 2)
     assert (probabilities.argmax(dim=1) < CLASSES).all()

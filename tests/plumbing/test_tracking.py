@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from ruamel.yaml import YAML
@@ -56,7 +58,9 @@ def write_gans(folder: Path, replicates: int = REPLICATES) -> None:
     for replicate in range(replicates):
         gan = folder / f"data/train_gan/{replicate}"
         history = [{"step": step, "discriminator_loss": 1 / step + replicate} for step in STEPS]
-        write_json(gan / "gan.json", {"history": history, "quality": {"precision": 0.5 + replicate / 10}})
+        curve = [{"step": step, "usefulness": step / 1000 + replicate / 10, "kid": 1 / step} for step in STEPS[1:]]
+        quality = {"precision": 0.5 + replicate / 10, "usefulness": curve[0]["usefulness"], "discriminator_loss": -1.0}
+        write_json(gan / "gan.json", {"history": history, "curve": curve, "quality": quality})
         (gan / "samples").mkdir()
         for step in STEPS[1:]:
             (gan / f"samples/step_{step:06d}.png").write_bytes(images.encode_png(np.zeros(SHAPE, np.uint8)))
@@ -215,6 +219,11 @@ def test_gan_runs_show_what_the_files_say(project: Path) -> None:
         expected = [(step, pytest.approx(1 / step + replicate)) for step in STEPS]
         assert runs.history(f"train_gan/{replicate}", "discriminator_loss") == expected
         assert child.data.metrics["precision"] == pytest.approx(0.5 + replicate / 10)
+        expected = [(step, pytest.approx(step / 1000 + replicate / 10)) for step in STEPS[1:]]
+        assert runs.history(f"train_gan/{replicate}", "snapshots/usefulness") == expected
+        assert runs.history(f"train_gan/{replicate}", "usefulness") == [(0, pytest.approx(0.2 + replicate / 10))]
+    assert runs.history("train_gan", "snapshots/usefulness") == [(s, pytest.approx(s / 1000 + 0.1)) for s in STEPS[1:]]
+    assert runs.history("train_gan", "snapshots/kid") == [(step, pytest.approx(1 / step)) for step in STEPS[1:]]
     assert runs.history("train_gan", "discriminator_loss") == [(step, pytest.approx(1 / step + 1)) for step in STEPS]
     assert parent.data.metrics["precision"] == pytest.approx(0.6)
     assert parent.data.params == {"train_gan.seed": "0", "train_gan.steps": "300"}
@@ -522,8 +531,30 @@ def test_long_curves_are_thinned_and_keep_their_end() -> None:
     assert points == sorted(points)
 
 
-def test_mean_curves_have_the_steps_that_all_replicates_share() -> None:
-    one, other = [{"step": 1, "a": 1.0}, {"step": 2, "a": 2.0}], [{"step": 2, "a": 4.0}]
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from(["loss", "strength"]), st.floats(0, 1), min_size=1), min_size=1, max_size=5
+    ),
+    st.dictionaries(st.sampled_from(["strength", "kid"]), st.floats(0, 1), min_size=1),
+)
+def test_a_gan_shows_each_loss_and_each_snapshot_score_at_its_steps(
+    losses: list[dict[str, float]], scores: dict[str, float]
+) -> None:
+    history = [{"step": step, **measures} for step, measures in enumerate(losses, 1)]
+    gan = {"history": history, "curve": [{"step": 7, **scores}], "quality": scores}
+    shown = run_contents.gan_replicate(0, gan).curves
+    logged = {name for measures in losses for name in measures}
+    assert set(shown) == logged | set(scores) | {f"snapshots/{name}" for name in scores}
+    for name in logged:
+        own = [(record["step"], record[name]) for record in history if name in record]
+        assert shown[name] == own, "a curve gets no point of another kind"
+    for name, value in scores.items():
+        assert shown[f"snapshots/{name}"] == [(7, value)]
+        assert name in logged or shown[name] == [(0, value)]
+
+
+def test_mean_curves_have_the_steps_and_metrics_that_all_replicates_share() -> None:
+    one, other = [{"step": 1, "a": 1.0}, {"step": 2, "a": 2.0, "b": 0.5}], [{"step": 2, "c": 0.5, "a": 4.0}]
     assert run_contents.mean_history([one, other]) == [{"step": 2, "a": 3.0}]
     assert run_contents.mean_history([]) == []
 

@@ -30,7 +30,13 @@ def adversarial_step(players: Players, batch: Batch, feed: Feed, objective: Obje
     fake = players.generator(batch.latents, batch.labels)
     discriminator_loss, real, fake_logits = _discriminator_step(players, batch, fake.detach(), feed, objective)
     generator_loss = _generator_step(players, batch, fake, feed, objective)
-    measures = [discriminator_loss, generator_loss, real.mean(), fake_logits.mean(), real.sign().mean()]
+    measures = [
+        discriminator_loss,
+        generator_loss,
+        real.mean(),
+        fake_logits.mean(),
+        objective.sureness(real, fake_logits),
+    ]
     return torch.stack(measures).detach()
 
 

@@ -15,21 +15,23 @@ from stages.gan.network_config import NetworkConfig
 from stages.gan.networks import build_generator, build_trunk
 from stages.gan.objective import Objective
 
-# Kang et al. 2021, appendix: what they use for CIFAR-10.
+# What the authors' code (StudioGAN) uses for CIFAR-10.
+CLASS_WEIGHT = 0.5
 TEMPERATURE = 0.5
 POSITIVE_MARGIN = 0.98  # images nearer than this to their proxy are not drawn to it any more
-NEGATIVE_MARGIN = -0.02  # images of two classes less alike than this are not pushed apart any more
+NEGATIVE_MARGIN = 0.02  # images of two classes less alike than this are not pushed apart any more
 
 
-def data_to_data_cross_entropy(embeddings: Tensor, proxies: Tensor, labels: Tensor) -> Tensor:
+def data_to_data_cross_entropy(embeddings: Tensor, proxies: Tensor, labels: Tensor, trust: Tensor) -> Tensor:
     """D2D-CE of each image, (N,), at least 0.
 
     embeddings: (N, E), of unit length. proxies: (K, E), of unit length, one for each class. labels: (N,), 0..K-1.
+    trust: (N,), 0..1, how much each image counts among those that others are pushed from.
     """
     positive = (embeddings * proxies[labels]).sum(dim=1)
     positive = (positive - POSITIVE_MARGIN).clamp(max=0) / TEMPERATURE
     negative = (embeddings @ embeddings.T - NEGATIVE_MARGIN).clamp(min=0) / TEMPERATURE
-    negative = negative.masked_fill(labels == labels[:, None], -torch.inf)
+    negative = (negative + trust.log()).masked_fill(labels == labels[:, None], -torch.inf)
     return torch.cat([positive[:, None], negative], dim=1).logsumexp(dim=1) - positive
 
 
@@ -50,8 +52,8 @@ class AuxiliaryDiscriminator(ConditionalDiscriminator):
     def class_loss(self, features: Tensor, labels: Tensor, trust: Tensor) -> Tensor:
         """D2D-CE, its images weighted by how far their labels are to be trusted."""
         embeddings = functional.normalize(self.embed(features), dim=1)
-        losses = data_to_data_cross_entropy(embeddings, functional.normalize(self.proxies, dim=1), labels)
-        return (losses * trust).mean()
+        losses = data_to_data_cross_entropy(embeddings, functional.normalize(self.proxies, dim=1), labels, trust)
+        return CLASS_WEIGHT * (losses * trust).mean()
 
 
 def build(config: NetworkConfig) -> tuple[nn.Module, nn.Module]:

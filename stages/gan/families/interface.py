@@ -11,24 +11,14 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from stages.gan.data import RealImages
 from stages.gan.network_config import NetworkConfig
-from stages.gan.networks import to_network_range
 from stages.gan.objective import Objective
+from stages.gan.pixels import to_network_range
 
-# What a step returns, in this order. `real_sign` is the mean sign of the real logits (Karras et al. 2020, eq. 1: r_t).
-MEASURES = ("discriminator_loss", "generator_loss", "real_logit", "fake_logit", "real_sign")
-
-
-@dataclass(frozen=True)
-class RealImages:
-    """All real images the discriminator learns from: uint8 (N, C, H, W), labels int64 (N,), trust float32 (N,).
-
-    `trust`, 0..1, is how far a label is to be believed: 1 for a given one.
-    """
-
-    images: Tensor
-    labels: Tensor
-    trust: Tensor
+# What a step returns, in this order. `sureness` is the objective's: under the hinge loss the mean sign of the real
+# logits, r_t of Karras et al. 2020, eq. 1.
+MEASURES = ("discriminator_loss", "generator_loss", "real_logit", "fake_logit", "sureness")
 
 
 @dataclass(frozen=True)

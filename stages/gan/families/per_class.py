@@ -31,7 +31,7 @@ class PerClassGenerator(nn.Module):
         images = latents.new_empty(len(latents), *self.shape)
         for label in labels.unique().tolist():
             rows = labels == label
-            images[rows] = self.networks[label](latents[rows], torch.zeros_like(labels[rows]))
+            images[rows] = self.networks[label](latents[rows], torch.zeros_like(labels[rows])).to(images.dtype)
         return images
 
 

@@ -1,0 +1,322 @@
+"""What the GAN's training costs beside its bare passes: `python -m benchmarks.gan_speed`.
+
+The bare loop takes the same networks through the same forward and backward passes and both optimisers' steps, on one
+batch that stays. The training adds drawing batches, augmentation (kept at its limit), the moving average, logs, sample
+grids and checkpoints, as often as by default. One process, of one thread, runs a round of the training, then as many
+steps of the bare loop, and so on; a second time two such processes take every round together. Seconds are the process's
+own, so that a busy machine changes little. What is done once for each GAN, judging snapshots and labelling the pool, is
+reported apart.
+
+Where there is a GPU: bfloat16 and torch.compile beside the bare loop in float32, eager.
+"""
+
+import json
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from threading import Barrier
+from typing import Any, cast
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from ruamel.yaml import YAML
+from sklearn.datasets import load_digits
+from torch.nn.functional import interpolate
+from torch.utils.flop_counter import FlopCounterMode
+
+from stages.gan import pool, snapshots, training
+from stages.gan.data import GanData
+from stages.gan.families.adversarial import ConditionalDiscriminator
+from stages.gan.families.interface import Batch, Players
+from stages.gan.network_config import NetworkConfig
+from stages.gan.objective import hinge
+from stages.gan.params import Layers, TrainGanParams
+from stages.gan.pixels import to_network_range
+from stages.gan.state import TrainingState, start
+from stages.plumbing import progress
+from stages.plumbing.workdir import CheckpointFile
+
+CLASSES = 10
+LABELS = 50  # of train, and as many of validation; the other half of the digits is the pool
+SEED = 0
+PATIENCE = 600  # seconds that one process waits for the other
+GPU_STEPS = 600
+MATRIX = 8192  # rows of the matrices whose product shows what a GPU can do
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Networks and images. `periods`: how often a checkpoint falls due while the CPU is measured."""
+
+    layers: Layers
+    size: int
+    channels: int
+    width: int
+    periods: int = 1
+
+    def params(self, **changes: object) -> TrainGanParams:
+        """Those of the default run but for the networks and `changes`."""
+        base = YAML(typ="safe", pure=True).load(Path("presets/base.yaml"))["train_gan"]
+        own = {"layers": self.layers, "width": self.width}
+        return TrainGanParams.model_validate(base | own | changes)
+
+    def state(self, params: TrainGanParams) -> TrainingState:
+        """Untrained networks and their optimisers."""
+        config = NetworkConfig(
+            "projection", self.layers, CLASSES, self.channels, self.size, params.latent_dim, self.width, spectral=True
+        )
+        return start(config, params, SEED)
+
+    def data(self) -> GanData:
+        """The digits at this size: LABELS to train on, LABELS to choose by, and a pool."""
+        digits = load_digits()
+        pixels = torch.from_numpy(digits.images / 16 * 255).float()[:, None]
+        pixels = interpolate(pixels, self.size, mode="bilinear").expand(-1, self.channels, -1, -1)
+        images, labels = pixels.byte().contiguous(), torch.from_numpy(digits.target).long()
+        train, validation = slice(LABELS), slice(LABELS, 2 * LABELS)
+        return GanData(
+            images=images[train],
+            labels=labels[train],
+            unlabelled=images[2 * LABELS : len(images) // 2],
+            validation_images=images[validation],
+            validation_labels=labels[validation],
+            classes=CLASSES,
+            flip_ok=False,
+        )
+
+
+SETTINGS = {
+    "dense 8x8x1": Setting("dense", 8, 1, 256, periods=2),
+    "dense 16x16x1": Setting("dense", 16, 1, 512),
+    "dense 32x32x3": Setting("dense", 32, 3, 512),
+    "convolutional 32x32x3": Setting("convolutional", 32, 3, 64),
+}
+DEFAULT = "dense 8x8x1"
+GPU_SETTINGS = {size: Setting("convolutional", size, 3, 512) for size in (32, 64)}
+
+
+def main() -> None:
+    print(f"{'real images/s of CPU time':<32}{'training':>9}{'bare':>8}{'passes':>8}{'ratio':>7}{'of passes':>11}")
+    ratios: dict[str, Any] = {}
+    for name, setting in SETTINGS.items():
+        ratios[name] = _row(name, setting)
+        if name == DEFAULT:
+            ratios[f"{name}, not augmented"] = _row(f"{name}, not augmented", setting, limit=0.0)
+        ratios[f"{name}, two at once"] = _row(f"{name}, two at once", setting, processes=2)
+    ratios["once"] = _print_once()
+    if torch.cuda.is_available():
+        for size, setting in GPU_SETTINGS.items():
+            ratios[f"GPU {size}x{size}x3"] = _print_gpu(size, setting)
+    print(json.dumps(ratios))
+
+
+# --- On the CPU
+
+
+def _row(name: str, setting: Setting, limit: float = 0.8, processes: int = 1) -> float:
+    """Prints images per second of a process's time; returns the ratio of the training's to the bare loop's."""
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, ProcessPoolExecutor(processes, context) as workers:
+        barrier = manager.Barrier(processes, timeout=PATIENCE)
+        jobs = [workers.submit(_measure, setting, limit, barrier) for _ in range(processes)]
+        periods = np.concatenate([job.result() for job in jobs])
+    train, bare, passes = np.median(periods, axis=0)
+    of_bare, of_passes = np.median(periods[:, 1:] / periods[:, :1], axis=0)
+    print(f"{name:<32}{1 / train:>9.0f}{1 / bare:>8.0f}{1 / passes:>8.0f}{of_bare:>7.2f}{of_passes:>11.2f}", flush=True)
+    return round(float(of_bare), 3)
+
+
+def _measure(setting: Setting, limit: float, barrier: Barrier) -> np.ndarray[Any, Any]:
+    """Seconds per real image, (periods, 3), of the training, the bare loop, and the bare loop without optimisers."""
+    torch.set_num_threads(1)
+    default = setting.params()
+    per_period = default.checkpoint_every // default.log_every
+    steps = (1 + per_period * setting.periods) * default.log_every  # one round to warm up
+    augment = {"policies": default.augment.policies, "limit": limit}
+    params = setting.params(steps=steps, augment=augment, snapshots=1)
+    data = setting.data()
+    loops = [
+        partial(_bare_step, _idle_players(setting, params), _batch(data, params), learn) for learn in (True, False)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        report = _Rounds(Path(folder), loops, params.log_every, barrier)
+        _train(data, params, report)
+    measured = np.array(report.seconds)[1:].reshape(setting.periods, per_period, -1)
+    return cast(np.ndarray[Any, Any], measured.sum(axis=1) / (params.checkpoint_every * params.batch_size))
+
+
+def _train(data: GanData, params: TrainGanParams, report: Callable[[training.Progress], None]) -> None:
+    """The whole training, with a checkpoint on disk and augmentation that rises to its limit and stays there."""
+    every_signal_is_above = patch.object(training, "TARGET_SIGN", -2.0)
+    with tempfile.TemporaryDirectory() as folder, every_signal_is_above:
+        training.train(data, params, SEED, report, CheckpointFile(Path(folder) / "state.pt"))
+
+
+@dataclass
+class _Rounds:
+    """The report of a training, which ends a round of it, logs it, and runs as many steps of each other loop.
+
+    `seconds`: of each round, of the training and of the other loops. Processes with one `barrier` do the same at once.
+    """
+
+    folder: Path
+    loops: Sequence[Callable[[], None]]
+    steps: int
+    barrier: Barrier
+    seconds: list[list[float]] = field(default_factory=list)
+    started: float = 0.0
+
+    def __call__(self, now: training.Progress) -> None:
+        picture = None if now.samples is None else np.moveaxis(now.samples, -1, 0)
+        progress.say(self.folder, now.step, now.measures, picture)
+        seconds = [time.process_time() - self.started]
+        for loop in self.loops:
+            self.barrier.wait()
+            started = time.process_time()
+            for _ in range(self.steps):
+                loop()
+            seconds.append(time.process_time() - started)
+        self.seconds.append(seconds)
+        self.barrier.wait()
+        self.started = time.process_time()
+
+
+# --- The bare loop
+
+
+def _idle_players(setting: Setting, params: TrainGanParams) -> Players:
+    """Players that learn next to nothing: a batch learnt by heart has gradients of 0, and what Adam then keeps falls
+    below the smallest normal float, where arithmetic is slow."""
+    idle = {"generator_learning_rate": 1e-9, "discriminator_learning_rate": 1e-9}
+    return setting.state(params.model_copy(update=idle)).players
+
+
+def _batch(data: GanData, params: TrainGanParams) -> Batch:
+    device = data.images.device
+    rows = torch.arange(params.batch_size, device=device) % len(data.images)
+    return Batch(
+        real=to_network_range(data.images[rows]),
+        labels=data.labels[rows],
+        trust=torch.ones(params.batch_size, device=device),
+        latents=torch.randn(params.batch_size, params.latent_dim, device=device),
+    )
+
+
+def _bare_step(players: Players, batch: Batch, learn: bool) -> None:
+    """Both players' passes, as many as the training takes, and with `learn` their optimisers' steps."""
+    generator, discriminator = players.generator, cast(ConditionalDiscriminator, players.discriminator)
+    fake = generator(batch.latents, batch.labels)
+    features = discriminator.trunk(torch.cat([batch.real, fake.detach()]))
+    real_logits, fake_logits = discriminator.logits(features, batch.labels.repeat(2), batch.trust.repeat(2)).chunk(2)
+    discriminator.zero_grad()
+    hinge(real_logits, fake_logits).backward()
+    if learn:
+        players.discriminator_optimizer.step()
+
+    discriminator.eval().requires_grad_(False)
+    generator.zero_grad()
+    (-discriminator.logits(discriminator.trunk(fake), batch.labels, batch.trust).mean()).backward()
+    if learn:
+        players.generator_optimizer.step()
+    discriminator.train().requires_grad_(True)
+
+
+# --- What is done once
+
+
+def _print_once() -> float:
+    """Prints the seconds of a default GAN; returns the share of them that is not spent on steps."""
+    torch.set_num_threads(1)
+    setting = SETTINGS[DEFAULT]
+    params, data = setting.params(), setting.data()
+    state, judge = setting.state(params), snapshots.Judge(data, SEED)
+    labelling = _seconds(lambda: pool.label(data, SEED))
+    judging = sum(_seconds(lambda: judge.take(state)) for _ in range(params.snapshots))
+    whole = _seconds(lambda: _train(data, params, lambda _: None))
+    share = (labelling + judging) / whole
+    print(
+        f"a default GAN ({params.steps} steps): {whole:.1f} s, of which {labelling:.1f} s to label the pool and "
+        f"{judging:.1f} s to judge {params.snapshots} snapshots: {share:.0%}"
+    )
+    return round(share, 3)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+# --- On a GPU
+
+
+def _print_gpu(size: int, setting: Setting) -> dict[str, float]:
+    """Prints and returns images per second and memory of the training and the bare loop, and the share of the peak."""
+    half = {"precision": "bfloat16", "compile": True}
+    params = setting.params(device="cuda", batch_size=256, steps=GPU_STEPS, snapshots=1, **half)
+    data = setting.data().to("cuda")
+    step = partial(_bare_step, _idle_players(setting, params), _batch(data, params), learn=True)
+    with FlopCounterMode(display=False) as counter:
+        step()
+    rates, memory = {}, {}
+    rates["bare"], memory["bare"] = _gpu_bare(step, params)
+    rates["training"], memory["training"] = _gpu_training(data, params)
+    share = counter.get_total_flops() / params.batch_size * rates["training"] / _gpu_peak()
+    print(f"GPU, {size}x{size}x3, width {setting.width}, batches of {params.batch_size}, {share:.1%} of the bf16 peak:")
+    for name in rates:
+        print(f"  {name:<10}{rates[name]:>10.0f} images/s{memory[name]:>8.2f} GiB")
+    return {
+        "speed": round(rates["training"] / rates["bare"], 3),
+        "share_of_peak": round(share, 4),
+        "memory": round(memory["training"] / memory["bare"], 3),
+    }
+
+
+def _gpu_bare(step: Callable[[], None], params: TrainGanParams) -> tuple[float, float]:
+    """Images per second and GiB of the bare loop, in float32 and eager."""
+    torch.cuda.reset_peak_memory_stats()
+    started = _gpu_now()
+    for _ in range(GPU_STEPS):
+        step()
+    rate = GPU_STEPS * params.batch_size / (_gpu_now() - started)
+    return rate, torch.cuda.max_memory_allocated() / 2**30
+
+
+def _gpu_training(data: GanData, params: TrainGanParams) -> tuple[float, float]:
+    """The same of the training, from its first report on: before it, the pool is labelled and the networks compiled."""
+    times, memory = [], []
+
+    def report(_: training.Progress) -> None:
+        times.append(_gpu_now())
+        memory.append(torch.cuda.max_memory_allocated() / 2**30)
+        torch.cuda.reset_peak_memory_stats()
+
+    _train(data, params, report)
+    rate = params.log_every * params.batch_size / float(np.median(np.diff(times)))
+    return rate, max(memory[1:])
+
+
+def _gpu_peak() -> float:
+    """Floating-point operations per second of a large product of bfloat16 matrices, the best of several rounds."""
+    matrix = torch.randn(MATRIX, MATRIX, device="cuda", dtype=torch.bfloat16)
+    seconds = []
+    for _ in range(10):
+        started = _gpu_now()
+        matrix @ matrix
+        seconds.append(_gpu_now() - started)
+    return 2 * MATRIX**3 / min(seconds)
+
+
+def _gpu_now() -> float:
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+if __name__ == "__main__":
+    main()
