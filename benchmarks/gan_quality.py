@@ -207,7 +207,8 @@ def _pool_labels(gan_set: GanSet, seed: int) -> Tensor | None:
     """The pool's labels as the GANs get them, -1 where they are less sure than not; None without a pool."""
     if len(gan_set.unlabelled_images) == 0:
         return None
-    guess = pool.teach(gan_data(gan_set), seed)
+    data = gan_data(gan_set)
+    guess = pool.teach(data, pool.learn(data, seed), seed)
     return torch.where(guess.trust > 0.5, guess.labels, -1)
 
 

@@ -235,8 +235,9 @@ def _print_once() -> float:
     torch.set_num_threads(1)
     setting = SETTINGS[DEFAULT]
     params, data = setting.params(), setting.data()
-    state, judge = setting.state(params), snapshots.Judge(data, SEED)
-    labelling = _seconds(lambda: pool.label(data, SEED))
+    classifier = pool.learn(data, SEED)
+    state, judge = setting.state(params), snapshots.Judge(data, classifier, SEED)
+    labelling = _seconds(lambda: pool.label(data, classifier, SEED))
     judging = sum(_seconds(lambda: judge.take(state)) for _ in range(params.snapshots))
     whole = _seconds(lambda: _train(data, params, lambda _: None))
     share = (labelling + judging) / whole

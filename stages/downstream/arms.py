@@ -116,7 +116,8 @@ def guess_pool(
 ) -> PoolGuess:
     """What the teacher, who learns from the arm's labelled images alone, makes of the unlabelled pool."""
     if teacher == "ensemble":
-        guess = pool.teach(_pool_data(arm, data), derive_seeds(params.seed, replicate).initialisation)
+        seen, seed = _pool_data(arm, data), derive_seeds(params.seed, replicate).initialisation
+        guess = pool.teach(seen, pool.learn(seen, seed), seed)
         return PoolGuess(guess.labels.cpu(), guess.trust.cpu())
     trained = fit([_real(arm, data, params.classifier.batch_size)], arm, data, params, replicate)
     confidence, labels = predict(trained.model, data.unlabelled_images).max(dim=1)

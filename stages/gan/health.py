@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from stages.gan.families.interface import MEASURES
 
 LEAST_DIVERSITY = 0.1  # of the real images' ...
-COLLAPSE = 0.5  # ... and of what the samples had at the last checkpoint
+COLLAPSE = 0.5  # ... and of the most that the samples have had
 
 
 class FailedTrainingError(Exception):
@@ -29,7 +29,7 @@ def check_weights(*networks: nn.Module) -> None:
 def check_collapse(diversity: float, before: float) -> None:
     """Raises FailedTrainingError when samples that once differed have become nearly alike.
 
-    diversity, before: see `diversity`, now and at the last checkpoint; NaN where it is not known. A generator starts
+    diversity, before: see `diversity`, now and the highest so far; NaN where it is not known. A generator starts
     with samples that are alike, and that is no collapse.
     """
     if diversity < LEAST_DIVERSITY and diversity < COLLAPSE * before:

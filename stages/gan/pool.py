@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from stages.gan.data import GanData, RealImages
-from stages.gan.pseudo_labels import LARGEST_GRAPH, spread_labels
+from stages.gan.label_spreading import LARGEST_GRAPH, spread_labels
 from stages.gan.quality import log_likelihood
 from stages.gan.quick_classifier import QuickClassifier, fit
 
@@ -59,12 +59,12 @@ class PoolLabels:
         )
 
 
-def label(data: GanData, seed: int) -> LabelledImages:
-    """All real images with their labels and how far to trust them; `seed` decides the quick classifiers."""
+def label(data: GanData, classifier: QuickClassifier, seed: int) -> LabelledImages:
+    """All real images with their labels and how far to trust them; arguments as for `teach`."""
     if len(data.unlabelled) == 0:
         trust = torch.ones(len(data.labels), device=data.labels.device)
         return LabelledImages(RealImages(data.images, data.labels, trust), {"pool_share": 0.0})
-    guessed = teach(data, seed)
+    guessed = teach(data, classifier, seed)
     quality = {
         "pool_share": len(data.unlabelled) / (len(data.images) + len(data.unlabelled)),
         "pseudo_label_trust": float(guessed.trust.mean()),
@@ -74,16 +74,20 @@ def label(data: GanData, seed: int) -> LabelledImages:
     return LabelledImages(guessed.among(data), quality)
 
 
-def teach(data: GanData, seed: int) -> PoolLabels:
+def learn(data: GanData, seed: int) -> QuickClassifier:
+    """The first teacher: a quick classifier that learned from the labelled images alone."""
+    given = torch.ones(len(data.labels), device=data.labels.device)
+    return fit(data.images, data.labels, given, data.classes, data.flip_ok, seed)
+
+
+def teach(data: GanData, classifier: QuickClassifier, seed: int) -> PoolLabels:
     """The best guess of the pool's labels, out of those of several teachers.
 
-    A quick classifier learns from the labelled images. Label spreading holds a graph of all images in memory, and
-    stands back where there are too many. On digits and clothes the mean of both was right more often than either.
-    Another quick classifier then learns from the labelled images and, as far as the best guess so far is trusted, from
-    the pool.
+    The first is `classifier`, from `learn`. Label spreading holds a graph of all images in memory, and stands back
+    where there are too many. On digits and clothes the mean of both was right more often than either. Another quick
+    classifier, whose random numbers `seed` decides, then learns from the labelled images and, as far as the best guess
+    so far is trusted, from the pool.
     """
-    given = torch.ones(len(data.labels), device=data.labels.device)
-    classifier = fit(data.images, data.labels, given, data.classes, data.flip_ok, seed)
     guesses = {"classifier": guess_with(classifier, data)}
     if len(data.images) + len(data.unlabelled) + len(data.validation_images) <= LARGEST_GRAPH:
         guesses["label_spreading"] = _spread(data)

@@ -109,10 +109,18 @@ def _draw(generator: nn.Module, latents: Tensor, labels: NDArray[np.int64]) -> N
     return to_bytes(images).cpu().numpy()
 
 
+def sample_all_classes(
+    generator: nn.Module, config: NetworkConfig, per_class: int, seed: int
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return images (N, C, H, W) and labels (N,), class by class, from one batch of latents fixed by `seed`."""
+    labels = np.arange(config.classes).repeat(per_class)
+    latents = draw_latents(image_seeds(seed, 0, 0, np.arange(len(labels))), config.latent_dim)
+    return _draw(generator, latents, labels), labels
+
+
 def sample_grid(generator: nn.Module, config: NetworkConfig, columns: int, seed: int) -> NDArray[np.uint8]:
     """Return one picture, uint8 (rows * H, columns * W, C), with a row for each class and latents fixed by `seed`."""
     channels, height, width = config.image_shape
-    labels = np.arange(config.classes).repeat(columns)
-    latents = draw_latents(image_seeds(seed, 0, 0, np.arange(len(labels))), config.latent_dim)
-    images = _draw(generator, latents, labels).reshape(config.classes, columns, channels, height, width)
+    images, _ = sample_all_classes(generator, config, columns, seed)
+    images = images.reshape(config.classes, columns, channels, height, width)
     return images.transpose(0, 3, 1, 4, 2).reshape(config.classes * height, columns * width, channels)

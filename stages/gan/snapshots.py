@@ -6,7 +6,7 @@ preferred to another by a difference within one standard error.
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite
+from math import inf, isfinite
 
 import torch
 from torch import Tensor
@@ -24,9 +24,11 @@ LEAST_VALIDATION = 2  # images; a single one has no distances within its set, an
 
 @dataclass(frozen=True)
 class Judge:
-    """Scores snapshots on `data.validation_images`; `seed` decides samples and classifiers."""
+    """Scores snapshots on `data.validation_images`. `classifier` learned from the labelled images, and its features are
+    what sets are compared by; `seed` decides samples and the classifiers that learn from them."""
 
     data: GanData
+    classifier: QuickClassifier
     seed: int
 
     def take(self, state: TrainingState) -> Snapshot:
@@ -37,12 +39,14 @@ class Judge:
 
     def _scores(self, images: Tensor, labels: Tensor) -> tuple[dict[str, float], Tensor]:
         """Measures by name, and the validation labels' log-likelihood by a classifier that learned from the images."""
-        data, eye = self.data, self._classifier
+        data, eye = self.data, self.classifier
         scores = {"confused": quality.confused_share(eye.probabilities(images), labels)}
         if len(data.validation_images) < LEAST_VALIDATION:
             return scores, torch.empty(0)
         features, fresh = eye.features(images), eye.features(data.validation_images)
-        probabilities = self._fit(images, labels).probabilities(data.validation_images)
+        weights = torch.ones(len(images), device=images.device)
+        taught = fit(images, labels, weights, data.classes, data.flip_ok, self.seed)
+        probabilities = taught.probabilities(data.validation_images)
         scores |= {
             "usefulness": 1 - quality.confused_share(probabilities, data.validation_labels),
             "kid": quality.kernel_distance(fresh, features),
@@ -52,15 +56,6 @@ class Judge:
         # Images of a single grey level lie at no distance from each other, and nothing has a ratio to that.
         known = {name: score for name, score in scores.items() if isfinite(score)}
         return known, quality.log_likelihood(probabilities, data.validation_labels)
-
-    @cached_property
-    def _classifier(self) -> QuickClassifier:
-        """By whose features sets of images are compared."""
-        return self._fit(self.data.images, self.data.labels)
-
-    def _fit(self, images: Tensor, labels: Tensor) -> QuickClassifier:
-        weights = torch.ones(len(images), device=images.device)
-        return fit(images, labels, weights, self.data.classes, self.data.flip_ok, self.seed)
 
     @cached_property
     def _seen(self) -> Tensor:
@@ -83,8 +78,9 @@ def choose(snapshots: list[Snapshot]) -> Snapshot:
 def _shortfall(best: Snapshot, other: Snapshot) -> float:
     """By how many standard errors the other one's mean log-likelihood is below the best one's."""
     difference = (best.log_likelihood - other.log_likelihood).double()
-    error = difference.std() / len(difference) ** 0.5
-    return float(difference.mean() / error) if error > 0 else 0.0
+    error = float(difference.std()) / len(difference) ** 0.5
+    mean = float(difference.mean())
+    return mean / error if error > 0 else (inf if mean > 0 else 0.0)
 
 
 def draw(state: TrainingState, per_class: int, seed: int) -> tuple[Tensor, Tensor]:

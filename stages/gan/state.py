@@ -1,6 +1,5 @@
 """All that changes while a GAN is trained, and how it is kept and brought back to the last bit."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -8,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from stages.gan.average import MovingAverage
 from stages.gan.families.interface import MEASURES, Players
 from stages.gan.families.registry import FAMILIES
 from stages.gan.network_config import NetworkConfig
@@ -17,7 +16,6 @@ from stages.gan.params import TrainGanParams
 
 # No momentum, as the other player moves (Zhang et al., "Self-Attention GANs", 2019): 0.5 cost 5 points of accuracy.
 ADAM_BETAS = (0.0, 0.9)
-TensorList = tuple[Tensor, ...] | list[Tensor]
 
 
 class Checkpoint(Protocol):
@@ -49,13 +47,13 @@ class TrainingState:
     """Everything that changes from step to step.
 
     `sums`: of MEASURES since the last report. `signs`: of the real logits since the strength was last adapted.
-    `strength`: of the augmentation, 0..1. `diversity`: of the samples at the last checkpoint (see `health.diversity`),
+    `strength`: of the augmentation, 0..1. `diversity`: at its highest so far (see `health.diversity`),
     NaN before the first.
     """
 
     config: NetworkConfig
     players: Players
-    average: AveragedModel
+    average: MovingAverage
     random: torch.Generator
     sums: Tensor
     signs: Tensor
@@ -116,7 +114,7 @@ def start(config: NetworkConfig, params: TrainGanParams, seed: int) -> TrainingS
     if config.layers == "convolutional":
         place["memory_format"] = torch.channels_last
     generator, discriminator = generator.to(**place), discriminator.to(**place)
-    average = AveragedModel(generator, multi_avg_fn=ramped_average(params.ema_decay), use_buffers=True)
+    average = MovingAverage(generator, params.ema_decay)
     if params.compile:
         _compile(generator, discriminator)
     return TrainingState(
@@ -127,7 +125,7 @@ def start(config: NetworkConfig, params: TrainGanParams, seed: int) -> TrainingS
             generator_optimizer=_adam(generator, params.generator_learning_rate),
             discriminator_optimizer=_adam(discriminator, params.discriminator_learning_rate),
         ),
-        average=average.eval(),
+        average=average,
         random=torch.Generator(params.device).manual_seed(draws),
         sums=torch.zeros(len(MEASURES), device=params.device),
         signs=torch.zeros((), device=params.device),
@@ -137,20 +135,6 @@ def start(config: NetworkConfig, params: TrainGanParams, seed: int) -> TrainingS
 def tensors(network: nn.Module) -> dict[str, Tensor]:
     """A copy of a network's parameters and buffers on the CPU, laid out plainly."""
     return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in network.state_dict().items()}
-
-
-def ramped_average(decay: float) -> Callable[[TensorList, TensorList, Tensor | int], None]:
-    """Return an exponential moving average whose decay grows to `decay` as (1 + n) / (10 + n).
-
-    A constant decay near 1 would keep the untrained weights for thousands of steps (TensorFlow's
-    ExponentialMovingAverage has the same ramp).
-    """
-
-    def update(average: TensorList, current: TensorList, updates: Tensor | int) -> None:
-        n = int(updates)
-        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(average, current, n)
-
-    return update
 
 
 def _compile(generator: nn.Module, discriminator: nn.Module) -> None:

@@ -1,9 +1,10 @@
 """Train a class-conditional GAN on a few labelled images and a pool of unlabelled ones."""
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from math import isnan
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from stages.gan.families.registry import FAMILIES
 from stages.gan.network_config import NetworkConfig
 from stages.gan.objective import Objective, build_objective
 from stages.gan.params import TrainGanParams
-from stages.gan.sampling import sample_grid
+from stages.gan.sampling import sample_all_classes, sample_grid
 from stages.gan.state import Checkpoint, TrainingState, start, tensors
 from stages.plumbing.errors import UserError
 
@@ -90,8 +91,15 @@ def train(
     training fails once too often.
     """
     _check(data, params)
-    data = data.to(params.device)
-    labelled = pool.label(data, seed)
+    with _words_for_memory(params):
+        return _train(data.to(params.device), params, seed, report, checkpoint)
+
+
+def _train(
+    data: GanData, params: TrainGanParams, seed: int, report: Callable[[Progress], None], checkpoint: Checkpoint
+) -> TrainedGan:
+    classifier = pool.learn(data, seed)
+    labelled = pool.label(data, classifier, seed)
     setting = Setting(
         data,
         params,
@@ -99,7 +107,7 @@ def train(
         real=labelled.real,
         family=FAMILIES[params.family],
         objective=build_objective(params.objective),
-        judge=snapshots.Judge(data, seed),
+        judge=snapshots.Judge(data, classifier, seed),
         report=report,
     )
     state = start(_network_config(data, params), params, seed)
@@ -110,12 +118,21 @@ def train(
             _run(state, setting, checkpoint)
         except health.FailedTrainingError as failure:
             state = _roll_back(state, setting, checkpoint, failure)
-        except torch.OutOfMemoryError as error:
-            raise UserError(
-                f"the device has too little memory to train the GAN: lower train_gan.batch_size ({params.batch_size}) "
-                f"or train_gan.width ({params.width})"
-            ) from error
     return _finished(state, labelled.quality)
+
+
+@contextmanager
+def _words_for_memory(params: TrainGanParams) -> Iterator[None]:
+    """Turns what PyTorch says when memory runs out, which on a CPU is a plain RuntimeError, into a UserError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise UserError(
+            f"there is too little memory to train the GAN: lower train_gan.batch_size ({params.batch_size}) or "
+            f"train_gan.width ({params.width})"
+        ) from error
 
 
 def _check(data: GanData, params: TrainGanParams) -> None:
@@ -138,7 +155,7 @@ def _run(state: TrainingState, setting: Setting, checkpoint: Checkpoint) -> None
             measures = setting.family.step(state.players, _feed(state, setting), setting.objective)
         state.sums += measures
         state.signs += measures[SURENESS]
-        state.average.update_parameters(state.players.generator)
+        state.average.update()
         state.step += 1
         if state.step % ADAPT_EVERY == 0:
             _adapt(state, params)
@@ -241,11 +258,12 @@ def _samples_if_due(state: TrainingState, params: TrainGanParams) -> NDArray[np.
 
 
 def _diversity(state: TrainingState, data: GanData) -> float:
-    """What `health.diversity` says of the samples; raises FailedTrainingError when they have become nearly alike."""
-    images, labels = snapshots.draw(state, DIVERSITY_SAMPLES, seed=0)
+    """The most that `health.diversity` has said of samples; FailedTrainingError when they have become nearly alike."""
+    drawn = sample_all_classes(state.average.module, state.config, DIVERSITY_SAMPLES, seed=0)
+    images, labels = (torch.from_numpy(each).to(data.images.device) for each in drawn)
     now = health.diversity(images, labels, data.images, data.labels)
     health.check_collapse(now, state.diversity)
-    return now
+    return now if isnan(state.diversity) else max(now, state.diversity)
 
 
 def _roll_back(

@@ -8,12 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stages.gan import pool, pseudo_labels
+from stages.gan import pool
 from stages.gan.data import GanData
-from stages.gan.pool import Guess, PoolLabels, believe, label, teach
+from stages.gan.pool import Guess, LabelledImages, PoolLabels, believe, label, learn, teach
 from tests.gan.toy import CLASSES, hasty_fit, of_classes, toy_data, toy_images
 
 MANY = 300
+
+
+def taught(data: GanData, seed: int) -> PoolLabels:
+    return teach(data, learn(data, seed), seed)
+
+
+def labelled_by(data: GanData) -> LabelledImages:
+    return label(data, learn(data, 0), 0)
 
 
 @pytest.fixture
@@ -91,7 +99,7 @@ def test_score_and_accuracy_of_a_calibrated_teacher(data: GanData) -> None:
 
 def test_a_single_class_is_wholly_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "fit", hasty_fit(steps=2))
-    believed = label(of_classes(toy_data(pool=2), 1), seed=0)
+    believed = labelled_by(of_classes(toy_data(pool=2), 1))
     assert believed.real.trust.eq(1).all()
     assert believed.real.labels.eq(0).all()
 
@@ -114,7 +122,7 @@ class TestTeach:
             return Guess(*(sure_of((labels + shift) % CLASSES, 0.98) for labels in (truth, data.validation_labels)))
 
         monkeypatch.setattr(pool, "_spread", spread)
-        believed = teach(data, seed=0)
+        believed = taught(data, seed=0)
         assert (believed.teacher == "label_spreading") == knows
         assert torch.equal(believed.labels, truth) or not knows
 
@@ -126,32 +134,32 @@ class TestTeach:
             return seen[-1]
 
         monkeypatch.setattr(pool, "believe", noted)
-        believed = teach(toy_data(pool=6), seed=0)
+        believed = taught(toy_data(pool=6), seed=0)
         assert {each.teacher for each in seen} >= {"classifier", "label_spreading", "both", "student"}
         assert believed.score == max(each.score for each in seen)
 
     def test_where_the_graph_would_be_too_large_no_labels_are_spread(self, monkeypatch: pytest.MonkeyPatch) -> None:
         data = toy_data(pool=6)
         images = len(data.images) + len(data.unlabelled) + len(data.validation_images)
-        for module in (pool, pseudo_labels):
+        for module in (pool, label_spreading):
             monkeypatch.setattr(module, "LARGEST_GRAPH", images - 1)  # `spread_labels` would refuse
-        assert teach(data, seed=0).teacher in ("classifier", "student", "student_and_teacher")
+        assert taught(data, seed=0).teacher in ("classifier", "student", "student_and_teacher")
 
     def test_the_seed_decides(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(pool, "LARGEST_GRAPH", 0)  # label spreading needs none
-        one, again, other = (teach(toy_data(pool=6), seed) for seed in (1, 1, 2))
+        one, again, other = (taught(toy_data(pool=6), seed) for seed in (1, 1, 2))
         assert torch.equal(one.trust, again.trust)
         assert torch.equal(one.labels, again.labels)
         assert not torch.equal(one.trust, other.trust)
 
     def test_without_validation_images_the_pool_is_labelled_all_the_same(self) -> None:
-        labelled = label(toy_data(pool=6, validation=0), seed=0)
+        labelled = labelled_by(toy_data(pool=6, validation=0))
         assert "pseudo_label_accuracy" not in labelled.quality
         assert 0 < labelled.quality["pseudo_label_trust"] <= 1
 
     def test_validation_images_are_not_among_the_real_ones(self) -> None:
         data = toy_data(pool=6)
-        real = label(data, seed=0).real
+        real = labelled_by(data).real
         assert torch.equal(real.images, torch.cat([data.images, data.unlabelled]))
         assert torch.equal(real.labels[: len(data.labels)], data.labels)
         assert real.trust[: len(data.labels)].eq(1).all()
@@ -160,7 +168,7 @@ class TestTeach:
 
 def test_an_easy_pool_is_labelled_right_and_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "fit", hasty_fit(steps=40))
-    labelled = label(toy_data(pool=10, validation=20), seed=0)
+    labelled = labelled_by(toy_data(pool=10, validation=20))
     truth = toy_images(10, 1)[1]
     assert (labelled.real.labels[15:] == truth).float().mean() > 0.95
     assert labelled.quality["pseudo_label_trust"] > 0.8
@@ -170,7 +178,7 @@ def test_an_easy_pool_is_labelled_right_and_trusted(monkeypatch: pytest.MonkeyPa
 
 def test_without_a_pool_only_the_labelled_images_teach() -> None:
     data = replace(toy_data(pool=0), unlabelled=torch.empty(0, 1, 8, 8, dtype=torch.uint8))
-    labelled = label(data, seed=0)
+    labelled = labelled_by(data)
     assert torch.equal(labelled.real.images, data.images)
     assert torch.equal(labelled.real.labels, data.labels)
     assert labelled.real.trust.eq(1).all()

@@ -11,6 +11,7 @@ from torch import Tensor
 from stages.gan import snapshots
 from stages.gan.data import GanData
 from stages.gan.network_config import NetworkConfig
+from stages.gan.pool import learn
 from stages.gan.snapshots import Judge, choose, draw
 from stages.gan.state import Snapshot, TrainingState, start
 from tests.gan.toy import CLASSES, hasty_fit, toy_data, toy_images, toy_params
@@ -18,6 +19,10 @@ from tests.gan.toy import CLASSES, hasty_fit, toy_data, toy_images, toy_params
 CONFIG = NetworkConfig(
     family="projection", layers="dense", classes=CLASSES, channels=1, size=8, latent_dim=8, width=32, spectral=True
 )
+
+
+def judge(data: GanData, seed: int) -> Judge:
+    return Judge(data, learn(data, seed), seed)
 
 
 def noise(count: int, seed: int) -> Tensor:
@@ -73,7 +78,7 @@ def judged(
 ) -> Snapshot:
     """The snapshot of a generator that draws these images."""
     monkeypatch.setattr(snapshots, "draw", lambda *_: (images, labels))
-    return Judge(data, seed=0).take(state)
+    return judge(data, 0).take(state)
 
 
 def test_scores_say_which_samples_are_good(monkeypatch: pytest.MonkeyPatch, state: TrainingState) -> None:
@@ -112,13 +117,13 @@ class TestTake:
 
     def test_it_repeats_itself_and_leaves_the_state_alone(self, state: TrainingState) -> None:
         before = state.random.get_state()
-        one, again = (Judge(toy_data(pool=2), seed=3).take(state) for _ in range(2))
+        one, again = (judge(toy_data(pool=2), 3).take(state) for _ in range(2))
         assert one.scores == again.scores
         assert torch.equal(one.log_likelihood, again.log_likelihood)
         assert torch.equal(before, state.random.get_state())
 
     def test_without_validation_images_only_the_confused_are_counted(self, state: TrainingState) -> None:
-        taken = Judge(toy_data(pool=2, validation=0), seed=0).take(state)
+        taken = judge(toy_data(pool=2, validation=0), 0).take(state)
         assert taken.scores.keys() == {"confused"}
         assert taken.log_likelihood.shape == (0,)
 
@@ -134,10 +139,10 @@ class TestTake:
             validation_images=torch.full_like(toy_data(0).validation_images, 9),
         )
         for each in (single, flat):
-            assert all(math.isfinite(score) for score in Judge(each, seed=0).take(state).scores.values())
+            assert all(math.isfinite(score) for score in judge(each, 0).take(state).scores.values())
 
     def test_a_snapshot_does_not_change_when_the_training_goes_on(self, state: TrainingState) -> None:
-        taken = Judge(toy_data(pool=0), seed=0).take(state)
+        taken = judge(toy_data(pool=0), 0).take(state)
         kept_weight = taken.generator["output.weight"].clone()
         with torch.no_grad():
             state.average.module.output.weight += 1

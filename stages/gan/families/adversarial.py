@@ -25,27 +25,22 @@ class ConditionalDiscriminator(nn.Module, ABC):
 
 
 def adversarial_step(players: Players, batch: Batch, feed: Feed, objective: Objective) -> Tensor:
-    """Both players learn from one batch; MEASURES (5,). The same fakes serve both."""
+    """Both players learn from one batch; MEASURES (5,). The same fakes, augmented alike, serve both."""
     # Fakes take the labels and the trust of the real images: neither must tell the two apart.
     fake = players.generator(batch.latents, batch.labels)
-    discriminator_loss, real, fake_logits = _discriminator_step(players, batch, fake.detach(), feed, objective)
-    generator_loss = _generator_step(players, batch, fake, feed, objective)
-    measures = [
-        discriminator_loss,
-        generator_loss,
-        real.mean(),
-        fake_logits.mean(),
-        objective.sureness(real, fake_logits),
-    ]
-    return torch.stack(measures).detach()
+    real, fake = feed.augment(torch.cat([batch.real, fake])).split(len(fake))
+    discriminator_loss, real_logits, fake_logits = _discriminator_step(players, batch, real, fake.detach(), objective)
+    generator_loss = _generator_step(players, batch, real, fake, objective)
+    sureness = objective.sureness(real_logits, fake_logits)
+    return torch.stack([discriminator_loss, generator_loss, real_logits.mean(), fake_logits.mean(), sureness])
 
 
 def _discriminator_step(
-    players: Players, batch: Batch, fake: Tensor, feed: Feed, objective: Objective
+    players: Players, batch: Batch, real: Tensor, fake: Tensor, objective: Objective
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Its loss, and the logits of real and fake images (N,)."""
+    """Its loss, and the logits of real and fake images (N,), all detached."""
     discriminator, size = cast(ConditionalDiscriminator, players.discriminator), len(fake)
-    images = feed.augment(torch.cat([batch.real, fake])).requires_grad_(objective.penalty > 0)
+    images = torch.cat([real.detach(), fake]).requires_grad_(objective.penalty > 0)
     # Real and fake go through together: half the calls, and one power iteration.
     features = discriminator.trunk(images)
     logits = discriminator.logits(features, batch.labels.repeat(2), batch.trust.repeat(2))
@@ -58,22 +53,21 @@ def _discriminator_step(
     players.discriminator_optimizer.zero_grad()
     loss.backward()
     players.discriminator_optimizer.step()
-    return loss, real_logits, fake_logits
+    return loss.detach(), real_logits.detach(), fake_logits.detach()
 
 
-def _generator_step(players: Players, batch: Batch, fake: Tensor, feed: Feed, objective: Objective) -> Tensor:
-    """Its loss; what the discriminator would learn from it is not computed."""
+def _generator_step(players: Players, batch: Batch, real: Tensor, fake: Tensor, objective: Objective) -> Tensor:
+    """Its loss, detached; what the discriminator would learn from it is not computed."""
     discriminator = cast(ConditionalDiscriminator, players.discriminator).eval().requires_grad_(False)
-    features = discriminator.trunk(feed.augment(fake))
+    features = discriminator.trunk(fake)
     logits = discriminator.logits(features, batch.labels, batch.trust)
     real_logits = logits
     if objective.generator_sees_real:
         with torch.no_grad():
-            seen = discriminator.trunk(feed.augment(batch.real))
-            real_logits = discriminator.logits(seen, batch.labels, batch.trust)
+            real_logits = discriminator.logits(discriminator.trunk(real), batch.labels, batch.trust)
     loss = objective.generator(real_logits, logits) + discriminator.class_loss(features, batch.labels, batch.trust)
     players.generator_optimizer.zero_grad()
     loss.backward()
     players.generator_optimizer.step()
     discriminator.train().requires_grad_(True)
-    return loss
+    return loss.detach()

@@ -5,8 +5,6 @@ and unlabelled images, then class mass normalisation (Zhu et al., "Semi-Supervis
 and Harmonic Functions", 2003), iterated until the guessed classes are as frequent as among the labelled images.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,23 +17,6 @@ SHARPNESS = 8.0  # ... divided by this; at 8 the confidence is about the share t
 PULL_OF_NEIGHBOURS = 0.95  # alpha of Zhou et al.: the rest of the pull comes from the given labels
 BALANCING_ROUNDS = 20
 LARGEST_GRAPH = 12_000  # images; its square is held in memory
-
-
-@dataclass(frozen=True)
-class PseudoLabels:
-    """`labels` int64 (N,), 0..K-1; `confidence` float32 (N,), 0..1, the guessed probability of that label."""
-
-    labels: Tensor
-    confidence: Tensor
-
-
-def guess_labels(images: Tensor, labels: Tensor, classes: int, unlabelled: Tensor) -> PseudoLabels:
-    """Guess the likeliest label of every unlabelled image; arguments and errors as for `spread_labels`."""
-    probability = spread_labels(images, labels, classes, unlabelled)
-    if len(probability) == 0:
-        return PseudoLabels(torch.empty(0, dtype=torch.int64), torch.empty(0))
-    confidence, guess = probability.max(dim=1)
-    return PseudoLabels(guess, confidence)
 
 
 def spread_labels(images: Tensor, labels: Tensor, classes: int, unlabelled: Tensor) -> Tensor:
