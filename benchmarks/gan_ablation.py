@@ -14,7 +14,7 @@ from typing import Any
 from joblib import Parallel, delayed
 
 from benchmarks import gan_sets
-from benchmarks.gan_quality import Fit, gan_data, report, sampler, score, train
+from benchmarks.gan_contest import Fit, gan_data, report, sampler, score, train
 from benchmarks.gan_sets import GanSet
 from benchmarks.reference_generators import Sampler
 from stages.gan.params import TrainGanParams

@@ -38,7 +38,7 @@ def augment(images: Tensor, policies: Sequence[Policy], strength: Tensor | float
 
     `images`: float32 (N, C, H, W) in [-1, 1], C 1 or 3; the result has the same shape and type. It can be
     differentiated twice with respect to `images`. `strength`: 0..1, a number or a 0-d tensor on the images' device, as
-    is `generator`. Images that no policy falls on keep their bits. The order of `policies` does not matter. As many
+    is `generator`. Images that no policy falls on stay as they are. The order of `policies` does not matter. As many
     random numbers are drawn at any strength.
 
     `colour` may leave [-1, 1]: as in DiffAugment nothing is clipped, which would stop the gradient.
@@ -50,8 +50,8 @@ def augment(images: Tensor, policies: Sequence[Policy], strength: Tensor | float
     return images
 
 
-# Each of these changes the chosen images, bool (N, 1, 1, 1), by random numbers of that shape. What is not chosen must
-# keep its bits, and at 8 x 8 pixels the time goes by the number of tensor operations, not by their size.
+# Each of these changes the chosen images, bool (N, 1, 1, 1), by random numbers of that shape. At 8 x 8 pixels the time
+# goes by the number of tensor operations, not by their size.
 
 
 def _colour(images: Tensor, chosen: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
