@@ -24,6 +24,7 @@ TINY: dict[str, Any] = {
     "train_gan.steps": 20,
     "train_gan.log_every": 10,
     "train_gan.samples_every": 10,
+    "train_gan.snapshots": 1,
     "train_downstream.classifier.steps": 10,
     "evaluate.bootstrap": 100,
 }

@@ -53,26 +53,25 @@ def log_likelihood(probabilities: Tensor, labels: Tensor) -> Tensor:
     return own.clamp_min(torch.finfo(own.dtype).tiny).log()
 
 
-def nearest_real_ratio(synthetic: Tensor, seen: Tensor, fresh: Tensor) -> float:
-    """Return how near synthetic images are to those the GAN has seen: 1 as near as fresh real ones, 0 copies.
+def nearest_real_ratio(synthetic: Tensor, fresh: Tensor) -> float:
+    """Return how near synthetic images lie to those the GAN has seen: 1 as near as fresh real ones, 0 copies.
 
-    The mean distance to the nearest seen image, divided by that of the fresh images, which the GAN has not seen.
-    Brightness and contrast do not count (see `nearest_distances`). All uint8 (N, C, H, W).
+    `synthetic` (N,), `fresh` (M,): distances to the nearest seen image, from `nearest_distances`, of synthetic images
+    and of real ones that the GAN has not seen. NaN where all of the latter are 0.
     """
-    return float(nearest_distances(synthetic, seen).mean() / nearest_distances(fresh, seen).mean())
+    return float(synthetic.mean() / fresh.mean())
 
 
-def copied_share(synthetic: Tensor, labels: Tensor, seen: Tensor, fresh: Tensor) -> dict[int, float]:
+def copied_share(synthetic: Tensor, labels: Tensor, fresh: Tensor) -> dict[int, float]:
     """Return by class the share of its synthetic images, 0..1, that lie suspiciously near a seen image.
 
     That is, nearer than all but a twentieth of the fresh images: about 0.05 is what a GAN that copies nothing gets. The
     threshold is one for all classes, so that the fresh images need no labels and may be few.
 
-    `synthetic`, `seen`, `fresh`: uint8 (N, C, H, W), `fresh` not seen by the GAN. `labels`: int64 (N,), of the
-    synthetic images; a class without any is left out.
+    `synthetic` (N,), `fresh` (M,): as for `nearest_real_ratio`. `labels`: int64 (N,), of the synthetic images; a class
+    without any is left out.
     """
-    threshold = nearest_distances(fresh, seen).quantile(COPY_QUANTILE)
-    copied = nearest_distances(synthetic, seen) < threshold
+    copied = synthetic < fresh.quantile(COPY_QUANTILE)
     return {int(label): float(copied[labels == label].float().mean()) for label in labels.unique()}
 
 

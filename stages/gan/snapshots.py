@@ -44,6 +44,7 @@ class Judge:
         if len(data.validation_images) < LEAST_VALIDATION:
             return scores, torch.empty(0)
         features, fresh = eye.features(images), eye.features(data.validation_images)
+        distances = quality.nearest_distances(images, self._seen)
         weights = torch.ones(len(images), device=images.device)
         taught = fit(images, labels, weights, data.classes, data.flip_ok, self.seed)
         probabilities = taught.probabilities(data.validation_images)
@@ -51,7 +52,8 @@ class Judge:
             "usefulness": 1 - quality.confused_share(probabilities, data.validation_labels),
             "kid": quality.kernel_distance(fresh, features),
             "recall": quality.recall(fresh, features),
-            "nearest_real_ratio": quality.nearest_real_ratio(images, self._seen, data.validation_images),
+            "nearest_real_ratio": quality.nearest_real_ratio(distances, self._fresh_distances),
+            "most_copied": max(quality.copied_share(distances, labels, self._fresh_distances).values()),
         }
         # Images of a single grey level lie at no distance from each other, and nothing has a ratio to that.
         known = {name: score for name, score in scores.items() if isfinite(score)}
@@ -60,6 +62,10 @@ class Judge:
     @cached_property
     def _seen(self) -> Tensor:
         return torch.cat([self.data.images, self.data.unlabelled])
+
+    @cached_property
+    def _fresh_distances(self) -> Tensor:
+        return quality.nearest_distances(self.data.validation_images, self._seen)
 
 
 def choose(snapshots: list[Snapshot]) -> Snapshot:

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 
-MEASURES = ("usefulness", "kid", "recall", "nearest_real_ratio", "confused")
+MEASURES = ("usefulness", "kid", "recall", "nearest_real_ratio", "most_copied", "confused")
 
 
 def as_csv(curves: Sequence[Sequence[Mapping[str, float]]]) -> str:

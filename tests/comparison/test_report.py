@@ -230,6 +230,7 @@ KEPT = {
     "kid": Spread(0.0126, -0.001, 0.03),
     "recall": Spread(0.8, 0.7, 0.9),
     "nearest_real_ratio": Spread(0.9, 0.8, 1.05),
+    "most_copied": Spread(0.07, 0.02, 0.2),
     "confused": Spread(0.02, 0.01, 0.03),
 }
 POOL = {"pool_share": Spread(0.92, 0.92, 0.92), "pseudo_label_trust": Spread(0.81, 0.7, 0.9)}

@@ -106,6 +106,7 @@ def test_copies_of_what_was_seen_show(monkeypatch: pytest.MonkeyPatch, state: Tr
     for copies, labels in ((data.images, data.labels), (data.unlabelled, toy_images(20, 1)[1])):
         scores = judged(monkeypatch, state, data, copies, labels).scores
         assert scores["nearest_real_ratio"] == pytest.approx(0, abs=1e-2)
+        assert scores["most_copied"] == 1
 
 
 class TestTake:

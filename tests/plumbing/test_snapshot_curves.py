@@ -28,7 +28,7 @@ def test_the_table_holds_exactly_the_curves(curves: list[list[dict[str, float]]]
 
 
 def test_without_a_gan_there_is_a_header_alone() -> None:
-    assert as_csv([]) == "replicate,step,usefulness,kid,recall,nearest_real_ratio,confused\n"
+    assert as_csv([]) == "replicate,step,usefulness,kid,recall,nearest_real_ratio,most_copied,confused\n"
 
 
 def test_no_measure_is_lost_unseen() -> None:
