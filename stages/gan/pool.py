@@ -16,7 +16,6 @@ from stages.gan.quality import log_likelihood
 from stages.gan.quick_classifier import QuickClassifier, fit
 
 TEMPERATURES = torch.logspace(-1, 3, 81, base=4)  # 0.25 to 64, and 1 among them: 4 tames no teacher at chance
-STUDENT_STEPS = 300
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def teach(data: GanData, classifier: QuickClassifier, seed: int) -> PoolLabels:
         guesses["both"] = _together(*guesses.values())
     first = _best(guesses, data)
     real = first.among(data)
-    student = fit(real.images, real.labels, real.trust, data.classes, data.flip_ok, seed, steps=STUDENT_STEPS)
+    student = fit(real.images, real.labels, real.trust, data.classes, data.flip_ok, seed)
     guesses["student"] = guess_with(student, data)
     guesses["student_and_teacher"] = _together(guesses["student"], guesses[first.teacher])
     return _best(guesses, data)
