@@ -195,7 +195,7 @@ def make_card(make_content):
             real_images=content.real_images,
             left_out=content.left_out,
             made_from="Ten GANs.",
-            generator={"steps": 600},
+            generator={"steps": 600, "augment": {"policies": ["cutout", "flip"], "limit": 0.8}},
             gans={},
             validation_labels=50,
             numbers=content.numbers,
@@ -219,6 +219,7 @@ def test_the_card_is_marked_synthetic_and_its_head_is_yaml(make_content, make_ca
     assert "Every image in this set is synthetic" in body
     assert content.numbers["verdict"]["sentence"] in body
     assert "| one | 93 |" in body
+    assert "| steps | 600 |\n| augment policies | cutout, flip |\n| augment limit | 0.8 |" in body
     assert "<script>" not in body
     assert all(row.count("|") in (3, 4, 5) for row in body.splitlines() if row.startswith("|"))
     assert json.dumps(content.privacy["dropped"]) in body
