@@ -2,7 +2,7 @@
 
 The maps start at 4 to 7 pixels and double until they cover the image; what they have too much is cut off around it.
 Where the maps double, the channels halve, so that every layer does about the same work. There is no map as large as the
-image itself but the image: on a CPU, moving such maps through memory would take most of the time.
+image itself but the image: on a CPU, moving such maps through memory took much of the time.
 """
 
 from itertools import pairwise

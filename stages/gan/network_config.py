@@ -36,12 +36,4 @@ class NetworkConfig:
 
     @property
     def bound(self) -> Bound:
-        return _spectral if self.spectral else _unbounded
-
-
-def _spectral(layer: nn.Module) -> nn.Module:
-    return spectral_norm(layer)
-
-
-def _unbounded(layer: nn.Module) -> nn.Module:
-    return layer
+        return spectral_norm if self.spectral else lambda layer: layer

@@ -1,5 +1,6 @@
 """All that changes while a GAN is trained, and how it is kept and brought back to the last bit."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -7,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from stages.gan.average import MovingAverage
 from stages.gan.families.interface import MEASURES, Players
 from stages.gan.families.registry import FAMILIES
 from stages.gan.network_config import NetworkConfig
@@ -16,6 +17,7 @@ from stages.gan.params import TrainGanParams
 
 # No momentum, as the other player moves (Zhang et al., "Self-Attention GANs", 2019): 0.5 cost 5 points of accuracy.
 ADAM_BETAS = (0.0, 0.9)
+TensorList = tuple[Tensor, ...] | list[Tensor]
 
 
 class Checkpoint(Protocol):
@@ -53,7 +55,7 @@ class TrainingState:
 
     config: NetworkConfig
     players: Players
-    average: MovingAverage
+    average: AveragedModel
     random: torch.Generator
     sums: Tensor
     signs: Tensor
@@ -109,12 +111,12 @@ def start(config: NetworkConfig, params: TrainGanParams, seed: int) -> TrainingS
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(first_weights)  # modules draw their first weights from the global generator alone
         generator, discriminator = FAMILIES[config.family].build(config)
-    # Convolutions over maps that keep a pixel's channels together run up to a third faster, on CPU and GPU alike.
+    # On a CPU, convolutions over maps that keep a pixel's channels together run up to half faster.
     place: dict[str, Any] = {"device": params.device}
     if config.layers == "convolutional":
         place["memory_format"] = torch.channels_last
     generator, discriminator = generator.to(**place), discriminator.to(**place)
-    average = MovingAverage(generator, params.ema_decay)
+    average = AveragedModel(generator, multi_avg_fn=ramped_average(params.ema_decay), use_buffers=True).eval()
     if params.compile:
         _compile(generator, discriminator)
     return TrainingState(
@@ -135,6 +137,20 @@ def start(config: NetworkConfig, params: TrainGanParams, seed: int) -> TrainingS
 def tensors(network: nn.Module) -> dict[str, Tensor]:
     """A copy of a network's parameters and buffers on the CPU, laid out plainly."""
     return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in network.state_dict().items()}
+
+
+def ramped_average(decay: float) -> Callable[[TensorList, TensorList, Tensor | int], None]:
+    """Return an exponential moving average whose decay grows to `decay` as (1 + n) / (10 + n).
+
+    A constant decay near 1 would keep the untrained weights for thousands of steps (TensorFlow's
+    ExponentialMovingAverage has the same ramp).
+    """
+
+    def update(average: TensorList, current: TensorList, updates: Tensor | int) -> None:
+        n = int(updates)
+        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(average, current, n)
+
+    return update
 
 
 def _compile(generator: nn.Module, discriminator: nn.Module) -> None:

@@ -155,7 +155,7 @@ def _run(state: TrainingState, setting: Setting, checkpoint: Checkpoint) -> None
             measures = setting.family.step(state.players, _feed(state, setting), setting.objective)
         state.sums += measures
         state.signs += measures[SURENESS]
-        state.average.update()
+        state.average.update_parameters(state.players.generator)
         state.step += 1
         if state.step % ADAPT_EVERY == 0:
             _adapt(state, params)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
-from stages.gan.average import MovingAverage
 from stages.gan.families.interface import MEASURES, Players
 from stages.gan.network_config import NetworkConfig
-from stages.gan.state import Snapshot, TrainingState, start, tensors
+from stages.gan.state import Snapshot, TrainingState, ramped_average, start, tensors
 from tests.gan.toy import Memory, toy_params
 
 DENSE = NetworkConfig(
@@ -36,7 +36,7 @@ def learn(state: TrainingState) -> None:
     (logits - 1).square().mean().backward()
     state.players.generator_optimizer.step()
     state.players.discriminator_optimizer.step()
-    state.average.update()
+    state.average.update_parameters(state.players.generator)
     state.step += 1
     state.sums += torch.rand(len(MEASURES), generator=state.random)
     state.signs += torch.rand((), generator=state.random)
@@ -118,7 +118,7 @@ def test_tensors_are_plain_copies() -> None:
 
 def test_the_average_follows_its_recurrence_in_weights_and_buffers() -> None:
     network = nn.BatchNorm1d(4)
-    average = MovingAverage(network, 0.6)
+    average = AveragedModel(network, multi_avg_fn=ramped_average(0.6), use_buffers=True)
     expected = deepcopy(network.state_dict())
     random = torch.Generator().manual_seed(0)
     for update in range(8):
@@ -128,6 +128,6 @@ def test_the_average_follows_its_recurrence_in_weights_and_buffers() -> None:
         decay = 0.0 if update == 0 else min(0.6, (1 + update) / (10 + update))
         for name in ("weight", "running_mean", "running_var"):
             expected[name] = decay * expected[name] + (1 - decay) * network.state_dict()[name]
-        average.update()
+        average.update_parameters(network)
     for name in ("weight", "running_mean", "running_var"):
         assert torch.allclose(average.module.state_dict()[name], expected[name], atol=1e-6)
