@@ -7,9 +7,11 @@ the development sets, because settings are chosen by it. `python -m benchmarks.g
 import argparse
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from joblib import Parallel, delayed
 
@@ -17,6 +19,9 @@ from benchmarks import gan_sets
 from benchmarks.gan_contest import Fit, gan_data, report, sampler, score, train
 from benchmarks.gan_sets import GanSet
 from benchmarks.reference_generators import Sampler
+from stages.gan import training
+from stages.gan.data import RealImages
+from stages.gan.moments import Moments, measure
 from stages.gan.params import TrainGanParams
 
 DEFAULT = "default"
@@ -26,13 +31,13 @@ CHANGES: dict[str, Mapping[str, Any]] = {
     "no moving average": {"ema_decay": 0.0},
     "no augmentation": {"augment": {"policies": [], "limit": 0.0}},
     "last snapshot": {"snapshots": 1},
-    "conditioning ramped over .3": {"conditioning_ramp": 0.3},
     "relativistic loss, R1 and R2": {"objective": {"kind": "relativistic", "gradient_penalty": 1.0}},
     "convolutional layers, width 64": {"layers": "convolutional", "width": 64},
     "half the steps": {"steps": 0.5},
     "twice the steps": {"steps": 2},
 }
 NO_POOL = "no unlabelled pool"
+NO_GAUSSIANS = "no Gaussians to start from"
 
 
 def main() -> None:
@@ -56,7 +61,7 @@ def main() -> None:
 
 
 def _changes(gan_set: GanSet) -> list[str]:
-    return [*CHANGES, NO_POOL] if len(gan_set.unlabelled_images) else [*CHANGES]
+    return [*CHANGES, NO_GAUSSIANS, *([NO_POOL] if len(gan_set.unlabelled_images) else [])]
 
 
 def _changed(change: str) -> Fit:
@@ -71,9 +76,16 @@ def _changed(change: str) -> Fit:
         if "steps" in changes:
             changes["steps"] = round(preset["steps"] * changes["steps"])
         params = TrainGanParams.model_validate(preset | changes)
-        return sampler(train(data, params, seed)), params.steps
+        with patch.object(training, "measure", _components_alone) if change == NO_GAUSSIANS else nullcontext():
+            return sampler(train(data, params, seed)), params.steps
 
     return fit
+
+
+def _components_alone(real: RealImages, classes: int, latent_dim: int) -> Moments:
+    """Moments by which every generator starts at the mean image."""
+    measured = measure(real, classes, latent_dim)
+    return replace(measured, means=0 * measured.means, factors=0 * measured.factors)
 
 
 if __name__ == "__main__":

@@ -31,10 +31,9 @@ from torch.nn.functional import interpolate
 from torch.utils.flop_counter import FlopCounterMode
 
 from stages.gan import pool, snapshots, training
-from stages.gan.data import GanData
+from stages.gan.data import GanData, RealImages
 from stages.gan.families.adversarial import ConditionalDiscriminator
 from stages.gan.families.interface import Batch, Players
-from stages.gan.network_config import NetworkConfig
 from stages.gan.objective import hinge
 from stages.gan.params import Layers, TrainGanParams
 from stages.gan.pixels import to_network_range
@@ -68,10 +67,9 @@ class Setting:
 
     def state(self, params: TrainGanParams) -> TrainingState:
         """Untrained networks and their optimisers."""
-        config = NetworkConfig(
-            "projection", self.layers, CLASSES, self.channels, self.size, params.latent_dim, self.width, spectral=True
-        )
-        return start(config, params, SEED)
+        data = self.data()
+        real = RealImages(data.images, data.labels, torch.ones(len(data.labels)))
+        return start(*training.starting_point(data, real, params), params, SEED)
 
     def data(self) -> GanData:
         """The digits at this size: LABELS to train on, LABELS to choose by, and a pool."""

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from stages.gan.moments import plain
 from stages.gan.network_config import NetworkConfig
 from stages.gan.networks import build_generator
 from stages.gan.sampling import BATCH, generate
@@ -28,9 +29,17 @@ from stages.plumbing import images
 ROUNDS = 3
 CLASSES = [str(label) for label in range(10)]
 DENSE = NetworkConfig(
-    family="projection", layers="dense", classes=10, channels=1, size=8, latent_dim=32, width=256, spectral=True
+    family="projection",
+    layers="dense",
+    classes=10,
+    channels=1,
+    size=8,
+    latent_dim=64,
+    width=256,
+    components=40,
+    spectral=True,
 )
-CONVOLUTIONAL = replace(DENSE, layers="convolutional", channels=3, latent_dim=64)
+CONVOLUTIONAL = replace(DENSE, layers="convolutional", channels=3, components=0)
 SETTINGS = {  # the networks, and batches of each class
     "dense 8x8x1": (DENSE, 4),
     "convolutional 32x32x3": (replace(CONVOLUTIONAL, size=32), 1),
@@ -83,7 +92,7 @@ def _speed(name: str, config: NetworkConfig, batches: int) -> float:
 
 def _generator(config: NetworkConfig) -> nn.Module:
     torch.manual_seed(0)
-    return build_generator(config).eval()
+    return build_generator(config, plain(config)).eval()
 
 
 def _blocks(generator: nn.Module, config: NetworkConfig, count: int) -> Iterator[images.ImageSet]:

@@ -16,7 +16,8 @@ Bound = Callable[[nn.Module], nn.Module]
 class NetworkConfig:
     """All that is needed to build both networks again; plain values, so that it can be kept as JSON.
 
-    `width`: units of a dense layer, or channels of a convolutional network where its maps are smallest. `spectral`:
+    `width`: units of a dense layer, or channels of a convolutional network where its maps are smallest.
+    `components`: principal components that dense networks work in; 0 where layers are convolutional. `spectral`:
     whether the discriminator's layers have spectral norm (Miyato et al., "Spectral Normalization for Generative
     Adversarial Networks", 2018).
     """
@@ -28,6 +29,7 @@ class NetworkConfig:
     size: int
     latent_dim: int
     width: int
+    components: int
     spectral: bool
 
     @property

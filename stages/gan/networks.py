@@ -4,14 +4,18 @@ from torch import nn
 
 from stages.gan.convolutional import ConvolutionalGenerator, ConvolutionalTrunk
 from stages.gan.dense import DenseGenerator, DenseTrunk
+from stages.gan.moments import Moments
 from stages.gan.network_config import NetworkConfig
 
 
-def build_generator(config: NetworkConfig) -> nn.Module:
-    """An untrained generator: latents (N, latent_dim) and labels (N,) to images (N, C, H, W) in [-1, 1]."""
-    return DenseGenerator(config) if config.layers == "dense" else ConvolutionalGenerator(config)
+def build_generator(config: NetworkConfig, moments: Moments) -> nn.Module:
+    """An untrained generator: latents (N, latent_dim) and labels (N,) to images (N, C, H, W), about [-1, 1].
+
+    moments: where dense networks start from; convolutional ones don't look at them.
+    """
+    return DenseGenerator(config, moments) if config.layers == "dense" else ConvolutionalGenerator(config)
 
 
-def build_trunk(config: NetworkConfig) -> DenseTrunk | ConvolutionalTrunk:
-    """The untrained part of a discriminator that turns images into features."""
-    return DenseTrunk(config) if config.layers == "dense" else ConvolutionalTrunk(config)
+def build_trunk(config: NetworkConfig, moments: Moments) -> DenseTrunk | ConvolutionalTrunk:
+    """The untrained part of a discriminator that turns images into features. moments: as for `build_generator`."""
+    return DenseTrunk(config, moments) if config.layers == "dense" else ConvolutionalTrunk(config)

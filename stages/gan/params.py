@@ -52,7 +52,6 @@ class TrainGanParams(Strict):
     generator_learning_rate: float = Field(gt=0, le=0.1)
     discriminator_learning_rate: float = Field(gt=0, le=0.1)
     ema_decay: float = Field(ge=0, lt=1)
-    conditioning_ramp: float = Field(ge=0, le=1)
     augment: AugmentParams
     snapshots: int = Field(ge=1, le=100)
     rollbacks: int = Field(ge=0, le=20)

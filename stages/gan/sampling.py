@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stages.gan import moments
 from stages.gan.families.registry import FAMILIES
 from stages.gan.network_config import NetworkConfig
 from stages.gan.pixels import to_bytes
@@ -36,7 +37,7 @@ def load_generator(state: Mapping[str, Tensor], config: NetworkConfig) -> nn.Mod
 
     Raises RuntimeError when the tensors are not those of such a generator.
     """
-    generator, _ = FAMILIES[config.family].build(config)
+    generator, _ = FAMILIES[config.family].build(config, moments.plain(config))
     generator.load_state_dict(dict(state))
     return generator.eval()
 

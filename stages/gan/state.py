@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from stages.gan.families.interface import MEASURES, Players
 from stages.gan.families.registry import FAMILIES
+from stages.gan.moments import Moments
 from stages.gan.network_config import NetworkConfig
 from stages.gan.params import TrainGanParams
 
@@ -105,12 +106,12 @@ class TrainingState:
 _NUMBERS = ("step", "strength", "rollbacks", "diversity")
 
 
-def start(config: NetworkConfig, params: TrainGanParams, seed: int) -> TrainingState:
-    """The state before the first step; `seed` decides first weights and all draws."""
+def start(config: NetworkConfig, moments: Moments, params: TrainGanParams, seed: int) -> TrainingState:
+    """The state before the first step; `seed` decides first weights and all draws, `moments` where images start."""
     first_weights, draws = np.random.SeedSequence(seed).generate_state(2).tolist()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(first_weights)  # modules draw their first weights from the global generator alone
-        generator, discriminator = FAMILIES[config.family].build(config)
+        generator, discriminator = FAMILIES[config.family].build(config, moments)
     # On a CPU, convolutions over maps that keep a pixel's channels together run up to half faster.
     place: dict[str, Any] = {"device": params.device}
     if config.layers == "convolutional":

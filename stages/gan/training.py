@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 
 import numpy as np
@@ -16,6 +16,7 @@ from stages.gan.augment import adapt, allowed, augment
 from stages.gan.data import GanData, RealImages
 from stages.gan.families.interface import MEASURES, Family, Feed
 from stages.gan.families.registry import FAMILIES
+from stages.gan.moments import Moments, measure, plain
 from stages.gan.network_config import NetworkConfig
 from stages.gan.objective import Objective, build_objective
 from stages.gan.params import TrainGanParams
@@ -70,6 +71,8 @@ class Setting:
     params: TrainGanParams
     seed: int
     real: RealImages
+    config: NetworkConfig
+    moments: Moments
     family: Family
     objective: Objective
     judge: snapshots.Judge
@@ -100,17 +103,20 @@ def _train(
 ) -> TrainedGan:
     classifier = pool.learn(data, seed)
     labelled = pool.label(data, classifier, seed)
+    config, moments = starting_point(data, labelled.real, params)
     setting = Setting(
         data,
         params,
         seed,
         real=labelled.real,
+        config=config,
+        moments=moments,
         family=FAMILIES[params.family],
         objective=build_objective(params.objective),
         judge=snapshots.Judge(data, classifier, seed),
         report=report,
     )
-    state = start(_network_config(data, params), params, seed)
+    state = start(setting.config, setting.moments, params, seed)
     if saved := checkpoint.load():
         state.unpack(saved)
     while state.step < params.steps:
@@ -203,13 +209,11 @@ def _adapt(state: TrainingState, params: TrainGanParams) -> None:
 
 def _feed(state: TrainingState, setting: Setting) -> Feed:
     params, strength = setting.params, state.strength
-    ramp = params.conditioning_ramp * params.steps
     policies = allowed(params.augment.policies, setting.data.flip_ok) if strength > 0 else ()
     return Feed(
         real=setting.real,
         batch_size=params.batch_size,
         latent_dim=params.latent_dim,
-        conditioning=min(1.0, state.step / ramp) if ramp else 1.0,
         augment=lambda images: augment(images, policies, strength, state.random) if policies else images,
         random=state.random,
     )
@@ -277,16 +281,17 @@ def _roll_back(
             "halved its learning rates, to no avail: lower train_gan.generator_learning_rate and "
             "train_gan.discriminator_learning_rate"
         ) from failure
-    state = start(state.config, params, setting.seed)
+    state = start(setting.config, setting.moments, params, setting.seed)
     if saved := checkpoint.load():
         state.unpack(saved)
     state.rollbacks = rollbacks
     return state
 
 
-def _network_config(data: GanData, params: TrainGanParams) -> NetworkConfig:
+def starting_point(data: GanData, real: RealImages, params: TrainGanParams) -> tuple[NetworkConfig, Moments]:
+    """What the networks are built of, and where they start from."""
     _, channels, size, _ = data.images.shape
-    return NetworkConfig(
+    config = NetworkConfig(
         params.family,
         params.layers,
         data.classes,
@@ -294,5 +299,10 @@ def _network_config(data: GanData, params: TrainGanParams) -> NetworkConfig:
         size,
         params.latent_dim,
         params.width,
+        components=0,
         spectral=build_objective(params.objective).spectral,
     )
+    if params.layers == "convolutional":
+        return config, plain(config)
+    moments = measure(real, data.classes, params.latent_dim)
+    return replace(config, components=moments.means.shape[1]), moments

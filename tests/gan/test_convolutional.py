@@ -21,7 +21,9 @@ from stages.gan.network_config import NetworkConfig
 
 
 def config(size: int) -> NetworkConfig:
-    return NetworkConfig("projection", "convolutional", 2, 1, size, latent_dim=5, width=16, spectral=False)
+    return NetworkConfig(
+        "projection", "convolutional", 2, 1, size, latent_dim=5, width=16, components=0, spectral=False
+    )
 
 
 @given(st.integers(8, 128))

@@ -14,10 +14,18 @@ from stages.gan.network_config import NetworkConfig
 from stages.gan.pool import learn
 from stages.gan.snapshots import Judge, choose, draw
 from stages.gan.state import Snapshot, TrainingState, start
-from tests.gan.toy import CLASSES, hasty_fit, toy_data, toy_images, toy_params
+from tests.gan.toy import CLASSES, hasty_fit, random_moments, toy_data, toy_images, toy_params
 
 CONFIG = NetworkConfig(
-    family="projection", layers="dense", classes=CLASSES, channels=1, size=8, latent_dim=8, width=32, spectral=True
+    family="projection",
+    layers="dense",
+    classes=CLASSES,
+    channels=1,
+    size=8,
+    latent_dim=8,
+    width=32,
+    components=20,
+    spectral=True,
 )
 
 
@@ -70,7 +78,7 @@ def test_a_single_one_is_kept() -> None:
 
 @pytest.fixture
 def state() -> TrainingState:
-    return start(CONFIG, toy_params(), seed=0)
+    return start(CONFIG, random_moments(CONFIG), toy_params(), seed=0)
 
 
 def judged(

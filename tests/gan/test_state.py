@@ -13,13 +13,29 @@ from torch.optim.swa_utils import AveragedModel
 from stages.gan.families.interface import MEASURES, Players
 from stages.gan.network_config import NetworkConfig
 from stages.gan.state import Snapshot, TrainingState, ramped_average, start, tensors
-from tests.gan.toy import Memory, toy_params
+from tests.gan.toy import Memory, random_moments, toy_params
 
 DENSE = NetworkConfig(
-    family="projection", layers="dense", classes=3, channels=1, size=8, latent_dim=8, width=32, spectral=True
+    family="projection",
+    layers="dense",
+    classes=3,
+    channels=1,
+    size=8,
+    latent_dim=8,
+    width=32,
+    components=20,
+    spectral=True,
 )
 CONVOLUTIONAL = NetworkConfig(
-    family="auxiliary", layers="convolutional", classes=3, channels=3, size=12, latent_dim=8, width=32, spectral=True
+    family="auxiliary",
+    layers="convolutional",
+    classes=3,
+    channels=3,
+    size=12,
+    latent_dim=8,
+    width=32,
+    components=0,
+    spectral=True,
 )
 
 
@@ -44,7 +60,7 @@ def learn(state: TrainingState) -> None:
 
 def filled(config: NetworkConfig) -> TrainingState:
     """A state in which nothing is at its first value."""
-    state = start(config, toy_params(), seed=3)
+    state = start(config, random_moments(config), toy_params(), seed=3)
     for _ in range(2):
         learn(state)
     state.strength, state.rollbacks, state.diversity = 0.25, 1, 0.75
@@ -69,7 +85,7 @@ def alike(one: Any, other: Any) -> bool:
 def test_a_kept_state_comes_back_whole_and_goes_on_alike(config: NetworkConfig) -> None:
     state, memory = filled(config), Memory()
     memory.save(state.pack())
-    back = start(config, toy_params(), seed=4)
+    back = start(config, random_moments(config), toy_params(), seed=4)
     assert not alike(back.pack(), state.pack())
     back.unpack(memory.load() or {})
     assert alike(back.pack(), state.pack())
@@ -80,7 +96,7 @@ def test_a_kept_state_comes_back_whole_and_goes_on_alike(config: NetworkConfig) 
 
 
 def test_nothing_that_changes_is_forgotten() -> None:
-    packed = start(DENSE, toy_params(), seed=3).pack()
+    packed = start(DENSE, random_moments(DENSE), toy_params(), seed=3).pack()
     kept = packed.keys() | packed["numbers"].keys() | {"players", "average"}  # these two are among the tensors
     assert {field.name for field in fields(TrainingState)} - {"config"} <= kept
     players = {field.name for field in fields(Players)}
@@ -89,18 +105,21 @@ def test_nothing_that_changes_is_forgotten() -> None:
 
 def test_the_seed_decides_weights_and_draws() -> None:
     torch.manual_seed(1)
-    one = start(DENSE, toy_params(), seed=5)
+    one = start(DENSE, random_moments(DENSE), toy_params(), seed=5)
     torch.manual_seed(2)
     before = torch.get_rng_state()
-    again, other = start(DENSE, toy_params(), seed=5), start(DENSE, toy_params(), seed=6)
+    again, other = (
+        start(DENSE, random_moments(DENSE), toy_params(), seed=5),
+        start(DENSE, random_moments(DENSE), toy_params(), seed=6),
+    )
     assert torch.equal(before, torch.get_rng_state())
     assert alike(one.pack(), again.pack())
-    assert not torch.equal(one.players.generator.output.weight, other.players.generator.output.weight)
+    assert not torch.equal(one.players.generator.input.weight, other.players.generator.input.weight)
     assert not torch.equal(one.random.get_state(), other.random.get_state())
 
 
 def test_the_logged_step_is_that_of_the_last_entry() -> None:
-    state = start(DENSE, toy_params(), seed=0)
+    state = start(DENSE, random_moments(DENSE), toy_params(), seed=0)
     assert state.logged_step == 0
     state.history += [{"step": 3}, {"step": 7}]
     assert state.logged_step == 7

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from stages.gan.data import GanData
+from stages.gan.moments import Components, Moments
+from stages.gan.network_config import NetworkConfig
 from stages.gan.params import TrainGanParams
 from stages.gan.quick_classifier import QuickClassifier, fit
 
@@ -61,7 +63,6 @@ def toy_params(**changes: Any) -> TrainGanParams:
         "generator_learning_rate": 1e-3,
         "discriminator_learning_rate": 1e-3,
         "ema_decay": 0.99,
-        "conditioning_ramp": 0,
         "augment": {"policies": ["translation", "cutout", "colour", "flip"], "limit": 0.8},
         "snapshots": 1,
         "rollbacks": 2,
@@ -73,6 +74,17 @@ def toy_params(**changes: Any) -> TrainGanParams:
         "checkpoint_every": 1000,
     }
     return TrainGanParams.model_validate(default | changes)
+
+
+def random_moments(config: NetworkConfig, seed: int = 0) -> Moments:
+    """Moments of no images: orthonormal components that reach every pixel, and Gaussians that differ by class."""
+    random = torch.Generator().manual_seed(seed)
+    pixels, count = config.channels * config.size**2, config.components
+    basis = torch.linalg.qr(torch.randn(pixels, count, generator=random)).Q.T
+    components = Components(torch.zeros(pixels), basis, torch.linspace(2, 1, count))
+    means = torch.randn(config.classes, count, generator=random)
+    rank = min(count, config.latent_dim)
+    return Moments(components, means, torch.randn(config.classes, count, rank, generator=random) / 4)
 
 
 def hasty_fit(steps: int) -> Callable[..., QuickClassifier]:

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from stages.gan.families.adversarial import ConditionalDiscriminator, adversarial_step
 from stages.gan.families.interface import Feed, Players
+from stages.gan.moments import Moments
 from stages.gan.network_config import NetworkConfig
 from stages.gan.networks import build_generator, build_trunk
 from stages.gan.objective import Objective
@@ -38,9 +39,9 @@ def data_to_data_cross_entropy(embeddings: Tensor, proxies: Tensor, labels: Tens
 class AuxiliaryDiscriminator(ConditionalDiscriminator):
     """Judges images as images alone, and places them on a sphere around proxies of the classes."""
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: NetworkConfig, moments: Moments) -> None:
         super().__init__()
-        self.trunk = build_trunk(config)
+        self.trunk = build_trunk(config, moments)
         self.psi = config.bound(nn.Linear(self.trunk.features, 1))
         self.embed = config.bound(nn.Linear(self.trunk.features, self.trunk.features))
         self.proxies = nn.Parameter(torch.randn(config.classes, self.trunk.features))
@@ -56,9 +57,9 @@ class AuxiliaryDiscriminator(ConditionalDiscriminator):
         return CLASS_WEIGHT * (losses * trust).mean()
 
 
-def build(config: NetworkConfig) -> tuple[nn.Module, nn.Module]:
+def build(config: NetworkConfig, moments: Moments) -> tuple[nn.Module, nn.Module]:
     """Untrained generator and discriminator."""
-    return build_generator(config), AuxiliaryDiscriminator(config)
+    return build_generator(config, moments), AuxiliaryDiscriminator(config, moments)
 
 
 def step(players: Players, feed: Feed, objective: Objective) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.gan.data import RealImages
+from stages.gan.moments import Moments
 from stages.gan.network_config import NetworkConfig
 from stages.gan.objective import Objective
 from stages.gan.pixels import to_network_range
@@ -33,13 +34,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Feed:
-    """Draws the batches of one step. `conditioning`, 0..1, scales every label's trust; `augment` is what the
-    discriminator's images go through, real and fake alike."""
+    """Draws the batches of one step; `augment` is what the discriminator's images go through, real and fake alike."""
 
     real: RealImages
     batch_size: int
     latent_dim: int
-    conditioning: float
     augment: Callable[[Tensor], Tensor]
     random: torch.Generator
 
@@ -51,7 +50,7 @@ class Feed:
         return Batch(
             real=to_network_range(self.real.images[rows]),
             labels=self.real.labels[rows],
-            trust=self.real.trust[rows] * self.conditioning,
+            trust=self.real.trust[rows],
             latents=torch.randn(self.batch_size, self.latent_dim, generator=self.random, device=device),
         )
 
@@ -69,8 +68,8 @@ class Players:
 class Family(Protocol):
     """One kind of GAN."""
 
-    def build(self, config: NetworkConfig) -> tuple[nn.Module, nn.Module]:
-        """Untrained generator (latents, labels -> images in [-1, 1]) and discriminator."""
+    def build(self, config: NetworkConfig, moments: Moments) -> tuple[nn.Module, nn.Module]:
+        """Untrained generator (latents, labels -> images about [-1, 1]) and discriminator."""
 
     def step(self, players: Players, feed: Feed, objective: Objective) -> Tensor:
         """Let the discriminator, then the generator, learn from one batch; return MEASURES, shape (5,)."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from stages.gan.families.adversarial import adversarial_step
 from stages.gan.families.interface import Feed, Players
 from stages.gan.families.projection import ProjectionDiscriminator
+from stages.gan.moments import Moments
 from stages.gan.network_config import NetworkConfig
 from stages.gan.networks import build_generator
 from stages.gan.objective import Objective
@@ -21,11 +22,13 @@ LEAST_TRUST = 0.5  # an unlabelled image joins the class that it more likely tha
 class PerClassGenerator(nn.Module):
     """Latents (N, latent_dim) and labels (N,) to images (N, C, H, W) in [-1, 1], each by its class's network."""
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: NetworkConfig, moments: Moments) -> None:
         super().__init__()
         self.shape = config.image_shape
         alone = replace(config, classes=1)
-        self.networks = nn.ModuleList([build_generator(alone) for _ in range(config.classes)])
+        self.networks = nn.ModuleList(
+            [build_generator(alone, moments.of_class(label)) for label in range(config.classes)]
+        )
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         images = latents.new_empty(len(latents), *self.shape)
@@ -38,15 +41,17 @@ class PerClassGenerator(nn.Module):
 class PerClassDiscriminator(nn.Module):
     """One unconditional discriminator for each class."""
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: NetworkConfig, moments: Moments) -> None:
         super().__init__()
         alone = replace(config, classes=1)
-        self.networks = nn.ModuleList([ProjectionDiscriminator(alone) for _ in range(config.classes)])
+        self.networks = nn.ModuleList(
+            [ProjectionDiscriminator(alone, moments.of_class(label)) for label in range(config.classes)]
+        )
 
 
-def build(config: NetworkConfig) -> tuple[nn.Module, nn.Module]:
+def build(config: NetworkConfig, moments: Moments) -> tuple[nn.Module, nn.Module]:
     """Untrained generator and discriminator."""
-    return PerClassGenerator(config), PerClassDiscriminator(config)
+    return PerClassGenerator(config, moments), PerClassDiscriminator(config, moments)
 
 
 def step(players: Players, feed: Feed, objective: Objective) -> Tensor:

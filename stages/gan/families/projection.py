@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from stages.gan.families.adversarial import ConditionalDiscriminator, adversarial_step
 from stages.gan.families.interface import Feed, Players
+from stages.gan.moments import Moments
 from stages.gan.network_config import NetworkConfig
 from stages.gan.networks import build_generator, build_trunk
 from stages.gan.objective import Objective
@@ -15,9 +16,9 @@ from stages.gan.objective import Objective
 class ProjectionDiscriminator(ConditionalDiscriminator):
     """logit = psi(phi(x)) + trust * <embed(y), phi(x)>: at trust 0 the image is judged as an image alone."""
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: NetworkConfig, moments: Moments) -> None:
         super().__init__()
-        self.trunk = build_trunk(config)
+        self.trunk = build_trunk(config, moments)
         self.psi = config.bound(nn.Linear(self.trunk.features, 1))
         self.embed = config.bound(nn.Embedding(config.classes, self.trunk.features))
 
@@ -30,9 +31,9 @@ class ProjectionDiscriminator(ConditionalDiscriminator):
         return features.new_zeros(())
 
 
-def build(config: NetworkConfig) -> tuple[nn.Module, nn.Module]:
+def build(config: NetworkConfig, moments: Moments) -> tuple[nn.Module, nn.Module]:
     """Untrained generator and discriminator."""
-    return build_generator(config), ProjectionDiscriminator(config)
+    return build_generator(config, moments), ProjectionDiscriminator(config, moments)
 
 
 def step(players: Players, feed: Feed, objective: Objective) -> Tensor:

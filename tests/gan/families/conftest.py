@@ -10,13 +10,16 @@ from stages.gan.data import RealImages
 from stages.gan.families.interface import Feed, Players
 from stages.gan.families.registry import FAMILIES
 from stages.gan.network_config import NetworkConfig
+from tests.gan.toy import random_moments
 
 MakePlayers = Callable[..., Players]
 
 
 @pytest.fixture
 def config() -> NetworkConfig:
-    return NetworkConfig("projection", "dense", classes=3, channels=1, size=8, latent_dim=6, width=12, spectral=False)
+    return NetworkConfig(
+        "projection", "dense", classes=3, channels=1, size=8, latent_dim=6, width=12, components=16, spectral=False
+    )
 
 
 @pytest.fixture
@@ -26,7 +29,7 @@ def make_players() -> MakePlayers:
     def make(config: NetworkConfig, generator_rate: float = 0.1, discriminator_rate: float = 0.1) -> Players:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            generator, discriminator = FAMILIES[config.family].build(config)
+            generator, discriminator = FAMILIES[config.family].build(config, random_moments(config))
         return Players(
             generator,
             discriminator,
@@ -52,5 +55,5 @@ def real(config: NetworkConfig) -> RealImages:
 
 @pytest.fixture
 def feed(real: RealImages, config: NetworkConfig) -> Feed:
-    """Batches of 12, not augmented, fully conditioned."""
-    return Feed(real, 12, config.latent_dim, 1.0, lambda images: images, torch.Generator().manual_seed(1))
+    """Batches of 12, not augmented."""
+    return Feed(real, 12, config.latent_dim, lambda images: images, torch.Generator().manual_seed(1))

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -42,14 +41,6 @@ def test_only_the_rows_asked_for_are_drawn(feed: Feed, real: RealImages) -> None
 
 def test_a_batch_may_be_larger_than_the_set(feed: Feed) -> None:
     assert len(feed.draw(torch.tensor([4])).real) == 12
-
-
-@pytest.mark.parametrize("conditioning", [0.0, 0.25])
-def test_conditioning_scales_trust_and_nothing_else(feed: Feed, conditioning: float) -> None:
-    whole, part = seeded(feed).draw(), replace(seeded(feed), conditioning=conditioning).draw()
-    assert torch.equal(part.trust, conditioning * whole.trust)
-    for name in ("real", "labels", "latents"):
-        assert torch.equal(getattr(part, name), getattr(whole, name))
 
 
 def test_batches_follow_the_random_numbers_of_the_feed_alone(feed: Feed) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from stages.gan.families.interface import Players
 from stages.gan.families.projection import ProjectionDiscriminator
 from stages.gan.network_config import NetworkConfig
+from tests.gan.toy import random_moments
 
 COUNT = 9
 LABELS = torch.arange(COUNT) % 3
@@ -53,7 +54,8 @@ def test_the_projection_alone_tells_classes_apart(judge: ProjectionDiscriminator
 
 
 def test_spectral_norm_bounds_both_parts_of_the_logit(config: NetworkConfig) -> None:
-    judge = ProjectionDiscriminator(replace(config, spectral=True))
+    config = replace(config, spectral=True)
+    judge = ProjectionDiscriminator(config, random_moments(config))
     layers = [judge.psi, judge.embed]
     with torch.no_grad():
         for layer in layers:
