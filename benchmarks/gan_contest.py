@@ -21,7 +21,7 @@ from stages.gan import pool, quality, quick_classifier, training
 from stages.gan.data import GanData
 from stages.gan.params import FamilyName, TrainGanParams
 from stages.gan.sampling import generate, load_generator
-from stages.memorization.audit import judge
+from stages.memorization.filtering import MemorizationFilter, Originals
 
 SAMPLES = 2000  # of all classes together
 PROBE = 48  # steps by which a GAN's time per step is measured
@@ -87,8 +87,8 @@ def _kept(images: Tensor, gan_set: GanSet) -> Tensor:
     if len(gan_set.calibration_images) == 0:
         return torch.ones(len(images), dtype=torch.bool)
     seen = torch.cat([gan_set.train_images, gan_set.unlabelled_images])
-    params = gan_set.params.filter_memorized
-    return torch.from_numpy(~judge(images, seen, gan_set.calibration_images, gan_set.flip_ok, params, 0).dropped)
+    originals = Originals(seen, gan_set.calibration_images, gan_set.flip_ok)
+    return torch.from_numpy(~MemorizationFilter(originals, gan_set.params.filter_memorized).decide(images).dropped)
 
 
 def _accuracy(images: Tensor, labels: Tensor, gan_set: GanSet, seed: int) -> float:

@@ -1,8 +1,9 @@
 """Stage 6: scores the predictions, compares the arms, and writes verdict, figures, report and the synthetic set."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,14 +49,14 @@ def main(run: StageRun) -> None:
             left_out=prepared["read"] - prepared["images"],
             checks=prepared["checks"],
             findings=findings,
-            finding_pictures=finding_pictures if settings.publish_real_images else None,
+            finding_pictures=finding_pictures,
             params=settings,
             predictions=align(tables, labels, len(dataset.classes)),
             facts={arm: workdir.read_json(ARMS / arm / "arm.json") for arm in arms},
             privacy=privacy,
             synthetic=(synthetic.pixels, synthetic.labels),
-            real=(labelled.pixels, labelled.labels) if settings.publish_real_images else None,
-            pairs=_pairs(dataset, settings.nearest_pairs) if settings.publish_real_images else None,
+            real=(labelled.pixels, labelled.labels),
+            pairs=_pairs(dataset, settings.nearest_pairs),
             made_from=_origin(run, dataset),
             generator=run.params.train_gan.model_dump(mode="json") if run.params.generate.trains_gan else {},
             run={"fingerprint": fingerprint} | {library: version(library) for library in LIBRARIES},
@@ -67,6 +68,7 @@ def main(run: StageRun) -> None:
     with run.replacing(DATA) as folder:
         images.write(folder / "synthetic.parquet", synthetic, dataset.classes)
         workdir.write_bytes(folder / "README.md", published.card.encode())
+        workdir.write_bytes(folder / "report_private.html", published.private_report.encode())
         facts = {"fingerprint": fingerprint, "params": run.params.decisive()}
         workdir.write_json(folder / "run.json", facts)
     with run.replacing(workdir.METRICS / "figures") as folder:
@@ -118,9 +120,17 @@ def _findings(dataset: Dataset) -> tuple[list[Finding], list[tuple[Pixels | None
 def _pairs(dataset: Dataset, count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[str]]:
     """Generated images, the real ones that each is nearest to, and captions."""
     shown = suspicious(images.read_table(FILTERED / "decisions.parquet").to_pandas(), count)
-    everything = images.concatenate([images.read(GENERATED / f"{r}.parquet") for r in range(dataset.replicates)])
-    generated, nearest = everything.by_id(shown["id"].tolist()), dataset.by_id(shown["nearest"].tolist())
+    files = [GENERATED / f"{replicate}.parquet" for replicate in sorted(set(shown["replicate"]))]
+    blocks = [block for file in files for block in _with_ids(file, shown["id"].tolist())]
+    generated = images.concatenate(blocks).by_id(shown["id"].tolist())
+    nearest = dataset.by_id(shown["nearest"].tolist())
     return generated.pixels, nearest.pixels, captions(shown)
+
+
+def _with_ids(file: Path, ids: Sequence[str]) -> Iterator[ImageSet]:
+    """The images with these ids out of a file that may be larger than memory."""
+    for block in images.read_blocks(file):
+        yield block.take(np.isin(block.ids, ids))
 
 
 if __name__ == "__main__":

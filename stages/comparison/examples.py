@@ -6,11 +6,14 @@ import pandas as pd
 def suspicious(decisions: pd.DataFrame, pairs: int) -> pd.DataFrame:
     """The rows to show beside their nearest real image: half dropped, half kept, each half most suspicious first.
 
-    decisions: one row per generated image with `p` (0..1, the smaller the nearer to one real image) and `reason`
-    ('' for what was kept). Where one half has too few, the other fills up.
+    decisions: one row per generated image and filter that judged it, with `id`, `p` (0..1, the smaller the nearer to
+    one real image), `distance` to that image, which decides between equal p, and `reason` ('' for what was kept). An
+    image that several filters judged is shown once, and as dropped if any dropped it. Where one half has too few, the
+    other fills up.
     """
-    ranked = decisions.sort_values(["p", "id"], kind="stable")
-    dropped, kept = ranked[ranked["reason"] != ""], ranked[ranked["reason"] == ""]
+    ranked = decisions.sort_values(["p", "distance", "id"], kind="stable")
+    dropped = ranked[ranked["reason"] != ""].drop_duplicates("id")
+    kept = ranked[~ranked["id"].isin(dropped["id"])].drop_duplicates("id")
     from_dropped = min(len(dropped), max(pairs // 2, pairs - len(kept)))
     return pd.concat([dropped.head(from_dropped), kept.head(pairs - from_dropped)])
 

@@ -24,11 +24,11 @@ class Evidence:
     """What there is to publish from. Images are uint8 (N, C, H, W), labels int64 (N,).
 
     facts: arm -> its arm.json. privacy: metrics/filter_memorized.json. real: labelled examples, and pairs:
-    generated images, the real ones nearest to them and captions; both None where no real image may be shown.
+    generated images, the real ones nearest to them and captions: `publish` decides who sees them.
     real_images: how many the checks of `prepare` saw, and left_out: how many of them it dropped or could not read.
     checks: `checks` of metrics/prepare.json: kind -> `images` in which it was found, and how many of them were
     `dropped`, some for several reasons. findings: examples; finding_pictures: of each, itself and the one it resembles
-    (None where there is no picture), or None altogether where no real image may be shown, nor then its file name.
+    (None where there is no picture).
     made_from: what the GANs saw, in words. generator: the GAN's parameters. gans: `replicates` of
     metrics/train_gan.json, none where no GAN was trained. validation_labels: how many each replicate has. run:
     fingerprints and versions.
@@ -40,14 +40,14 @@ class Evidence:
     left_out: int
     checks: Mapping[str, Mapping[str, int]]
     findings: Sequence[Finding]
-    finding_pictures: Sequence[figures.PicturePair] | None
+    finding_pictures: Sequence[figures.PicturePair]
     params: EvaluateParams
     predictions: Predictions
     facts: Mapping[str, Mapping[str, Any]]
     privacy: Mapping[str, Any]
     synthetic: Labelled
-    real: Labelled | None
-    pairs: tuple[NDArray[np.uint8], NDArray[np.uint8], Sequence[str]] | None
+    real: Labelled
+    pairs: tuple[NDArray[np.uint8], NDArray[np.uint8], Sequence[str]]
     made_from: str
     generator: Mapping[str, Any]
     run: Mapping[str, str]
@@ -58,41 +58,70 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Publication:
-    """numbers: metrics/evaluate.json. scores: one row per arm and replicate. pictures: name -> PNG bytes."""
+    """numbers: metrics/evaluate.json. scores: one row per arm and replicate. pictures: name -> PNG bytes.
+
+    All but `private_report` may be given away: it shows real images and what is known of single ones in any case, and
+    is the same page as `report` where that may show them too.
+    """
 
     numbers: dict[str, Any]
     scores: pd.DataFrame
     pictures: dict[str, bytes]
     report: str
+    private_report: str
     card: str
 
 
+@dataclass(frozen=True)
+class _Results:
+    """What both reports tell. recall: arm -> recall per class; comparison: PNG bytes; confusions: arm -> PNG bytes."""
+
+    numbers: dict[str, Any]
+    recall: Mapping[str, Sequence[float | None]]
+    comparison: bytes
+    confusions: Mapping[str, bytes]
+
+
 def publish(evidence: Evidence) -> Publication:
-    """Compares the arms and renders everything; no input is changed."""
+    """Compares the arms and renders everything; no input is changed.
+
+    Unless `evaluate.publish_real_images` is true, nothing published depends on a real image's pixels or name, on a
+    dropped image or on a p-value of a single image.
+    """
     params, facts, predictions = evidence.params, evidence.facts, evidence.predictions
     scores = score(predictions)
     numbers = compare(predictions, scores, {arm: each["labels_used"] for arm, each in facts.items()}, params)
     counts = {arm: confusion(predictions, arm) for arm in (*params.contrast.arms, *params.contrast.rivals)}
-    pictures = {"comparison": figures.comparison_figure(scores, numbers, params), **_examples(evidence)}
-    confusions = {arm: figures.confusion_figure(table, evidence.classes, arm) for arm, table in counts.items()}
-    recall = {arm: class_recall(table) for arm, table in counts.items()}
+    results = _Results(
+        numbers=numbers,
+        recall={arm: class_recall(table) for arm, table in counts.items()},
+        comparison=figures.comparison_figure(scores, numbers, params),
+        confusions={arm: figures.confusion_figure(table, evidence.classes, arm) for arm, table in counts.items()},
+    )
     validation = {arm: each["validation_scores"] for arm, each in facts.items()}
+    examples = _examples(evidence, params.publish_real_images)
+    report = _report(evidence, results, examples, params.publish_real_images)
+    private = report if params.publish_real_images else _report(evidence, results, _examples(evidence, True), True)
+    confusions = {f"confusion_{arm}": picture for arm, picture in results.confusions.items()}
     return Publication(
         numbers=numbers,
         scores=score_table(scores, predictions.replicates, validation),
-        pictures=pictures | {f"confusion_{arm}": picture for arm, picture in confusions.items()},
-        report=_report(evidence, numbers, recall, pictures, confusions),
+        pictures={"comparison": results.comparison, **examples, **confusions},
+        report=report,
+        private_report=private,
         card=_card(evidence, numbers),
     )
 
 
-def _examples(evidence: Evidence) -> dict[str, bytes]:
+def _examples(evidence: Evidence, show_real: bool) -> dict[str, bytes]:
+    """Pictures of single images: generated ones that were kept, and all others only with `show_real`."""
     per_class = evidence.params.examples_per_class
+    if not show_real:
+        return {"samples": figures.sample_grid(*evidence.synthetic, evidence.classes, per_class)}
     pictures = {
-        "samples": figures.sample_grid(*evidence.synthetic, evidence.classes, per_class, *(evidence.real or ()))
+        "samples": figures.sample_grid(*evidence.synthetic, evidence.classes, per_class, *evidence.real),
+        "pairs": figures.nearest_pairs(*evidence.pairs),
     }
-    if evidence.pairs:
-        pictures["pairs"] = figures.nearest_pairs(*evidence.pairs)
     shown = _numbered_pictures(evidence)
     if shown:
         captions = [f"{number}: {evidence.findings[number - 1].action}" for number in shown]
@@ -102,35 +131,31 @@ def _examples(evidence: Evidence) -> dict[str, bytes]:
 
 def _numbered_pictures(evidence: Evidence) -> dict[int, figures.PicturePair]:
     """Number of a finding, from 1, -> its pictures, where it has any: a file that cannot be read has none."""
-    numbered = enumerate(evidence.finding_pictures or (), 1)
+    numbered = enumerate(evidence.finding_pictures, 1)
     return {number: pair for number, pair in numbered if any(image is not None for image in pair)}
 
 
-def _report(
-    evidence: Evidence,
-    numbers: Mapping[str, Any],
-    recall: Mapping[str, Sequence[float | None]],
-    pictures: Mapping[str, bytes],
-    confusions: Mapping[str, bytes],
-) -> str:
+def _report(evidence: Evidence, results: _Results, examples: Mapping[str, bytes], show_real: bool) -> str:
     content = ReportContent(
         dataset=evidence.dataset,
         classes=evidence.classes,
         real_images=evidence.real_images,
         left_out=evidence.left_out,
         checks=evidence.checks,
-        findings=None if evidence.finding_pictures is None else evidence.findings,
-        findings_png=pictures.get("findings"),
+        shows_real=show_real,
+        findings=evidence.findings if show_real else None,
+        findings_png=examples.get("findings"),
         params=evidence.params,
-        numbers=numbers,
+        numbers=results.numbers,
         arms=evidence.facts,
-        recall=recall,
+        recall=results.recall,
         test_images=np.bincount(evidence.predictions.truth, minlength=len(evidence.classes)).tolist(),
         privacy=evidence.privacy,
-        comparison_png=pictures["comparison"],
-        samples_png=pictures["samples"],
-        pairs_png=pictures.get("pairs"),
-        confusions=confusions,
+        comparison_png=results.comparison,
+        samples_png=examples["samples"],
+        pairs_png=examples.get("pairs"),
+        pair_captions=evidence.pairs[2] if show_real else (),
+        confusions=results.confusions,
         run=evidence.run,
         parameters=evidence.parameters,
     )

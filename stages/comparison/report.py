@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from stages.comparison.gans import Spread
 from stages.comparison.params import EvaluateParams
+from stages.comparison.privacy import privacy_section
 from stages.comparison.scores import MEASURES
 from stages.comparison.statistics import equivalence_confidence, least_p
 from stages.comparison.verdict import MEASURE_NAMES, named_pairs, signed_points
@@ -53,11 +54,12 @@ class ReportContent:
     numbers: as metrics/evaluate.json; arms: arm -> its facts (`settings`, `chosen`, `validation`, `labels_used`,
     `trained_on_labels`, `synthetic_images`, `steps`); recall: arm -> recall per class, None without test images;
     test_images: per class; privacy: as metrics/filter_memorized.json; figures: PNG bytes, None where there is
-    nothing to show or real images are not published; confusions: arm -> PNG bytes; run: what was run
+    nothing to show or shows_real is false; confusions: arm -> PNG bytes; run: what was run
     (fingerprints, versions), label -> value; parameters: the text of params.yaml. real_images: how many real images the
     checks saw, left_out of them dropped or unreadable; checks: kind -> `images` in which it was found and how many of
-    them were `dropped`; findings: examples, None where real images are not published, for their file names may tell as
-    much; findings_png: those examples' pictures.
+    them were `dropped`; shows_real: whether this page shows real images and what is known of single ones. Where it
+    does not, findings is None, for their file names may tell as much, and pair_captions is empty, for they carry
+    p-values; findings_png: pictures of the findings; pair_captions: of the pairs in pairs_png, in their order.
     """
 
     dataset: str
@@ -65,6 +67,7 @@ class ReportContent:
     real_images: int
     left_out: int
     checks: Mapping[str, Mapping[str, int]]
+    shows_real: bool
     findings: Sequence[Finding] | None
     findings_png: bytes | None
     params: EvaluateParams
@@ -76,6 +79,7 @@ class ReportContent:
     comparison_png: bytes
     samples_png: bytes | None
     pairs_png: bytes | None
+    pair_captions: Sequence[str]
     confusions: Mapping[str, bytes]
     run: Mapping[str, str]
     parameters: str
@@ -126,7 +130,7 @@ def render_report(content: ReportContent) -> str:
             least_p=least_p(numbers["replicates"], len(named)),
             equivalence_confidence=equivalence_confidence(params.confidence),
             comparison_text=_comparison_text(named, content),
-            privacy_rows=_privacy_rows(content.classes, content.privacy),
+            privacy=privacy_section(content.classes, content.privacy),
             found=found,
             checks_text=_checks_text(content.real_images, content.left_out, found),
             findings_text=_findings_text(content.findings or ()),
@@ -144,9 +148,8 @@ def render_card(content: CardContent) -> str:
             numbers=content.numbers,
             gans=content.gans,
             snapshot_rows=_snapshot_rows(content.gans),
-            privacy=content.privacy,
+            privacy=privacy_section(content.classes, content.privacy),
             size=_size_category(sum(content.kept)),
-            privacy_rows=_privacy_rows(content.classes, content.privacy),
         )
     )
 
@@ -244,12 +247,6 @@ def _checks_text(real_images: int, left_out: int, found: Sequence[tuple[str, int
 def _findings_text(findings: Sequence[Finding]) -> str:
     """The pictures of the findings for those who cannot see them."""
     return "; ".join(f"{n}: {_check(each.kind)}, {_ACTIONS[each.action]}" for n, each in enumerate(findings, 1))
-
-
-def _privacy_rows(classes: Sequence[str], privacy: Mapping[str, Any]) -> list[tuple[str, int, int]]:
-    """(class name, generated, dropped) in the order of the classes."""
-    counts = privacy["classes"]
-    return [(name, counts[name]["generated"], counts[name]["dropped"]) for name in classes]
 
 
 def _snapshot_rows(gans: Mapping[str, Spread]) -> list[tuple[str, str]]:

@@ -59,10 +59,10 @@ def unit_vectors(images: torch.Tensor) -> torch.Tensor:
     An image of one grey level throughout has no contrast to scale and stays the zero vector: distance 0
     to another such image, 1 to every other. In float64 the mean of equal bytes is exact, so zero is exactly zero.
     """
-    vectors = images.flatten(1).to(torch.float64)
-    vectors = vectors - vectors.mean(dim=1, keepdim=True)
+    vectors = images.flatten(1).to(torch.float64, copy=True)  # one piece of memory: new memory takes long to get
+    vectors -= vectors.mean(dim=1, keepdim=True)
     norms = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
-    return vectors / norms.masked_fill(norms == 0, 1.0)
+    return vectors.mul_(torch.where(norms > 0, 1 / norms, 0.0))  # a division of each value takes longer
 
 
 def _cropped(images: torch.Tensor, down: int, right: int) -> torch.Tensor:

@@ -1,8 +1,10 @@
 """Section `filter_memorized` of params.yaml: which generated images are dropped as copies of real ones."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+CONFIDENCE = 0.95  # of the guarantee `with_confidence`
 
 
 class FilterMemorizedParams(BaseModel):
@@ -11,7 +13,16 @@ class FilterMemorizedParams(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     alpha: Annotated[float, Field(gt=0, lt=1)]
+    guarantee: Literal["on_average", "with_confidence"]
+    thresholds: Literal["pooled", "per_class"]
+    too_few: Literal["stop", "full_conformal"]
     neighbours: Annotated[int, Field(ge=2)]
     shift_pixels: Annotated[int, Field(ge=0)]
+    blurred_view: bool
     planted_copies: Annotated[int, Field(ge=2)]
     seed: Annotated[int, Field(ge=0)]
+
+    @property
+    def confidence(self) -> float | None:
+        """With which the false-positive rate holds over the draw of calibration images; None: on average."""
+        return CONFIDENCE if self.guarantee == "with_confidence" else None

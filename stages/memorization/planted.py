@@ -1,6 +1,7 @@
-"""Planted copies: real images disguised the way a GAN might return them, to see which of them the filter finds.
+"""Images whose answer is known: disguised copies that the filter should find, and fresh images that it should not.
 
-Every kind is a pure function of uint8 images (N, C, H, W) and a random generator to images of the same shape and type.
+Every kind of copy is a pure function of uint8 images (N, C, H, W) and a random generator to images of the same shape
+and type.
 """
 
 import io
@@ -9,7 +10,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from PIL import Image
-from torch.nn.functional import affine_grid, conv2d, grid_sample, pad
+from torch.nn.functional import affine_grid, grid_sample
+
+from stages.memorization.blur import gaussian_blur
 
 NOISE = 0.1  # standard deviation, as a share of the range 0..255
 GAIN = (0.7, 1.3)  # of brightness or contrast
@@ -17,6 +20,7 @@ MOVE = 0.03  # of the shorter side, but at least one pixel
 BLUR = 0.02  # standard deviation, as a share of the shorter side, but at least half a pixel
 DEGREES = 5.0
 SHARE = 0.8  # of the copied image in a mix
+CROP = 0.05  # of each side, cut off
 JPEG_QUALITY = 50
 
 
@@ -32,8 +36,17 @@ def planted(images: torch.Tensor, flip_ok: bool, seed: np.random.SeedSequence) -
     return {
         kind: disguise(images, np.random.default_rng(stream))
         for (kind, disguise), stream in streams
-        if flip_ok or kind != "flip"
+        if flip_ok or kind not in MIRRORED
     }
+
+
+def negatives(fresh: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What the filter should leave alone: fresh real images, and the same blurred, for a GAN's images are often soft.
+
+    Args:
+        fresh: uint8 (N, C, H, W), real images that no GAN saw. Row n of each set comes from image n.
+    """
+    return {"fresh": fresh, "fresh_blurred": blur(fresh, np.random.default_rng(0))}
 
 
 def exact(images: torch.Tensor, _: np.random.Generator) -> torch.Tensor:
@@ -81,13 +94,7 @@ def jpeg(images: torch.Tensor, _: np.random.Generator) -> torch.Tensor:
 
 def blur(images: torch.Tensor, _: np.random.Generator) -> torch.Tensor:
     """Gaussian blur, its standard deviation half a pixel or 2 % of the side."""
-    channels, deviation = images.shape[1], max(0.5, BLUR * min(images.shape[-2:]))
-    reach = round(3 * deviation)
-    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float64) / deviation) ** 2)
-    kernel = (weights / weights.sum()).expand(channels, 1, 1, -1)
-    padded = pad(images.double(), (reach,) * 4, mode="replicate")
-    across = conv2d(padded, kernel, groups=channels)
-    return _to_bytes(conv2d(across, kernel.transpose(2, 3), groups=channels))
+    return gaussian_blur(images, max(0.5, BLUR * min(images.shape[-2:])))
 
 
 def rotation(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
@@ -96,9 +103,7 @@ def rotation(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     # affine_grid measures both axes from -1 to 1: in an oblong image a turn must go through pixels
     oblong = images.shape[-2] / images.shape[-1]
-    turn = torch.stack([torch.stack([cos, -sin * oblong, zero], 1), torch.stack([sin / oblong, cos, zero], 1)], 1)
-    grid = affine_grid(turn, list(images.shape), align_corners=False)
-    return _to_bytes(grid_sample(images.double(), grid, padding_mode="border", align_corners=False))
+    return _warped(images, [[cos, -sin * oblong, zero], [sin / oblong, cos, zero]])
 
 
 def mix(images: torch.Tensor, _: np.random.Generator) -> torch.Tensor:
@@ -106,14 +111,43 @@ def mix(images: torch.Tensor, _: np.random.Generator) -> torch.Tensor:
     return _to_bytes(SHARE * images.double() + (1 - SHARE) * images.double().roll(1, dims=0))
 
 
+def crop(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """A window of 95 % of each side, somewhere in the image, enlarged to the image's size, bilinear."""
+    right, down = torch.from_numpy(rng.uniform(-CROP, CROP, (2, len(images))))  # both axes run from -1 to 1
+    zero, side = torch.zeros_like(right), torch.full_like(right, 1 - CROP)
+    return _warped(images, [[side, zero, right], [zero, side, down]])
+
+
+def shift_brightness_noise(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Moved, then dimmed or brightened, then noisy."""
+    return noise(brightness(shift(images, rng), rng), rng)
+
+
+def flip_contrast(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Mirrored, with less or more contrast."""
+    return contrast(flip(images, rng), rng)
+
+
+# A kind's place decides its random stream: a new one goes to the end.
 KINDS: dict[str, Callable[[torch.Tensor, np.random.Generator], torch.Tensor]] = {
     function.__name__: function
-    for function in (exact, noise, shift, flip, brightness, contrast, jpeg, blur, rotation, mix)
+    for function in (
+        *(exact, noise, shift, flip, brightness, contrast, jpeg, blur, rotation, mix),
+        *(crop, shift_brightness_noise, flip_contrast),
+    )
 }
+MIRRORED = ("flip", "flip_contrast")  # copies only where a mirrored image keeps its meaning
 
 
 def _gain(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     return torch.from_numpy(rng.choice(GAIN, (len(images), 1, 1, 1)))
+
+
+def _warped(images: torch.Tensor, rows: list[list[torch.Tensor]]) -> torch.Tensor:
+    """Sampled where an affine map (2 x 3 coefficients, each (N,)) of each image says, bilinear, by the edge outside."""
+    theta = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
+    grid = affine_grid(theta, list(images.shape), align_corners=False)
+    return _to_bytes(grid_sample(images.double(), grid, padding_mode="border", align_corners=False))
 
 
 def _through_jpeg(image: torch.Tensor) -> torch.Tensor:

@@ -92,6 +92,11 @@ class Dataset:
         members = self._images(np.isin(self._ids, ids))
         return _without_labels(members.by_id(ids))
 
+    def calibration_labels(self, replicate: int) -> NDArray[np.int64]:
+        """True labels (m,) of the calibration images, in the order of `role`. For thresholds of each class alone: they
+        count as labels used."""
+        return images.labels_of(self._table.filter(self._rows(replicate, CALIBRATION)))
+
     def test_labels(self) -> "pd.Series[int]":
         """True labels of the test set by image id. For `evaluate` alone."""
         import pandas as pd

@@ -171,6 +171,22 @@ def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     yield waiting
 
 
+def read_blocks(path: Path) -> Iterator[ImageSet]:
+    """The images of a set that `write` wrote, in blocks of at most ROW_GROUP that lie in memory one at a time.
+
+    Raises UserError when it is missing or damaged.
+    """
+    with reading(path), pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(ROW_GROUP):
+            yield from_table(pa.Table.from_batches([batch]))
+
+
+def count(path: Path) -> int:
+    """How many images a set has. Raises UserError when it is missing or damaged."""
+    with reading(path):
+        return int(pq.read_metadata(path).num_rows)
+
+
 def read_table(path: Path) -> pa.Table:
     """Reads a Parquet table. Raises UserError when it is missing or damaged."""
     with reading(path):

@@ -131,13 +131,19 @@ def comparison_parent(
             values[f"{name}/{arm}"] = summary["mean"]
     values |= {f"validation/{arm}": score for arm, score in scores.groupby("arm")["validation"].mean().items()}
     values |= flatten({key: numbers[key] for key in ("replicates", "labels_used")}, "/")
-    values |= flatten({"filter_memorized": {key: privacy[key] for key in privacy if key != "classes"}}, "/")
+    values |= flatten({"filter_memorized": _of_all_classes(privacy)}, "/")
     values |= {f"seconds/{stage.replace('@', '/')}": spent for stage, spent in seconds.items()}
     tags = {
         "understudy.verdict": numbers["verdict"]["outcome"],
         "mlflow.note.content": comparison_note(numbers, measure),
     }
     return Content(flatten(params), points(values), tags)
+
+
+def _of_all_classes(privacy: Json) -> dict[str, Any]:
+    """Without the numbers of single classes: a class may have a name that no metric can have."""
+    kept = ((key, value) for key, value in privacy.items() if key not in ("classes", "copied"))
+    return {key: _of_all_classes(value) if isinstance(value, Mapping) else value for key, value in kept}
 
 
 def comparison_child(arm: str, params: Json, facts: Json, score: Mapping[Any, Any]) -> Content:

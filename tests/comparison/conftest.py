@@ -59,15 +59,35 @@ def make_tables() -> Callable[..., tuple[dict[str, pd.DataFrame], pd.Series]]:
 def make_privacy() -> Callable[[list[str]], dict[str, Any]]:
     """The form of metrics/filter_memorized.json."""
 
+    def attack(auc: float) -> dict[str, float]:
+        named = {"detected": 0.0125, "detected_low": 0.005, "detected_high": 0.02}
+        return {"auc": auc, "low": auc - 0.05, "high": auc + 0.05} | named
+
     def make(classes: list[str]) -> dict[str, Any]:
+        def set_level(z: float, authentic: float) -> dict[str, Any]:
+            copied = dict.fromkeys(classes, 0.055)
+            return {"data_copying_z": z, "authentic": authentic, "authentic_fresh": 0.8, "copied": copied}
+
         return {
             "alpha": 0.05,
             "generated": 100 * len(classes),
             "dropped": 7 * len(classes),
             "dropped_share": 0.07,
-            "classes": {name: {"generated": 100, "dropped": 7} for name in classes},
+            "calibration": 200,
+            "with_confidence": 0,
+            "per_class": 0,
+            "classes": {name: {"generated": 100, "dropped": 7, "dropped_share": 0.07} for name in classes},
             "false_positive_rate": {"rate": 0.04, "low": 0.02, "high": 0.08},
-            "planted": {"exact": {"detected": 1.0}, "half_blend": {"detected": 0.625}},
+            "false_positive_rate_blurred": {"rate": 0.03, "low": 0.01, "high": 0.07},
+            "planted": {
+                "mix": {"detected": 0.625, "copies": 640, "auc": 0.875},
+                "exact": {"detected": 1.0, "copies": 640, "auc": 1.0},
+            },
+            "attacks": {
+                "before": {"distance": attack(0.62), "monte_carlo": attack(0.52), "domias": attack(0.7)},
+                "after": {"distance": attack(0.51), "monte_carlo": attack(0.5), "domias": attack(0.49)},
+            },
+            "set_level": {"before": set_level(-4.25, 0.6), "after": set_level(0.5, 0.9)},
         }
 
     return make

@@ -38,6 +38,7 @@ def make_content(make_tables, make_params, make_privacy, checks, findings):
             real_images=1797,
             left_out=1251,
             checks=checks,
+            shows_real=True,
             findings=findings,
             findings_png=b"findings",
             params=params,
@@ -49,6 +50,7 @@ def make_content(make_tables, make_params, make_privacy, checks, findings):
             comparison_png=b"comparison",
             samples_png=b"samples",
             pairs_png=b"pairs",
+            pair_captions=["p 0.005, dropped", "p 0.062, kept"],
             confusions={"gan": b"confusion"},
             run=RUN,
             parameters="evaluate: <b>",
@@ -110,10 +112,68 @@ def test_the_exploratory_is_marked_and_the_contrast_carries_holm(make_content):
 
 def test_privacy_figures_and_choices_are_told(make_content):
     text = " ".join(_Page(render_report(make_content())).text.split())
-    assert "21 of 300 generated images (7.0 %)" in text
+    assert "21 of 300 generated images were dropped (7.0 %)" in text
+    assert "4.98% on average over such draws, and so at most the stated 5.00%" in text
     assert "4.0 % of them would be dropped (95 % interval 2.0 % to 8.0 %)" in text
-    assert "half blend 62.5 %" in text
+    assert "slightly blurred it is 3.0 % (1.0 % to 7.0 %)" in text
+    assert "one 100 7 7.0 % 5.5 % 5.5 %" in text
+    assert "of each kind were found, except of these: mixed with a fifth of another image (62.5 %)" in text
+    assert "the image itself 640 100.0 % 1.000" in text
+    assert "than real ones? 0.70 0.65 to 0.75 members are nearer 0.49 0.44 to 0.54 a guess 1.2 % 0.5 %" in text
+    assert "data copying, C T \N{MINUS SIGN}4.2 data copying 0.5 as near as fresh about 0" in text
+    assert "authentic 60.0 % 90.0 % 80.0 %" in text
+    assert "memorised" not in text
     assert "amount 4 chosen 80.0" in text
+
+
+def test_a_gan_that_memorised_is_told_so_plainly(make_content, make_card):
+    content = make_content()
+    memorised = dict(content.privacy) | {"dropped_share": 0.9}
+    text = " ".join(_Page(render_report(replace(content, privacy=memorised))).text.split())
+    assert "The GAN has memorised: most of what it generated" in text
+    assert "The GAN has memorised" in make_card(privacy=memorised)
+
+
+def test_a_rate_above_the_promise_warns(make_content):
+    content = make_content()
+    rate = {"rate": 0.1, "low": 0.06, "high": 0.15}
+    text = " ".join(
+        _Page(render_report(replace(content, privacy=content.privacy | {"false_positive_rate": rate}))).text.split()
+    )
+    assert "more than the 5.0 % promised, so do not rely on the promise" in text
+
+
+def test_the_page_and_the_card_do_without_what_was_not_measured(make_content, make_card):
+    content = make_content()
+    optional = ("false_positive_rate", "false_positive_rate_blurred", "planted", "attacks", "set_level")
+    bare = {name: value for name, value in content.privacy.items() if name not in optional} | {"calibration": 0}
+    text = " ".join(_Page(render_report(replace(content, privacy=bare))).text.split())
+    assert "could not be checked here" in text
+    assert "No attack was tried here" in text
+    assert "Does the filter find copies?" not in text
+    assert "C T" not in text
+    card = make_card(privacy=bare)
+    assert "full conformal" in card
+    assert "AUC" not in card
+
+
+def test_attacks_without_a_fixed_rate_have_no_such_columns(make_content):
+    content = make_content()
+    found = {"distance": {"auc": 0.5, "low": 0.4, "high": 0.6}}
+    privacy = content.privacy | {"attacks": {"before": found, "after": found}}
+    assert "named, kept" not in render_report(replace(content, privacy=privacy))
+    assert "named, kept" in render_report(content)
+
+
+@pytest.mark.parametrize(("classes", "folded"), [(12, False), (13, True)])
+def test_long_tables_are_folded(make_content, make_privacy, classes, folded):
+    names = [f"class {k}" for k in range(classes)]
+    content = make_content()
+    recall = {arm: [0.5] * classes for arm in content.recall}
+    changes = {"classes": names, "privacy": make_privacy(names), "recall": recall, "test_images": [9] * classes}
+    page = _Page(render_report(replace(content, **changes)))
+    assert ("details" in page.tags) == folded
+    assert all(name in page.text for name in names)
 
 
 def _data_section(content):
@@ -160,7 +220,7 @@ def test_file_names_and_unknown_checks_are_escaped_and_long_names_lose_their_mid
 
 
 def test_where_real_images_are_withheld_their_names_are_too(make_content):
-    content = replace(make_content(publish_real_images=False), findings=None, findings_png=None)
+    content = replace(make_content(publish_real_images=False), shows_real=False, findings=None, findings_png=None)
     page, text = _data_section(content)
     assert "also in the test or validation set 1 251 1 250" in text
     assert "withheld" in text
@@ -175,12 +235,21 @@ def test_one_replicate_claims_nothing(make_content):
 
 
 def test_withheld_and_missing_images_are_explained(make_content):
-    content = make_content(publish_real_images=False)
-    withheld = _Page(render_report(replace(content, pairs_png=None)))
-    assert "Pairs would show real images, which are withheld" in withheld.text
+    content = replace(make_content(publish_real_images=False), shows_real=False, pairs_png=None, pair_captions=())
+    withheld = " ".join(_Page(render_report(content)).text.split())
+    assert "Pairs would show real images, which are withheld" in withheld
+    assert "data/evaluate/report_private.html" in withheld
+    assert "Private." not in withheld
     nothing = _Page(render_report(replace(make_content(), samples_png=None, pairs_png=None, findings_png=None)))
     assert "No generated image was kept" in nothing.text
     assert len(nothing.sources) == 2
+
+
+def test_pairs_are_described_by_their_captions_and_a_private_page_says_that_it_is(make_content):
+    page = _Page(render_report(make_content(publish_real_images=False)))
+    assert any("p 0.005, dropped; p 0.062, kept" in text for text in page.alternatives)
+    assert "Do not pass it on" in page.text
+    assert "Do not pass it on" not in _Page(render_report(make_content())).text
 
 
 @pytest.fixture

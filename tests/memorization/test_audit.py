@@ -1,17 +1,38 @@
 import json
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy.stats import binomtest
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from stages.memorization.audit import Detection, Judgement, judge, summarise
+from stages.memorization import audit
+from stages.memorization.attacks import Attack, Estimate
+from stages.memorization.audit import Audit, Exposure, evenly_spaced, expose, summarise
+from stages.memorization.filtering import MemorizationFilter, Originals
 from stages.memorization.params import FilterMemorizedParams
-from stages.plumbing.errors import UserError
+from stages.memorization.planted import noise, shift
+from stages.memorization.self_test import Detection, SelfTest, run_self_test
+from stages.memorization.set_level import SetLevel
 
-PARAMS = FilterMemorizedParams(alpha=0.05, neighbours=5, shift_pixels=1, planted_copies=20, seed=0)
+PARAMS = FilterMemorizedParams(
+    alpha=0.05,
+    guarantee="on_average",
+    thresholds="pooled",
+    too_few="stop",
+    neighbours=5,
+    shift_pixels=1,
+    blurred_view=False,
+    planted_copies=20,
+    seed=0,
+)
+CLASSES = [str(digit) for digit in range(10)]
+ALL_DETECTED = Detection(copies=10, detected=10, auc=1.0)
 
 
 def random_images(count: int, seed: int, size: tuple[int, int, int] = (1, 8, 8)) -> torch.Tensor:
@@ -19,126 +40,69 @@ def random_images(count: int, seed: int, size: tuple[int, int, int] = (1, 8, 8))
 
 
 @pytest.fixture(scope="module")
-def digits() -> torch.Tensor:
-    """The digits outside the default test set, in random order."""
+def digits() -> tuple[torch.Tensor, NDArray[np.int64]]:
+    """The digits outside the default test set, in random order, and their classes."""
     bunch = load_digits()
     rest, _ = train_test_split(np.arange(1797), test_size=0.5, stratify=bunch.target, random_state=0)
-    images = np.rint(bunch.images[np.random.default_rng(0).permutation(rest)] * 255 / 16).astype(np.uint8)
-    return torch.from_numpy(images)[:, None]
+    rows = np.random.default_rng(0).permutation(rest)
+    images = np.rint(bunch.images[rows] * 255 / 16).astype(np.uint8)
+    return torch.from_numpy(images)[:, None], bunch.target[rows].astype(np.int64)
 
 
-def test_copies_are_dropped_with_their_source_named_and_fresh_images_kept(digits: torch.Tensor) -> None:
-    seen, calibration, fresh = digits[:600], digits[600:800], digits[800:]
-    moved = torch.roll(seen[40:60], (1, -1), (2, 3))
-    result = judge(torch.cat([seen[:40], moved, fresh]), seen, calibration, False, PARAMS, replicate=0)
-    assert result.dropped[:60].all()
-    assert result.nearest[:60].tolist() == list(range(60))
-    assert (result.distance[:60] < 1e-12).all()
-    assert result.dropped[60:].mean() < 0.15
-    np.testing.assert_array_equal(result.dropped, result.p <= PARAMS.alpha)
-    assert result.calibration == 200
+def audited(seen: torch.Tensor, calibration: torch.Tensor, generated: torch.Tensor, labels: NDArray[np.int64]) -> Audit:
+    """What the stage does with the generated images of one replicate."""
+    filter_ = MemorizationFilter(Originals(seen, calibration, False), PARAMS)
+    dropped = filter_.decide(generated).dropped
+    return Audit(labels, dropped, run_self_test(filter_, 0), expose(filter_, generated, labels, dropped, 0))
 
 
-def test_planted_copies_are_found(digits: torch.Tensor) -> None:
-    result = judge(digits[800:], digits[:600], digits[600:800], True, PARAMS, replicate=0)
-    assert all(detection.copies == 20 for detection in result.planted.values())
-    for kind in ("exact", "shift", "flip", "contrast"):
-        assert result.planted[kind].detected == 20
-    assert all(detection.detected >= 16 for detection in result.planted.values())
+def exposure(auc: float, detected: float | None, authentic: float, copied: dict[int, float]) -> Exposure:
+    estimate = Estimate(auc, auc - 0.125, auc + 0.125)
+    rate = None if detected is None else Estimate(detected, detected / 2, detected * 2)
+    return Exposure({"distance": Attack(estimate, rate)}, SetLevel(-4 * auc, authentic, 0.75, copied))
 
 
-def test_at_most_alpha_of_fresh_real_images_are_dropped_over_splits(digits: torch.Tensor) -> None:
-    rng, dropped, trials = np.random.default_rng(1), 0, 0
-    params = PARAMS.model_copy(update={"planted_copies": 2, "alpha": 0.1})
-    for split in range(20):
-        images = digits[torch.from_numpy(rng.permutation(len(digits)))]
-        dropped += int(judge(images[500:550], images[:300], images[300:500], False, params, split).dropped.sum())
-        trials += 50
-    assert binomtest(dropped, trials, 0.1, alternative="greater").pvalue > 0.001
-    assert dropped > 0
-
-
-def test_the_same_seed_and_replicate_give_the_same_judgement_and_others_plant_other_copies() -> None:
-    sets = random_images(30, 0), random_images(50, 1), random_images(40, 2)
-    hard = PARAMS.model_copy(update={"alpha": 0.3})
-    first, again = (judge(*sets, False, hard, replicate=3) for _ in range(2))
-    np.testing.assert_array_equal(first.p, again.p)
-    assert first.planted == again.planted
-    assert first.false_positives == again.false_positives
-    crossed = {judge(*sets, False, hard, replicate).false_positives for replicate in range(8)}
-    assert len(crossed) > 1
-
-
-def test_repeated_seen_images_change_nothing_but_their_numbers() -> None:
-    generated, seen, calibration = random_images(30, 3), random_images(50, 4), random_images(40, 5)
-    once = judge(generated, seen, calibration, False, PARAMS, 0)
-    twice = judge(generated, seen.repeat_interleave(2, dim=0), calibration, False, PARAMS, 0)
-    np.testing.assert_array_equal(once.score, twice.score)
-    np.testing.assert_array_equal(once.nearest * 2, twice.nearest)
-
-
-def test_one_images_judgement_does_not_depend_on_the_others() -> None:
-    generated, seen, calibration = random_images(30, 6), random_images(50, 7), random_images(40, 8)
-    together = judge(generated, seen, calibration, False, PARAMS, 0)
-    alone = judge(generated[4:5], seen, calibration, False, PARAMS, 0)
-    assert alone.p[0] == together.p[4]
-    assert alone.nearest[0] == together.nearest[4]
-
-
-def test_a_gan_that_returns_only_what_it_saw_is_stopped_with_advice() -> None:
-    seen = random_images(60, 9)
-    with pytest.raises(UserError, match=r"all 60 generated images of replicate 4 .* memorised .*train_gan\.steps"):
-        judge(seen, seen, random_images(40, 10), False, PARAMS, replicate=4)
-
-
-def test_even_images_throughout_do_not_break_the_scores() -> None:
-    """With no contrast anywhere every image equals every other, and nothing can be told from a copy or dropped."""
-    even = torch.arange(60, dtype=torch.uint8).view(60, 1, 1, 1).expand(60, 1, 8, 8)
-    result = judge(even[:10], even[10:30], even[30:], False, PARAMS, 0)
-    assert (result.score == 0).all()
-    assert (result.p == 1).all()
-
-
-@pytest.mark.parametrize(
-    ("changed", "words"),
-    [
-        ({"generated": torch.full((9, 1, 8, 8), torch.nan)}, "generated images hold NaN"),
-        ({"seen": torch.zeros(9, 1, 8, 8)}, r"seen images are of type torch\.float32; allowed .*uint8"),
-        ({"calibration": random_images(40, 0, (3, 8, 8))}, r"differ in size.*seen 1 x 8 x 8, calibration 3 x 8 x 8"),
-        ({"generated": random_images(9, 0, (1, 8, 9))}, r"generated 1 x 8 x 9, seen 1 x 8 x 8"),
-        ({"generated": random_images(0, 0)}, r"generated images have shape \(0, 1, 8, 8\)"),
-        ({"seen": random_images(9, 0)[:, 0]}, r"seen images have shape \(9, 8, 8\)"),
-        ({"calibration": random_images(18, 0)}, "needs at least 19 calibration images, but there are 18"),
-        ({"seen": random_images(5, 0).repeat(9, 1, 1, 1)}, r"saw 5 different images.*needs at least 6"),
-    ],
-)
-def test_bad_input_gets_clear_words(changed: dict[str, torch.Tensor], words: str) -> None:
-    sets = {"generated": random_images(9, 1), "seen": random_images(30, 2), "calibration": random_images(40, 3)}
-    with pytest.raises(UserError, match=words):
-        judge(**(sets | changed), flip_ok=False, params=PARAMS, replicate=0)
-
-
-def judgement(dropped: list[bool], false_positives: int, detected: int) -> Judgement:
-    values = np.zeros(len(dropped))
-    return Judgement(
-        p=values,
-        score=values,
-        distance=values,
-        nearest=values.astype(np.int64),
-        dropped=np.array(dropped),
-        calibration=100,
-        false_positives=false_positives,
-        planted={"exact": Detection(copies=10, detected=detected)},
-    )
+def an_audit(
+    labels: list[int],
+    dropped: list[bool],
+    false_positives: Mapping[str, int] | None = None,
+    detected: Detection = ALL_DETECTED,
+    exposures: Mapping[str, Exposure] | None = None,
+) -> Audit:
+    """Of 100 calibration images; of full conformal prediction without `false_positives`."""
+    self_test = SelfTest(100 if false_positives else 0, false_positives or {}, {"exact": detected})
+    return Audit(np.array(labels), np.array(dropped), self_test, exposures or {})
 
 
 def test_the_summary_adds_up_over_replicates() -> None:
-    judgements = [judgement([True, False, False], 4, 10), judgement([True, True], 6, 7)]
-    labels = [np.array([0, 0, 1]), np.array([1, 0])]
-    summary = summarise(judgements, labels, ["cat", "dog", "eel"], calibration_images=120, alpha=0.05)
-    interval = binomtest(6, 120).proportion_ci(0.95, method="exact")
+    audits = [
+        an_audit(
+            [0, 0, 1],
+            [True, False, False],
+            {"fresh": 4, "fresh_blurred": 9},
+            Detection(10, 10, 1.0),
+            {
+                "before": exposure(0.75, 0.5, 0.25, {0: 0.5, 1: 0.25}),
+                "after": exposure(0.5, None, 0.75, {0: 0.0, 1: 0.25}),
+            },
+        ),
+        an_audit(
+            [1, 0],
+            [True, True],
+            {"fresh": 6, "fresh_blurred": 15},
+            Detection(10, 7, 0.5),
+            {"before": exposure(0.25, 0.25, 0.5, {0: 0.25, 1: 0.75}), "after": exposure(0.5, 0.5, 0.5, {0: 0.125})},
+        ),
+    ]
+    summary = summarise(audits, ["cat", "dog", "eel"], calibration_images=120, labels_used=0, params=PARAMS)
+    plain, blurred = (binomtest(count, 120).proportion_ci(0.95, method="exact") for count in (6, 14))
+    auc = {"auc": 0.5, "low": 0.375, "high": 0.625}
     assert json.loads(json.dumps(summary)) == {
         "alpha": 0.05,
+        "with_confidence": 0,
+        "per_class": 0,
+        "calibration": 100,
+        "labels_used": 0,
         "generated": 5,
         "dropped": 3,
         "dropped_share": 0.6,
@@ -147,21 +111,168 @@ def test_the_summary_adds_up_over_replicates() -> None:
             "dog": {"generated": 2, "dropped": 1, "dropped_share": 0.5},
             "eel": {"generated": 0, "dropped": 0, "dropped_share": 0.0},
         },
-        "false_positive_rate": {
-            "rate": 0.05,
-            "low": pytest.approx(interval.low),
-            "high": pytest.approx(interval.high),
+        "false_positive_rate": {"rate": 0.05, "low": pytest.approx(plain.low), "high": pytest.approx(plain.high)},
+        "false_positive_rate_blurred": {
+            "rate": 0.12,
+            "low": pytest.approx(blurred.low),
+            "high": pytest.approx(blurred.high),
         },
-        "planted": {"exact": {"detected": 0.85, "copies": 20}},
+        "planted": {"exact": {"detected": 0.85, "copies": 20, "auc": 0.75}},
+        "attacks": {
+            "before": {"distance": auc | {"detected": 0.375, "detected_low": 0.1875, "detected_high": 0.75}},
+            "after": {"distance": auc},  # one replicate has no share: a mean over the others would be about less
+        },
+        "set_level": {
+            "before": {
+                "data_copying_z": -2.0,
+                "authentic": 0.375,
+                "authentic_fresh": 0.75,
+                "copied": {"cat": 0.375, "dog": 0.5},
+            },
+            "after": {
+                "data_copying_z": -2.0,
+                "authentic": 0.625,
+                "authentic_fresh": 0.75,
+                "copied": {"cat": 0.0625, "dog": 0.25},
+            },
+        },
     }
 
 
-def test_labels_that_do_not_match_the_images_are_refused() -> None:
-    with pytest.raises(UserError, match="2 labels for 3 judged images"):
-        summarise(
-            [judgement([True, False, False], 0, 0)],
-            [np.array([0, 1])],
-            ["cat", "dog"],
-            calibration_images=100,
-            alpha=0.05,
-        )
+def test_the_summary_names_the_mode() -> None:
+    params = PARAMS.model_copy(update={"guarantee": "with_confidence", "thresholds": "per_class"})
+    summary = summarise([an_audit([0], [False], {"fresh": 1, "fresh_blurred": 1})], ["cat"], 100, 100, params)
+    assert (summary["with_confidence"], summary["per_class"], summary["labels_used"]) == (1, 1, 100)
+
+
+def test_what_a_replicate_could_not_measure_is_left_out_of_the_summary() -> None:
+    """The second replicate had too few calibration images: no rate, no area, no attack."""
+    both = {"before": exposure(0.75, 0.5, 0.25, {0: 0.5}), "after": exposure(0.5, 0.5, 0.5, {0: 0.5})}
+    measured = an_audit([0, 0], [True, False], {"fresh": 4, "fresh_blurred": 9}, exposures=both)
+    full_conformal = an_audit([0], [False], None, Detection(10, 8, None))
+    summary = summarise([measured, full_conformal], ["cat"], 100, 0, PARAMS)
+    assert summary["calibration"] == 0
+    assert summary["planted"] == {"exact": {"detected": 0.9, "copies": 20, "auc": 1.0}}
+    assert not {"false_positive_rate", "false_positive_rate_blurred", "attacks", "set_level"} & set(summary)
+    alone = summarise([full_conformal], ["cat"], 0, 0, PARAMS)
+    assert alone["planted"] == {"exact": {"detected": 0.8, "copies": 10}}
+
+
+def test_copies_of_members_give_them_away_until_they_are_dropped(
+    digits: tuple[torch.Tensor, NDArray[np.int64]],
+) -> None:
+    images, labels = digits
+    seen, calibration = images[:300], images[300:450]
+    generated, classes = torch.cat([seen[:150], images[450:750]]), np.concatenate([labels[:150], labels[450:750]])
+    result = audited(seen, calibration, generated, classes)
+    assert result.dropped[:150].all()
+    before, after = result.exposure["before"], result.exposure["after"]
+    for name in ("distance", "domias"):
+        assert before.attacks[name].auc.value > after.attacks[name].auc.value
+    assert before.attacks["distance"].auc.low > 0.5
+    assert before.attacks["distance"].detected.value > after.attacks["distance"].detected.value
+    assert before.set_level.data_copying_z < min(after.set_level.data_copying_z, -3)
+    assert before.set_level.authentic < after.set_level.authentic
+    assert all(before.set_level.copied[label] > after.set_level.copied[label] for label in range(10))
+
+
+def test_a_gan_overfitted_to_fifty_images_is_caught_and_the_summary_says_so(
+    digits: tuple[torch.Tensor, NDArray[np.int64]],
+) -> None:
+    """Nine in ten of its images are what it saw, moved or noisy; the others are fresh."""
+    images, labels = digits
+    rng, memorised = np.random.default_rng(0), np.arange(180) % 50
+    copies = images[torch.from_numpy(memorised)]
+    slightly = (copies + torch.from_numpy(rng.normal(0, 8, copies.shape))).round().clamp(0, 255).to(torch.uint8)
+    generated = torch.cat([slightly[:60], shift(copies[60:120], rng), noise(copies[120:], rng), images[800:820]])
+    classes = np.concatenate([labels[memorised], labels[800:820]])
+    result = audited(images[:50], images[300:500], generated, classes)
+    assert result.dropped[:60].all()
+    assert result.dropped[60:120].all()
+    assert result.dropped[120:180].mean() > 0.7
+    assert result.dropped[180:].mean() <= 0.2
+    summary = summarise([result], CLASSES, 200, 0, PARAMS)
+    assert summary["generated"] == 200
+    assert summary["dropped_share"] > 0.8
+    assert min(numbers["dropped_share"] for numbers in summary["classes"].values()) > 0.5
+    assert summary["planted"]["exact"] == {"detected": 1.0, "copies": 20, "auc": 1.0}
+    before, after = (summary["attacks"][when]["distance"] for when in ("before", "after"))
+    assert before["auc"] > 0.9
+    assert after["auc"] < before["auc"]
+    assert summary["set_level"]["before"]["data_copying_z"] < -5
+    _check_numbers(json.loads(json.dumps(summary)))
+
+
+def _check_numbers(values: object) -> None:
+    """Nested dictionaries of finite numbers, so that `dvc metrics diff` can read them."""
+    if isinstance(values, dict):
+        for value in values.values():
+            _check_numbers(value)
+    else:
+        assert isinstance(values, int | float)
+        assert np.isfinite(values)
+
+
+def test_the_same_seed_and_replicate_expose_the_same() -> None:
+    filter_ = MemorizationFilter(Originals(random_images(40, 0), random_images(30, 1), False), PARAMS)
+    generated, labels, dropped = random_images(50, 2), np.zeros(50, dtype=np.int64), np.arange(50) < 5
+    first = expose(filter_, generated, labels, dropped, 3)
+    assert expose(filter_, generated, labels, dropped, 3) == first
+    other = expose(filter_, generated, labels, dropped, 4)
+    assert other["before"].attacks["domias"] != first["before"].attacks["domias"]
+    assert other["before"].attacks["distance"] == first["before"].attacks["distance"]
+
+
+def test_where_nothing_is_dropped_before_is_after() -> None:
+    filter_ = MemorizationFilter(Originals(random_images(40, 3), random_images(30, 4), False), PARAMS)
+    labels = np.arange(50) % 2
+    found = expose(filter_, random_images(50, 5), labels, np.zeros(50, dtype=bool), 0)
+    assert set(found) == {"before", "after"}
+    assert found["before"] == found["after"]
+
+
+@pytest.mark.parametrize(("held_out", "attacked"), [(0, False), (19, False), (20, True)])
+def test_too_few_calibration_images_expose_nothing(held_out: int, attacked: bool) -> None:
+    params = PARAMS.model_copy(update={"too_few": "full_conformal", "alpha": 0.04})
+    filter_ = MemorizationFilter(Originals(random_images(60, 6), random_images(held_out, 7), False), params)
+    found = expose(filter_, random_images(30, 8), np.zeros(30, dtype=np.int64), np.zeros(30, dtype=bool), 0)
+    assert bool(found) == attacked
+
+
+def test_many_frames_of_few_groups_expose_nothing() -> None:
+    groups = [str(row // 5) for row in range(95)]
+    originals = Originals(random_images(40, 9), random_images(95, 10), False, None, groups)
+    filter_ = MemorizationFilter(originals, PARAMS)
+    assert expose(filter_, random_images(30, 11), np.zeros(30, dtype=np.int64), np.zeros(30, dtype=bool), 0) == {}
+
+
+def test_where_all_is_dropped_nothing_is_attacked() -> None:
+    seen = random_images(40, 12)
+    filter_ = MemorizationFilter(Originals(seen, random_images(30, 13), False), PARAMS)
+    assert expose(filter_, seen, np.zeros(40, dtype=np.int64), np.ones(40, dtype=bool), 0) == {}
+
+
+def test_of_many_images_those_at_equal_distances_are_attacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, calibration, generated = random_images(59, 14), random_images(49, 15), random_images(40, 16)
+    labels, dropped = np.zeros(40, dtype=np.int64), np.arange(40) < 10
+    few = MemorizationFilter(Originals(seen[::2], calibration[::2], False), PARAMS)
+    expected = expose(few, generated, labels, dropped, 0)
+    monkeypatch.setattr(audit, "MOST_MEMBERS", 30)
+    monkeypatch.setattr(audit, "MOST_NON_MEMBERS", 25)
+    many = MemorizationFilter(Originals(seen, calibration, False), PARAMS)
+    assert expose(many, generated, labels, dropped, 0) == expected
+
+
+@given(count=st.integers(0, 3000), most=st.integers(2, 500))
+def test_evenly_spaced_indices_are_as_many_as_allowed_at_equal_distances_from_first_to_last(
+    count: int, most: int
+) -> None:
+    indices = evenly_spaced(count, most)
+    assert len(indices) == min(count, most)
+    if count <= most:
+        assert indices.tolist() == list(range(count))
+    else:
+        assert (indices[0], indices[-1]) == (0, count - 1)
+        gaps = np.diff(indices)
+        assert gaps.min() >= 1
+        assert gaps.max() - gaps.min() <= 1

@@ -1,5 +1,6 @@
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,10 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from stages.memorization import neighbours as neighbours_module
 from stages.memorization.distance import Alignment, alignments, unit_vectors
-from stages.memorization.neighbours import Neighbours, distinct, nearest, pair_distances, pairs_within
+from stages.memorization.neighbours import Neighbours, Search, distinct, nearest, pair_distances, pairs_within
+from stages.plumbing.errors import UserError
 
 
 def random_images(count: int, seed: int, size: tuple[int, int, int] = (1, 8, 8)) -> torch.Tensor:
@@ -66,7 +70,7 @@ def test_equals_the_definition_with_shifts_and_flips(shift_pixels: int, flip_ok:
 def test_chunks_do_not_change_the_result(query_chunk: int, reference_chunk: int) -> None:
     queries, references, ways = random_images(12, 4), random_images(61, 5), alignments(1, True, 8, 8)
     whole = nearest(queries, references, 5, ways)
-    parts = nearest(queries, references, 5, ways, query_chunk, reference_chunk)
+    parts = Search(references, 5, ways, None, None, query_chunk, reference_chunk).nearest(queries)
     assert torch.equal(whole.indices, parts.indices)
     torch.testing.assert_close(whole.distances, parts.distances, rtol=1e-12, atol=0)
 
@@ -88,6 +92,148 @@ def test_ties_go_to_the_lower_index() -> None:
     image = random_images(1, 7)
     references = torch.cat([random_images(3, 8), image, image, random_images(2, 9), image])
     assert nearest(image, references, 3, alignments(1, False, 8, 8)).indices.tolist() == [[3, 4, 7]]
+
+
+def test_equals_scikit_learn_among_many_duplicates_and_flat_images() -> None:
+    """Far more equal and nearly equal references than spare candidates; most blocks of columns hold some."""
+    references = random_images(6, 20, (1, 9, 7))[torch.arange(900) % 6]
+    references[300:600, 0, 0, 0] ^= 1
+    references[::50] = torch.arange(18, dtype=torch.uint8)[:, None, None, None]
+    queries = torch.cat([references[:60], random_images(30, 21, (1, 9, 7))])
+    oracle = NearestNeighbors(n_neighbors=5, algorithm="brute").fit(unit_vectors(references).numpy())
+    found = nearest(queries, references, 5, alignments(0, False, 9, 7))
+    np.testing.assert_allclose(found.distances, oracle.kneighbors(unit_vectors(queries).numpy())[0], atol=1e-7)
+    assert found.indices[0].tolist() == [0, 50, 100, 150, 200]  # flat images are equal, whatever their level
+    assert found.indices[1].tolist() == found.indices[7].tolist() == [1, 7, 13, 19, 25]
+
+
+@pytest.mark.parametrize("size", [(1, 8, 8), (3, 64, 64)])
+def test_near_ties_that_rounding_hides_are_put_in_order(size: tuple[int, int, int]) -> None:
+    """40 references at distances that float32 products cannot tell apart, in an order drawn by lot."""
+    random = np.random.default_rng(22)
+    base = random.integers(80, 170, size).astype(np.uint8)
+    references = np.repeat(base[None], 40, axis=0)
+    for index, image in enumerate(references):
+        image.reshape(-1)[:index] += 1
+    references = torch.from_numpy(references[random.permutation(40)])
+    query = torch.from_numpy(base[None])
+    exact = (unit_vectors(references) - unit_vectors(query)).norm(dim=1)
+    found = nearest(query, references, 5, alignments(0, False, *size[1:]))
+    assert found.indices[0].tolist() == exact.argsort()[:5].tolist()
+    torch.testing.assert_close(found.distances[0], exact.sort().values[:5], rtol=1e-9, atol=0)
+
+
+def grouped_naively(
+    queries: torch.Tensor, references: torch.Tensor, groups: torch.Tensor, k: int, ways: Sequence[Alignment]
+) -> tuple[list[list[int]], list[list[float]]]:
+    indices, distances = [], []
+    for query in queries:
+        exact = torch.stack(
+            [(way.of_query(query[None]) - way.of_reference(references)).norm(dim=1) for way in ways]
+        ).amin(dim=0)
+        order = exact.argsort(stable=True).tolist()
+        first, *others = order
+        chosen = [first, *(index for index in others if groups[index] != groups[first])][:k]
+        indices.append(chosen)
+        distances.append(exact[chosen].tolist())
+    return indices, distances
+
+
+@settings(max_examples=25)
+@given(
+    seed=st.integers(0, 99),
+    members=st.integers(1, 30),
+    shift_pixels=st.integers(0, 1),
+    chunks=st.tuples(st.integers(1, 20), st.integers(1, 150)),
+)
+def test_the_others_come_from_other_groups_than_the_nearest(
+    seed: int, members: int, shift_pixels: int, chunks: tuple[int, int]
+) -> None:
+    """Groups of up to 30 frames, noisy copies of one another: beyond the candidates that a plain search keeps."""
+    random = np.random.default_rng(seed)
+    scenes = random.integers(40, 216, (140 // members + 6, 1, 5, 6)).repeat(members, axis=0)[:140]
+    order = random.permutation(len(scenes))
+    groups = torch.from_numpy(np.arange(len(scenes)) // members)[order]
+    frames = torch.from_numpy((scenes + random.integers(-9, 10, scenes.shape)).astype(np.uint8))[order]
+    queries = torch.cat([frames[:5], random_images(3, seed, (1, 5, 6))])
+    ways = alignments(shift_pixels, False, 5, 6)
+    indices, distances = grouped_naively(queries, frames, groups, 4, ways)
+    found = Search(frames, 4, ways, groups, None, *chunks).nearest(queries)
+    assert found.indices.tolist() == indices
+    np.testing.assert_allclose(found.distances, distances, rtol=1e-9, atol=1e-12)
+
+
+def test_groups_of_one_image_each_change_nothing() -> None:
+    queries, references, ways = random_images(20, 23), random_images(90, 24), alignments(1, False, 8, 8)
+    plain, grouped = (nearest(queries, references, 5, ways, groups) for groups in (None, torch.arange(90) * 7))
+    assert torch.equal(plain.indices, grouped.indices)
+    assert torch.equal(plain.distances, grouped.distances)
+
+
+def test_where_only_a_few_references_lie_outside_the_group_all_of_them_are_found() -> None:
+    references = torch.cat([random_images(1, 25).repeat(9, 1, 1, 1), random_images(3, 26)])
+    groups = torch.tensor([0] * 9 + [1, 1, 1])
+    found = nearest(references[:1], references, 4, alignments(0, False, 8, 8), groups)
+    assert found.indices[0, 0] == 0
+    assert sorted(found.indices[0, 1:].tolist()) == [9, 10, 11]
+
+
+@pytest.mark.parametrize(
+    ("count", "groups", "message"),
+    [(3, None, "4 neighbours.*only 3 real"), (7, [0, 0, 0, 0, 0, 1, 2], "other groups.*holds 5 of the 7")],
+)
+def test_too_few_references_are_refused(count: int, groups: list[int] | None, message: str) -> None:
+    given_groups = None if groups is None else torch.tensor(groups)
+    with pytest.raises(UserError, match=message):
+        Search(random_images(count, 27), 4, alignments(0, False, 8, 8), given_groups)
+
+
+def test_queries_that_stream_in_blocks_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    queries, references, ways = random_images(50, 28), random_images(200, 29), alignments(1, True, 8, 8)
+    whole = nearest(queries, references, 5, ways)
+    for kept_bytes in (0, 2**30):
+        monkeypatch.setattr(neighbours_module, "KEPT_BYTES", kept_bytes)
+        search = Search(references, 5, ways)
+        parts = [search.nearest(block) for block in queries.split([1, 20, 29])]
+        assert torch.equal(torch.cat([part.indices for part in parts]), whole.indices)
+        torch.testing.assert_close(torch.cat([part.distances for part in parts]), whole.distances, rtol=1e-12, atol=0)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Values of the largest tensor made."""
+
+    values = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                self.values = max(self.values, tensor.numel())
+        return result
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 2**30])
+def test_memory_does_not_grow_with_the_number_of_queries(monkeypatch: pytest.MonkeyPatch, kept_bytes: int) -> None:
+    monkeypatch.setattr(neighbours_module, "KEPT_BYTES", kept_bytes)
+    references, ways = random_images(300, 30, (1, 16, 16)), alignments(0, True, 16, 16)
+    largest = []
+    for count in (64, 1024):
+        queries = random_images(count, 31, (1, 16, 16))
+        search = Search(references, 5, ways, query_chunk=64, reference_chunk=100)
+        with LargestTensor() as seen:
+            search.nearest(queries)
+        largest.append(seen.values)
+    assert 64 * 300 < largest[1] < 1.1 * largest[0]  # how many near ties a chunk has varies a little
+
+
+def test_a_precision_chosen_elsewhere_is_left_as_it_was() -> None:
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        nearest(random_images(2, 32), random_images(9, 33), 3, alignments(0, False, 8, 8))
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def test_distinct_keeps_the_first_of_each_image_in_order() -> None:

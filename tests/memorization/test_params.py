@@ -3,7 +3,17 @@ from pydantic import ValidationError
 
 from stages.memorization.params import FilterMemorizedParams
 
-VALID = {"alpha": 0.05, "neighbours": 5, "shift_pixels": 1, "planted_copies": 50, "seed": 0}
+VALID = {
+    "alpha": 0.05,
+    "guarantee": "on_average",
+    "thresholds": "pooled",
+    "too_few": "stop",
+    "neighbours": 5,
+    "shift_pixels": 1,
+    "blurred_view": False,
+    "planted_copies": 50,
+    "seed": 0,
+}
 
 
 def test_valid_parameters_are_taken_as_they_are() -> None:
@@ -16,6 +26,9 @@ def test_valid_parameters_are_taken_as_they_are() -> None:
         ("alpha", 0),
         ("alpha", 1),
         ("alpha", float("nan")),
+        ("guarantee", "certain"),
+        ("thresholds", "none"),
+        ("too_few", "ignore"),
         ("neighbours", 1),
         ("shift_pixels", -1),
         ("planted_copies", 1),

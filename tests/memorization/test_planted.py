@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from stages.memorization.distance import unit_vectors
-from stages.memorization.planted import KINDS, planted
+from stages.memorization.planted import CROP, KINDS, MIRRORED, negatives, planted
 
 
 def smooth_images(count: int, channels: int, height: int = 12, width: int = 16) -> torch.Tensor:
@@ -28,7 +28,7 @@ def test_every_kind_is_a_pure_seeded_function_of_bytes_that_stays_near_its_image
     assert copies.dtype == torch.uint8
     assert torch.equal(copies, disguised(kind, images))
     assert torch.equal(copies, images) == (kind == "exact")
-    if kind != "flip":
+    if kind not in MIRRORED:
         own = (unit_vectors(copies) - unit_vectors(images)).norm(dim=1)
         other = (unit_vectors(copies) - unit_vectors(images.roll(1, 0))).norm(dim=1)
         assert (own < other).all()
@@ -38,7 +38,7 @@ def test_mirrored_copies_only_where_allowed_and_they_change_no_other_kind() -> N
     images = smooth_images(4, 1)
     without = planted(images, False, np.random.SeedSequence(1))
     with_flip = planted(images, True, np.random.SeedSequence(1))
-    assert set(with_flip) - set(without) == {"flip"}
+    assert set(with_flip) - set(without) == {"flip", "flip_contrast"}
     assert all(torch.equal(without[kind], with_flip[kind]) for kind in without)
     assert torch.equal(with_flip["flip"].flip(-1), images)
 
@@ -107,3 +107,44 @@ def test_rotation_turns_by_five_degrees_in_an_oblong_image_too() -> None:
 def test_a_mix_is_four_fifths_of_one_image() -> None:
     black_and_white = torch.tensor([0, 250], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 1, 8, 8)
     assert disguised("mix", black_and_white)[:, 0, 0, 0].tolist() == [50, 200]
+
+
+def test_a_crop_shows_an_enlarged_window_of_its_image() -> None:
+    """On two ramps, across and down, a window's place and size can be read off its grey levels."""
+    height, width = 40, 60
+    across = torch.arange(width).expand(height, width)
+    down = torch.arange(height)[:, None].expand(height, width)
+    copies = disguised("crop", (4 * torch.stack([across, down])).to(torch.uint8).expand(200, -1, -1, -1)).double() / 4
+    inner = copies[:, :, 5:-5, 5:-5]
+    steps = torch.stack([inner[:, 0].diff(dim=2).mean((1, 2)), inner[:, 1].diff(dim=1).mean((1, 2))])
+    torch.testing.assert_close(steps, torch.full_like(steps, 1 - CROP), atol=0.01, rtol=0)
+    middle = torch.stack([(inner[:, 0].mean((1, 2)) - (width - 1) / 2) / width, (inner[:, 1].mean((1, 2)) - 19.5) / 40])
+    assert middle.abs().max() <= CROP / 2 + 0.005  # the window stays inside the image
+    assert (middle.amin(dim=1) < -0.4 * CROP).all()  # and comes to lie anywhere in it
+    assert (middle.amax(dim=1) > 0.4 * CROP).all()
+
+
+def test_combinations_disguise_in_the_stated_order() -> None:
+    images = smooth_images(8, 3)
+    rng = np.random.default_rng(5)
+    expected = images
+    for kind in ("shift", "brightness", "noise"):
+        expected = KINDS[kind](expected, rng)
+    assert torch.equal(disguised("shift_brightness_noise", images, 5), expected)
+    assert torch.equal(disguised("flip_contrast", images, 5), disguised("contrast", images.flip(-1), 5))
+
+
+def test_negatives_are_the_fresh_images_and_the_same_blurred() -> None:
+    images = smooth_images(5, 1)
+    sets = negatives(images)
+    assert list(sets) == ["fresh", "fresh_blurred"]
+    assert torch.equal(sets["fresh"], images)
+    assert torch.equal(sets["fresh_blurred"], disguised("blur", images))
+
+
+def test_the_kinds_of_before_keep_their_streams() -> None:
+    """A copy is a function of the seed and its kind's place, so that a new kind at the end changes no other."""
+    images = smooth_images(3, 1)
+    copies = planted(images, True, np.random.SeedSequence(1))
+    for kind, stream in zip(("exact", "noise", "shift"), np.random.SeedSequence(1).spawn(3), strict=True):
+        assert torch.equal(copies[kind], KINDS[kind](images, np.random.default_rng(stream)))

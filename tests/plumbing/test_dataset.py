@@ -71,6 +71,24 @@ def test_labels_are_handed_out_for_train_and_validation_alone(tmp_path: Path) ->
     assert dataset.test_labels().to_dict() == {"i4": 1, "i5": 0}
 
 
+def test_calibration_labels_are_the_true_ones_of_the_calibration_images(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path, replicates=4)
+    for replicate in range(4):
+        held_out = dataset.role(replicate, CALIBRATION)
+        assert held_out.ids.tolist() == [f"i{(3 + replicate) % 4}"]
+        assert dataset.calibration_labels(replicate).tolist() == [[1, 0, 1, 0][replicate]]
+
+
+def test_calibration_labels_come_in_the_order_of_their_images(tmp_path: Path) -> None:
+    """Not in the order of the table of roles."""
+    write_dataset(tmp_path, replicates=1)
+    table = pa.table({"id": ["i4", "i0", "i2", "i3"], "replicate": [0] * 4, "role": [CALIBRATION] * 4})
+    images.write_table(tmp_path / "roles.parquet", table)
+    dataset = Dataset.open(tmp_path)
+    true_labels = dict(zip(["i0", "i2", "i3", "i4"], [0, 0, 1, 1], strict=True))
+    assert dataset.calibration_labels(0).tolist() == [true_labels[each] for each in dataset.role(0, CALIBRATION).ids]
+
+
 def test_a_replicates_fingerprint_depends_on_its_images_and_roles_alone(tmp_path: Path) -> None:
     one, two = write_dataset(tmp_path / "1", 1), write_dataset(tmp_path / "2", 2)
     changed = write_dataset(tmp_path / "3", 1, first_pixel=7)

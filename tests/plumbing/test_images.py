@@ -65,6 +65,39 @@ def test_how_a_set_is_cut_into_tables_changes_no_byte(
     assert [groups.row_group(index).num_rows for index in range(groups.num_row_groups)] == [4, 2]
 
 
+@pytest.mark.parametrize("row_group", [1, 4, 5, 6, 100])
+def test_blocks_are_the_set_cut_into_parts_of_limited_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row_group: int
+) -> None:
+    written = make_set(channels=3)
+    images.write(tmp_path / "set.parquet", written, CLASSES)
+    monkeypatch.setattr(images, "ROW_GROUP", row_group)
+    blocks = list(images.read_blocks(tmp_path / "set.parquet"))
+    assert all(0 < len(block) <= row_group for block in blocks)
+    assert [each for block in blocks for each in block.ids] == written.ids.tolist()
+    assert np.array_equal(np.concatenate([block.pixels for block in blocks]), written.pixels)
+    assert np.array_equal(np.concatenate([block.labels for block in blocks]), written.labels)
+    assert np.array_equal(np.concatenate([block.extra["seed"] for block in blocks]), written.extra["seed"])
+    groups = [block.groups or [None] * len(block) for block in blocks]
+    assert [group for block in groups for group in block] == written.groups
+
+
+def test_a_set_read_and_written_in_blocks_has_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "ROW_GROUP", 4)
+    images.write(tmp_path / "set.parquet", make_set(), CLASSES)
+    blocks = images.read_blocks(tmp_path / "set.parquet")
+    images.write_tables(tmp_path / "again.parquet", (images.as_table(block, CLASSES) for block in blocks))
+    assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "set.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("count", [0, 1, 6])
+def test_images_are_counted_without_being_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(images, "ROW_GROUP", 4)
+    images.write(tmp_path / "set.parquet", make_set(count), CLASSES)
+    monkeypatch.delattr(images, "decode_png")
+    assert images.count(tmp_path / "set.parquet") == count
+
+
 def test_a_relabelled_table_is_that_of_the_relabelled_set() -> None:
     before, labels, groups = make_set(), np.array([1, 1, 0, UNLABELLED, 0, 0]), [None, "x", "x", None, None, "y"]
     after = ImageSet(before.ids, before.pixels, labels, groups, before.extra)
@@ -104,5 +137,11 @@ def test_missing_and_damaged_sets_are_told_in_words(tmp_path: Path, damage: str)
         path.write_bytes(content)
     else:
         images.write_table(path, pq.read_table(path).drop(["image"]))
-    with pytest.raises(UserError, match=r"set.parquet is (missing|damaged)"):
+    words = rf"set.parquet is {'missing' if damage == 'missing' else 'damaged'}"
+    with pytest.raises(UserError, match=words):
         images.read(path)
+    with pytest.raises(UserError, match=words):
+        list(images.read_blocks(path))
+    if damage != "foreign":  # an image is counted whatever is known of it
+        with pytest.raises(UserError, match=words):
+            images.count(path)
