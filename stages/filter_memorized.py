@@ -60,8 +60,8 @@ def filter_replicate(job: Job) -> tuple[Audit, pa.Table, set[str]]:
         seen=torch.from_numpy(seen.pixels),
         calibration=torch.from_numpy(calibration.pixels),
         flip_ok=dataset.flip_ok,
-        seen_groups=seen.groups,
-        calibration_groups=calibration.groups,
+        seen_groups=seen.groups if job.params.by_group else None,
+        calibration_groups=calibration.groups if job.params.by_group else None,
         calibration_labels=dataset.calibration_labels(job.replicate) if job.params.thresholds == "per_class" else None,
     )
     memorization_filter, judged = MemorizationFilter(originals, job.params), Judged()

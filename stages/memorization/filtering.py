@@ -75,7 +75,7 @@ class MemorizationFilter:
             _check_seen(len(self.likeness.kept), params)
             self._among_seen = self.likeness.among_seen()
             return
-        check_calibration(len(self.calibrating), params.alpha, params.confidence)
+        _check_calibration(self.calibrating, len(originals.calibration), params)
         check_images(seen=originals.seen, calibration=originals.calibration)
         self.calibration_scores = self.scores_of_calibration(originals.calibration)
 
@@ -125,6 +125,19 @@ def _check_seen(count: int, params: FilterMemorizedParams) -> None:
             f"different images that the GAN saw, but there are {count}: set aside at least "
             f"{calibration_needed(params.alpha, params.confidence)} calibration images in `prepare`, or raise alpha"
         )
+
+
+def _check_calibration(calibrating: NDArray[np.int64], images: int, params: FilterMemorizedParams) -> None:
+    """Raises UserError when too few of the calibration images can set a threshold, and says so if groups are why."""
+    try:
+        check_calibration(len(calibrating), params.alpha, params.confidence)
+    except UserError as error:
+        if len(calibrating) == images:
+            raise
+        raise UserError(
+            f"{error}. There are {images}, but only one of each group counts; if a group's images don't show the same "
+            "thing again, set filter_memorized.by_group to false"
+        ) from error
 
 
 def check_some_kept(decisions: Decisions, replicate: int) -> None:

@@ -16,6 +16,7 @@ class FilterMemorizedParams(BaseModel):
     guarantee: Literal["on_average", "with_confidence"]
     thresholds: Literal["pooled", "per_class"]
     too_few: Literal["stop", "full_conformal"]
+    by_group: bool
     neighbours: Annotated[int, Field(ge=2)]
     shift_pixels: Annotated[int, Field(ge=0)]
     blurred_view: bool

@@ -25,6 +25,7 @@ PARAMS = FilterMemorizedParams(
     guarantee="on_average",
     thresholds="pooled",
     too_few="stop",
+    by_group=True,
     neighbours=5,
     shift_pixels=1,
     blurred_view=False,

@@ -19,6 +19,7 @@ PARAMS = FilterMemorizedParams(
     guarantee="on_average",
     thresholds="pooled",
     too_few="stop",
+    by_group=True,
     neighbours=5,
     shift_pixels=1,
     blurred_view=False,
@@ -258,7 +259,9 @@ def test_too_few_groups_stop_however_many_frames_they_have() -> None:
     originals = Originals(
         random_images(30, 13), random_images(90, 14), False, None, [str(row // 5) for row in range(90)]
     )
-    with pytest.raises(UserError, match="needs at least 19 calibration images, but there are 18"):
+    with pytest.raises(
+        UserError, match="at least 19 .* but there are 18.*There are 90, but only one of each group.*by_group"
+    ):
         MemorizationFilter(originals, PARAMS)
 
 
