@@ -260,7 +260,7 @@ def test_too_few_groups_stop_however_many_frames_they_have() -> None:
         random_images(30, 13), random_images(90, 14), False, None, [str(row // 5) for row in range(90)]
     )
     with pytest.raises(
-        UserError, match="at least 19 .* but there are 18.*There are 90, but only one of each group.*by_group"
+        UserError, match=r"at least 19 .* but there are 18.*There are 90, but only one of each group.*by_group"
     ):
         MemorizationFilter(originals, PARAMS)
 
