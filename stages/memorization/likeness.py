@@ -62,7 +62,10 @@ class Likeness:
         self._views = [_sharp, _blurred] if params.blurred_view else [_sharp]
         self._ways = alignments(params.shift_pixels, flip_ok, *seen.shape[-2:])
         codes = None if groups is None else _codes([groups[row] for row in self.kept.tolist()])
-        self._searches = [Search(view(self.references), params.neighbours, self._ways, codes) for view in self._views]
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._searches = [
+            Search(view(self.references), params.neighbours, self._ways, codes, device) for view in self._views
+        ]
 
     def of(self, images: torch.Tensor) -> Likenesses:
         """Of images uint8 (N, C, H, W); each one's does not depend on the others."""
