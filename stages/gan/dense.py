@@ -15,6 +15,7 @@ class DenseGenerator(nn.Module):
     first nothing.
     """
 
+    constants = ("deviations", "means", "factors")  # buffers that training never changes
     deviations: Tensor
     means: Tensor
     factors: Tensor
@@ -61,6 +62,7 @@ class DenseTrunk(nn.Module):
 class _Pixels(nn.Module):
     """Between pixels (N, P) and principal components (N, D)."""
 
+    constants = ("mean", "basis")
     mean: Tensor
     basis: Tensor
 

@@ -150,3 +150,17 @@ def test_the_average_follows_its_recurrence_in_weights_and_buffers() -> None:
         average.update_parameters(network)
     for name in ("weight", "running_mean", "running_var"):
         assert torch.allclose(average.module.state_dict()[name], expected[name], atol=1e-6)
+
+
+def test_what_training_never_changes_is_shared_by_the_average_and_never_averaged() -> None:
+    state = filled(DENSE)
+    generator, average = state.players.generator, state.average.module
+    assert generator.factors is average.factors
+    assert generator.pixels.basis is average.pixels.basis
+    shared = {tensor.data_ptr() for tensor in generator.state_dict().values()} & {
+        tensor.data_ptr() for tensor in average.state_dict().values()
+    }
+    assert len(shared) == 5
+    learn(state)
+    assert torch.equal(generator.factors, random_moments(DENSE).factors)
+    assert not torch.equal(generator.input.weight, average.input.weight)
