@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stages.memorization.conformal import calibration_needed, guarantee
+from stages.memorization.conformal import LIMIT, calibration_needed, guarantee
 from stages.memorization.params import CONFIDENCE
 
 MEMORISED = 0.5  # share dropped beyond which the generator copies more than it invents
@@ -169,15 +169,11 @@ def _promise(metrics: Mapping[str, Any]) -> str:
     """What the threshold promises: by full conformal prediction, by class, or pooled."""
     alpha, calibration = metrics["alpha"], metrics["calibration"]
     confidence = CONFIDENCE if metrics["with_confidence"] else None
-    limit = (
-        "This is about real images: it is no promise that every copy among the generated images is found; how many "
-        "are, the planted copies show."
-    )
     if not calibration:
         return (
             "No real images were held out to set the threshold. Each generated image was ranked among the images that "
             "its GAN saw instead, as if it were one more of them (full conformal prediction). Of fresh real images, "
-            f"drawn like those, the filter drops at most {alpha:.2%} on average. {limit}"
+            f"drawn like those, the filter drops at most {alpha:.2%} on average. {LIMIT}"
         )
     if metrics["per_class"]:
         how = "on average" if confidence is None else f"with {confidence:.0%} confidence"
@@ -185,7 +181,7 @@ def _promise(metrics: Mapping[str, Any]) -> str:
             f"Each class with at least {calibration_needed(alpha, confidence)} calibration images has a threshold of "
             f"its own. Of the fresh real images of such a class, the filter drops at most {alpha:.2%} {how}. Classes "
             f"with fewer share one threshold, set on all {calibration} calibration images; of each of them alone "
-            f"nothing is promised. {limit}"
+            f"nothing is promised. {LIMIT}"
         )
     return guarantee(alpha, calibration, confidence)
 

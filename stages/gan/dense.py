@@ -15,7 +15,6 @@ class DenseGenerator(nn.Module):
     first nothing.
     """
 
-    constants = ("deviations", "means", "factors")  # buffers that training never changes
     deviations: Tensor
     means: Tensor
     factors: Tensor
@@ -62,7 +61,6 @@ class DenseTrunk(nn.Module):
 class _Pixels(nn.Module):
     """Between pixels (N, P) and principal components (N, D)."""
 
-    constants = ("mean", "basis")
     mean: Tensor
     basis: Tensor
 

@@ -118,7 +118,6 @@ def start(config: NetworkConfig, moments: Moments, params: TrainGanParams, seed:
         place["memory_format"] = torch.channels_last
     generator, discriminator = generator.to(**place), discriminator.to(**place)
     average = AveragedModel(generator, multi_avg_fn=ramped_average(params.ema_decay), use_buffers=True).eval()
-    _share_constants(average.module, generator)
     if params.compile:
         _compile(generator, discriminator)
     return TrainingState(
@@ -145,23 +144,14 @@ def ramped_average(decay: float) -> Callable[[TensorList, TensorList, Tensor | i
     """Return an exponential moving average whose decay grows to `decay` as (1 + n) / (10 + n).
 
     A constant decay near 1 would keep the untrained weights for thousands of steps (TensorFlow's
-    ExponentialMovingAverage has the same ramp). A tensor that is its own average is left out: see `_share_constants`.
+    ExponentialMovingAverage has the same ramp).
     """
 
     def update(average: TensorList, current: TensorList, updates: Tensor | int) -> None:
         n = int(updates)
-        pairs = [pair for pair in zip(average, current, strict=True) if pair[0].data_ptr() != pair[1].data_ptr()]
-        own, others = ([pair[side] for pair in pairs] for side in (0, 1))
-        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(own, others, n)
+        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(average, current, n)
 
     return update
-
-
-def _share_constants(average: nn.Module, generator: nn.Module) -> None:
-    """Let the average use the very tensors that training never changes, which at 32 pixels are most of all tensors."""
-    for own, module in zip(average.modules(), generator.modules(), strict=True):
-        for name in getattr(module, "constants", ()):
-            own.register_buffer(name, module.get_buffer(name))
 
 
 def _compile(generator: nn.Module, discriminator: nn.Module) -> None:

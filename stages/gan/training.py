@@ -71,7 +71,6 @@ class Setting:
     params: TrainGanParams
     seed: int
     real: RealImages
-    config: NetworkConfig
     moments: Moments
     family: Family
     objective: Objective
@@ -109,14 +108,13 @@ def _train(
         params,
         seed,
         real=labelled.real,
-        config=config,
         moments=moments,
         family=FAMILIES[params.family],
         objective=build_objective(params.objective),
         judge=snapshots.Judge(data, classifier, seed),
         report=report,
     )
-    state = start(setting.config, setting.moments, params, seed)
+    state = start(config, moments, params, seed)
     if saved := checkpoint.load():
         state.unpack(saved)
     while state.step < params.steps:
@@ -281,7 +279,7 @@ def _roll_back(
             "halved its learning rates, to no avail: lower train_gan.generator_learning_rate and "
             "train_gan.discriminator_learning_rate"
         ) from failure
-    state = start(setting.config, setting.moments, params, setting.seed)
+    state = start(state.config, setting.moments, params, setting.seed)
     if saved := checkpoint.load():
         state.unpack(saved)
     state.rollbacks = rollbacks

@@ -51,7 +51,7 @@ def expose(
 
     Empty where the calibration images, which are the non-members, are too few to tell anything.
     """
-    non_members = memorization_filter.originals.calibration[torch.from_numpy(memorization_filter.calibrating)]
+    non_members = memorization_filter.calibration
     if len(non_members) < LEAST_NON_MEMBERS or dropped.all():
         return {}
     members = memorization_filter.likeness.references

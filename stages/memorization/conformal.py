@@ -16,6 +16,11 @@ from numpy.typing import NDArray
 from stages.plumbing.errors import UserError
 
 FOLDS = 5
+# What no threshold promises, in plain words.
+LIMIT = (
+    "This is about real images: it is no promise that every copy among the generated images is found; how many are, "
+    "the planted copies show."
+)
 ROUNDING = 1e-9  # of shares and counts in floating point: .29 * 100 is a little less than 29, and must allow rank 29
 
 
@@ -210,10 +215,7 @@ def guarantee(alpha: float, calibration: int, confidence: float | None = None) -
             f"{fresh} at most {alpha:.2%}, whatever the draw of calibration images but for the unluckiest "
             f"{1 - confidence:.0%} of draws; on average it drops {share:.2%}."
         )
-    return (
-        f"{promise} This is about real images: it is no promise that every copy among the generated images is found; "
-        "how many are, the planted copies show."
-    )
+    return f"{promise} {LIMIT}"
 
 
 def _ranks(scores: NDArray[np.float64], calibration: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -77,7 +77,12 @@ class MemorizationFilter:
             return
         _check_calibration(self.calibrating, len(originals.calibration), params)
         check_images(seen=originals.seen, calibration=originals.calibration)
-        self.calibration_scores = self.scores_of_calibration(originals.calibration)
+        self.calibration_scores = self.likeness.of(self.calibration).score
+
+    @property
+    def calibration(self) -> torch.Tensor:
+        """The images that set the threshold, uint8 (m, C, H, W)."""
+        return self.originals.calibration[torch.from_numpy(self.calibrating)]
 
     @property
     def calibration_labels(self) -> NDArray[np.int64] | None:
@@ -85,10 +90,6 @@ class MemorizationFilter:
         labels = self.originals.calibration_labels
         per_class = self.params.thresholds == "per_class" and labels is not None
         return labels[self.calibrating] if per_class and labels is not None else None
-
-    def scores_of_calibration(self, images: torch.Tensor) -> NDArray[np.float64]:
-        """Scores (m,) of all calibration images, as they are or changed, that set the threshold."""
-        return self.likeness.of(images[torch.from_numpy(self.calibrating)]).score
 
     def decide(self, images: torch.Tensor, labels: NDArray[np.int64] | None = None) -> Decisions:
         """About generated images uint8 (N, C, H, W), whose classes (N,) matter only for a threshold of each class.

@@ -10,6 +10,7 @@ pixels it gains nothing.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -62,9 +63,9 @@ class Likeness:
         self._views = [_sharp, _blurred] if params.blurred_view else [_sharp]
         self._ways = alignments(params.shift_pixels, flip_ok, *seen.shape[-2:])
         codes = None if groups is None else _codes([groups[row] for row in self.kept.tolist()])
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._searches = [
-            Search(view(self.references), params.neighbours, self._ways, codes, device) for view in self._views
+            Search(view(self.references), params.neighbours, self._ways, codes, self._device) for view in self._views
         ]
 
     def of(self, images: torch.Tensor) -> Likenesses:
@@ -78,13 +79,18 @@ class Likeness:
 
     def all_distances(self, images: torch.Tensor) -> NDArray[np.float64]:
         """Distances (N, M') in the sharp view to every different seen image, in the order of `kept`."""
-        found = Search(self.references, len(self.references), self._ways).nearest(images)
+        found = self._of_all.nearest(images)
         return torch.empty_like(found.distances).scatter_(1, found.indices, found.distances).numpy()
 
     def among_seen(self) -> NDArray[np.float64]:
         """Distances (M', k), ascending, of every different seen image to its k nearest others, in the sharp view."""
-        found = Search(self.references, self._neighbours + 1, self._ways).nearest(self.references)
-        return found.distances[:, 1:].numpy()  # the first is the image itself, at 0: they are all different
+        search = Search(self.references, self._neighbours + 1, self._ways, device=self._device)
+        return search.nearest(self.references).distances[:, 1:].numpy()  # the first, at 0, is the image itself
+
+    @cached_property
+    def _of_all(self) -> Search:
+        """Ranks all references, for every block of images alike."""
+        return Search(self.references, len(self.references), self._ways, device=self._device)
 
 
 def one_of_each(groups: Groups | None, count: int) -> NDArray[np.int64]:

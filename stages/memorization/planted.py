@@ -40,13 +40,12 @@ def planted(images: torch.Tensor, flip_ok: bool, seed: np.random.SeedSequence) -
     }
 
 
-def negatives(fresh: torch.Tensor) -> dict[str, torch.Tensor]:
-    """What the filter should leave alone: fresh real images, and the same blurred, for a GAN's images are often soft.
+def softened(images: torch.Tensor) -> torch.Tensor:
+    """Images uint8 (N, C, H, W) blurred, the standard deviation half a pixel or 2 % of the side.
 
-    Args:
-        fresh: uint8 (N, C, H, W), real images that no GAN saw. Row n of each set comes from image n.
+    Fresh real images treated so are what a filter should leave alone: a GAN's images are often soft.
     """
-    return {"fresh": fresh, "fresh_blurred": blur(fresh, np.random.default_rng(0))}
+    return gaussian_blur(images, max(0.5, BLUR * min(images.shape[-2:])))
 
 
 def exact(images: torch.Tensor, _: np.random.Generator) -> torch.Tensor:
@@ -93,8 +92,8 @@ def jpeg(images: torch.Tensor, _: np.random.Generator) -> torch.Tensor:
 
 
 def blur(images: torch.Tensor, _: np.random.Generator) -> torch.Tensor:
-    """Gaussian blur, its standard deviation half a pixel or 2 % of the side."""
-    return gaussian_blur(images, max(0.5, BLUR * min(images.shape[-2:])))
+    """Gaussian blur: see `softened`."""
+    return softened(images)
 
 
 def rotation(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:

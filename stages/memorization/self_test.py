@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from stages.memorization.conformal import detection_auc, false_positives
 from stages.memorization.filtering import MemorizationFilter
-from stages.memorization.planted import negatives, planted
+from stages.memorization.planted import planted, softened
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,13 @@ def run_self_test(memorization_filter: MemorizationFilter, replicate: int) -> Se
 def _false_positives(memorization_filter: MemorizationFilter, seed: np.random.SeedSequence) -> dict[str, int]:
     params, scores = memorization_filter.params, memorization_filter.calibration_scores
 
-    def dropped(images: torch.Tensor) -> int:
+    def dropped(variants: NDArray[np.float64]) -> int:
         """The folds are the same for all variants."""
-        variants = memorization_filter.scores_of_calibration(images)
         labels, rng = memorization_filter.calibration_labels, np.random.default_rng(seed)
         return false_positives(scores, params.alpha, rng, params.confidence, labels, variants)
 
-    variants = negatives(memorization_filter.originals.calibration)
-    return {name: dropped(images) for name, images in variants.items()}
+    soft = memorization_filter.likeness.of(softened(memorization_filter.calibration)).score
+    return {"fresh": dropped(scores), "fresh_blurred": dropped(soft)}
 
 
 def _copies(memorization_filter: MemorizationFilter, seed: np.random.SeedSequence) -> dict[str, torch.Tensor]:

@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -9,22 +9,12 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import nn
 
-from stages.gan.network_config import NetworkConfig
 from stages.gan.networks import build_generator
 from stages.gan.sampling import BATCH, BLOCK, Samples, draw_latents, generate, image_seeds, load_generator, sample_grid
+from tests.gan import toy
 from tests.gan.toy import random_moments
 
-CONFIG = NetworkConfig(
-    family="projection",
-    layers="dense",
-    classes=3,
-    channels=1,
-    size=8,
-    latent_dim=16,
-    width=32,
-    components=20,
-    spectral=True,
-)
+CONFIG = replace(toy.CONFIG, latent_dim=16)
 SEEDS = st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=40)
 
 

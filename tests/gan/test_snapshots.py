@@ -10,23 +10,10 @@ from torch import Tensor
 
 from stages.gan import snapshots
 from stages.gan.data import GanData
-from stages.gan.network_config import NetworkConfig
 from stages.gan.pool import learn
 from stages.gan.snapshots import Judge, choose, draw
 from stages.gan.state import Snapshot, TrainingState, start
-from tests.gan.toy import CLASSES, hasty_fit, random_moments, toy_data, toy_images, toy_params
-
-CONFIG = NetworkConfig(
-    family="projection",
-    layers="dense",
-    classes=CLASSES,
-    channels=1,
-    size=8,
-    latent_dim=8,
-    width=32,
-    components=20,
-    spectral=True,
-)
+from tests.gan.toy import CLASSES, CONFIG, hasty_fit, random_moments, toy_data, toy_images, toy_params
 
 
 def judge(data: GanData, seed: int) -> Judge:

@@ -1,7 +1,7 @@
 """A training's state comes back to the last bit, and its average follows its recurrence."""
 
 from copy import deepcopy
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,30 +13,10 @@ from torch.optim.swa_utils import AveragedModel
 from stages.gan.families.interface import MEASURES, Players
 from stages.gan.network_config import NetworkConfig
 from stages.gan.state import Snapshot, TrainingState, ramped_average, start, tensors
+from tests.gan.toy import CONFIG as DENSE
 from tests.gan.toy import Memory, random_moments, toy_params
 
-DENSE = NetworkConfig(
-    family="projection",
-    layers="dense",
-    classes=3,
-    channels=1,
-    size=8,
-    latent_dim=8,
-    width=32,
-    components=20,
-    spectral=True,
-)
-CONVOLUTIONAL = NetworkConfig(
-    family="auxiliary",
-    layers="convolutional",
-    classes=3,
-    channels=3,
-    size=12,
-    latent_dim=8,
-    width=32,
-    components=0,
-    spectral=True,
-)
+CONVOLUTIONAL = replace(DENSE, family="auxiliary", layers="convolutional", channels=3, size=12, components=0)
 
 
 def learn(state: TrainingState) -> None:
@@ -150,17 +130,3 @@ def test_the_average_follows_its_recurrence_in_weights_and_buffers() -> None:
         average.update_parameters(network)
     for name in ("weight", "running_mean", "running_var"):
         assert torch.allclose(average.module.state_dict()[name], expected[name], atol=1e-6)
-
-
-def test_what_training_never_changes_is_shared_by_the_average_and_never_averaged() -> None:
-    state = filled(DENSE)
-    generator, average = state.players.generator, state.average.module
-    assert generator.factors is average.factors
-    assert generator.pixels.basis is average.pixels.basis
-    shared = {tensor.data_ptr() for tensor in generator.state_dict().values()} & {
-        tensor.data_ptr() for tensor in average.state_dict().values()
-    }
-    assert len(shared) == 5
-    learn(state)
-    assert torch.equal(generator.factors, random_moments(DENSE).factors)
-    assert not torch.equal(generator.input.weight, average.input.weight)

@@ -15,6 +15,17 @@ from stages.gan.params import TrainGanParams
 from stages.gan.quick_classifier import QuickClassifier, fit
 
 CLASSES = 3
+CONFIG = NetworkConfig(
+    family="projection",
+    layers="dense",
+    classes=CLASSES,
+    channels=1,
+    size=8,
+    latent_dim=8,
+    width=32,
+    components=20,
+    spectral=True,
+)
 RELATIVISTIC = {"kind": "relativistic", "gradient_penalty": 1.0}
 
 

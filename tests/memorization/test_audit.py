@@ -8,46 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binomtest
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from stages.memorization import audit
 from stages.memorization.attacks import Attack, Estimate
 from stages.memorization.audit import Audit, Exposure, evenly_spaced, expose, summarise
 from stages.memorization.filtering import MemorizationFilter, Originals
-from stages.memorization.params import FilterMemorizedParams
 from stages.memorization.planted import noise, shift
 from stages.memorization.self_test import Detection, SelfTest, run_self_test
 from stages.memorization.set_level import SetLevel
+from tests.memorization.toy import PARAMS, random_images
 
-PARAMS = FilterMemorizedParams(
-    alpha=0.05,
-    guarantee="on_average",
-    thresholds="pooled",
-    too_few="stop",
-    by_group=True,
-    neighbours=5,
-    shift_pixels=1,
-    blurred_view=False,
-    planted_copies=20,
-    seed=0,
-)
 CLASSES = [str(digit) for digit in range(10)]
 ALL_DETECTED = Detection(copies=10, detected=10, auc=1.0)
-
-
-def random_images(count: int, seed: int, size: tuple[int, int, int] = (1, 8, 8)) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (count, *size), dtype=np.uint8))
-
-
-@pytest.fixture(scope="module")
-def digits() -> tuple[torch.Tensor, NDArray[np.int64]]:
-    """The digits outside the default test set, in random order, and their classes."""
-    bunch = load_digits()
-    rest, _ = train_test_split(np.arange(1797), test_size=0.5, stratify=bunch.target, random_state=0)
-    rows = np.random.default_rng(0).permutation(rest)
-    images = np.rint(bunch.images[rows] * 255 / 16).astype(np.uint8)
-    return torch.from_numpy(images)[:, None], bunch.target[rows].astype(np.int64)
 
 
 def audited(seen: torch.Tensor, calibration: torch.Tensor, generated: torch.Tensor, labels: NDArray[np.int64]) -> Audit:
@@ -160,9 +132,9 @@ def test_what_a_replicate_could_not_measure_is_left_out_of_the_summary() -> None
 
 
 def test_copies_of_members_give_them_away_until_they_are_dropped(
-    digits: tuple[torch.Tensor, NDArray[np.int64]],
+    labelled_digits: tuple[torch.Tensor, NDArray[np.int64]],
 ) -> None:
-    images, labels = digits
+    images, labels = labelled_digits
     seen, calibration = images[:300], images[300:450]
     generated, classes = torch.cat([seen[:150], images[450:750]]), np.concatenate([labels[:150], labels[450:750]])
     result = audited(seen, calibration, generated, classes)
@@ -178,10 +150,10 @@ def test_copies_of_members_give_them_away_until_they_are_dropped(
 
 
 def test_a_gan_overfitted_to_fifty_images_is_caught_and_the_summary_says_so(
-    digits: tuple[torch.Tensor, NDArray[np.int64]],
+    labelled_digits: tuple[torch.Tensor, NDArray[np.int64]],
 ) -> None:
     """Nine in ten of its images are what it saw, moved or noisy; the others are fresh."""
-    images, labels = digits
+    images, labels = labelled_digits
     rng, memorised = np.random.default_rng(0), np.arange(180) % 50
     copies = images[torch.from_numpy(memorised)]
     slightly = (copies + torch.from_numpy(rng.normal(0, 8, copies.shape))).round().clamp(0, 255).to(torch.uint8)

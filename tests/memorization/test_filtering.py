@@ -5,52 +5,20 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from scipy.stats import betabinom, binomtest
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch.nn.functional import interpolate
 
 from stages.memorization.conformal import cutoff_rank, p_values
 from stages.memorization.filtering import Decisions, MemorizationFilter, Originals, check_some_kept
-from stages.memorization.params import FilterMemorizedParams
 from stages.plumbing.errors import UserError
+from tests.memorization.toy import PARAMS, make, random_images
 
-PARAMS = FilterMemorizedParams(
-    alpha=0.05,
-    guarantee="on_average",
-    thresholds="pooled",
-    too_few="stop",
-    by_group=True,
-    neighbours=5,
-    shift_pixels=1,
-    blurred_view=False,
-    planted_copies=20,
-    seed=0,
-)
 FULL = {"too_few": "full_conformal"}
-
-
-def random_images(count: int, seed: int, size: tuple[int, int, int] = (1, 8, 8)) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (count, *size), dtype=np.uint8))
 
 
 def smooth_images(count: int, rng: np.random.Generator) -> torch.Tensor:
     """Blobs, 6 x 6: random fields of so low a frequency that some lie far nearer to each other than others."""
     coarse = torch.from_numpy(rng.uniform(0, 255, (count, 1, 2, 3)))
     return interpolate(coarse, size=(6, 6), mode="bilinear").round().to(torch.uint8)
-
-
-def make(seen: torch.Tensor, calibration: torch.Tensor, flip_ok: bool = False, **changes: object) -> MemorizationFilter:
-    """A filter for originals without groups and labels."""
-    return MemorizationFilter(Originals(seen, calibration, flip_ok), PARAMS.model_copy(update=changes))
-
-
-@pytest.fixture(scope="module")
-def digits() -> torch.Tensor:
-    """The digits outside the default test set, in random order."""
-    bunch = load_digits()
-    rest, _ = train_test_split(np.arange(1797), test_size=0.5, stratify=bunch.target, random_state=0)
-    images = np.rint(bunch.images[np.random.default_rng(0).permutation(rest)] * 255 / 16).astype(np.uint8)
-    return torch.from_numpy(images)[:, None]
 
 
 def test_copies_are_dropped_with_their_source_named_and_fresh_images_kept(digits: torch.Tensor) -> None:

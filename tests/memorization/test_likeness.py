@@ -10,24 +10,9 @@ from stages.memorization.neighbours import nearest
 from stages.memorization.params import FilterMemorizedParams
 from stages.memorization.planted import noise
 from stages.plumbing.errors import UserError
+from tests.memorization.toy import PARAMS, random_images
 
-PARAMS = FilterMemorizedParams(
-    alpha=0.05,
-    guarantee="on_average",
-    thresholds="pooled",
-    too_few="stop",
-    by_group=True,
-    neighbours=5,
-    shift_pixels=1,
-    blurred_view=False,
-    planted_copies=20,
-    seed=0,
-)
 BLURRED = PARAMS.model_copy(update={"blurred_view": True})
-
-
-def random_images(count: int, seed: int, size: tuple[int, int, int] = (1, 8, 8)) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (count, *size), dtype=np.uint8))
 
 
 def smooth_images(count: int, seed: int) -> torch.Tensor:

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from stages.memorization.distance import unit_vectors
-from stages.memorization.planted import CROP, KINDS, MIRRORED, negatives, planted
+from stages.memorization.planted import CROP, KINDS, MIRRORED, planted, softened
 
 
 def smooth_images(count: int, channels: int, height: int = 12, width: int = 16) -> torch.Tensor:
@@ -134,12 +134,10 @@ def test_combinations_disguise_in_the_stated_order() -> None:
     assert torch.equal(disguised("flip_contrast", images, 5), disguised("contrast", images.flip(-1), 5))
 
 
-def test_negatives_are_the_fresh_images_and_the_same_blurred() -> None:
+def test_fresh_images_are_softened_as_copies_are_blurred() -> None:
     images = smooth_images(5, 1)
-    sets = negatives(images)
-    assert list(sets) == ["fresh", "fresh_blurred"]
-    assert torch.equal(sets["fresh"], images)
-    assert torch.equal(sets["fresh_blurred"], disguised("blur", images))
+    assert torch.equal(softened(images), disguised("blur", images))
+    assert not torch.equal(softened(images), images)
 
 
 def test_the_kinds_of_before_keep_their_streams() -> None:

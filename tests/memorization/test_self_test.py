@@ -4,43 +4,11 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import binomtest
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from stages.memorization.filtering import MemorizationFilter, Originals
-from stages.memorization.params import FilterMemorizedParams
 from stages.memorization.planted import KINDS, MIRRORED, blur, planted
 from stages.memorization.self_test import SelfTest, run_self_test
-
-PARAMS = FilterMemorizedParams(
-    alpha=0.05,
-    guarantee="on_average",
-    thresholds="pooled",
-    too_few="stop",
-    by_group=True,
-    neighbours=5,
-    shift_pixels=1,
-    blurred_view=False,
-    planted_copies=20,
-    seed=0,
-)
-
-
-def random_images(count: int, seed: int, size: tuple[int, int, int] = (1, 8, 8)) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (count, *size), dtype=np.uint8))
-
-
-def make(seen: torch.Tensor, calibration: torch.Tensor, flip_ok: bool = False, **changes: object) -> MemorizationFilter:
-    return MemorizationFilter(Originals(seen, calibration, flip_ok), PARAMS.model_copy(update=changes))
-
-
-@pytest.fixture(scope="module")
-def digits() -> torch.Tensor:
-    """The digits outside the default test set, in random order."""
-    bunch = load_digits()
-    rest, _ = train_test_split(np.arange(1797), test_size=0.5, stratify=bunch.target, random_state=0)
-    images = np.rint(bunch.images[np.random.default_rng(0).permutation(rest)] * 255 / 16).astype(np.uint8)
-    return torch.from_numpy(images)[:, None]
+from tests.memorization.toy import PARAMS, make, random_images
 
 
 def self_test(digits: torch.Tensor, seed: int = 0, replicate: int = 0) -> SelfTest:

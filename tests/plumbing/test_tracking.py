@@ -88,6 +88,7 @@ def write_comparison(folder: Path, arms: tuple[str, ...] = ARMS, replicates: int
     (folder / "metrics/report.html").write_text("<h1>Report</h1>")
     write_json(folder / "metrics/evaluate.json", evaluation(pd.DataFrame(rows)))
     privacy = {"alpha": 0.05, "generated": 20, "dropped": 2, "classes": {"cat": {"generated": 10}}}
+    privacy["set_level"] = {"after": {"data_copying_z": 1.5, "copied": {"cat <50%>": 0.1}}}  # no name for a metric
     write_json(folder / "metrics/filter_memorized.json", privacy)
     write_json(folder / "data/evaluate/run.json", {"fingerprint": "b" * 64, "params": all_params(arms)})
     write_json(folder / ".work/timing/train_downstream@real.json", {"seconds": 12.5, "cpu_seconds": 20.0})
@@ -260,6 +261,8 @@ def test_comparison_shows_what_the_files_say(project: Path) -> None:
     assert parent.data.metrics["difference/gan_classic_vs_real"] == -0.01
     assert parent.data.metrics["difference_p_holm/gan_classic_vs_real"] == 0.4
     assert parent.data.metrics["filter_memorized/dropped"] == 2
+    assert parent.data.metrics["filter_memorized/set_level/after/data_copying_z"] == 1.5
+    assert not any("copied" in name for name in parent.data.metrics)
     assert parent.data.metrics["seconds/train_downstream/real"] == 12.5
     assert "remains open" in parent.data.tags["mlflow.note.content"]
     assert parent.data.tags["understudy.verdict"] == "undecided"

@@ -1,6 +1,7 @@
 """A GAN of its own for every class, as in the study of liver lesions by Frid-Adar et al. (2018).
 
-The classes share nothing: what one learns helps no other. It is here because the medical literature uses it.
+The classes share nothing but the components in which dense networks start and the covariances they borrow: what one
+learns helps no other. It is here because the medical literature uses it.
 """
 
 from dataclasses import replace
