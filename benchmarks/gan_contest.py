@@ -16,7 +16,8 @@ from benchmarks import reference_generators
 from benchmarks.gan_sets import GanSet
 from benchmarks.reference_generators import Sampler
 from stages.downstream.augment import build_policy
-from stages.downstream.training import derive_seeds, draw_order, predict, train_classifier
+from stages.downstream.sampling import draw_order
+from stages.downstream.training import Examples, derive_seeds, predict, train_classifier
 from stages.gan import pool, quality, quick_classifier, training
 from stages.gan.data import GanData
 from stages.gan.params import FamilyName, TrainGanParams
@@ -96,10 +97,11 @@ def _accuracy(images: Tensor, labels: Tensor, gan_set: GanSet, seed: int) -> flo
     params, classes = gan_set.params.train_downstream, len(gan_set.classes)
     seeds, settings = derive_seeds(params.seed, seed), params.classifier
     random = torch.Generator().manual_seed(seeds.order)
-    order = draw_order(labels, settings.steps * settings.batch_size, "oversampled", random)
+    order = draw_order(labels, settings.steps * settings.batch_size, torch.ones(classes), random)
     policy = build_policy("classic", params, gan_set.flip_ok)
     order = order.view(settings.steps, settings.batch_size)
-    classifier = train_classifier(images, labels, order, classes, policy, settings, seeds).model
+    examples = Examples(images, labels, torch.ones(len(labels)))
+    classifier = train_classifier(examples, order, classes, policy, None, settings, seeds, None).model
     right = predict(classifier, gan_set.test_images).argmax(dim=1) == gan_set.test_labels
     return float(torch.stack([right[gan_set.test_labels == label].float().mean() for label in range(classes)]).mean())
 

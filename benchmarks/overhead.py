@@ -42,6 +42,7 @@ def _project(folder: Path) -> Path:
     arms = params["train_downstream"]["arms"]
     params["train_downstream"]["arms"] = {arm: arms[arm] for arm in ARMS}
     params["evaluate"]["contrast"] |= {"arms": [ARMS[1]], "rivals": [ARMS[0]]}
+    params["evaluate"]["learning_curve"] = []
     params["evaluate"]["bootstrap"] = 100
     with (folder / "params.yaml").open("w") as file:
         YAML().dump(params, file)

@@ -2,23 +2,35 @@
 
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.comparison.examples import captions, suspicious
 from stages.comparison.figures import Pixels
+from stages.comparison.numbers import Outcomes
+from stages.comparison.params import EvaluateParams
 from stages.comparison.publication import Evidence, publish
 from stages.comparison.release import kept_everywhere
 from stages.comparison.report import Finding
-from stages.comparison.scores import align
+from stages.comparison.scores import align, align_models
+from stages.downstream.params import ClassifierParams
 from stages.plumbing import images, tracking, workdir
-from stages.plumbing.dataset import TRAIN, VALIDATION, Dataset
+from stages.plumbing.dataset import TEST, TRAIN, VALIDATION, Dataset
+from stages.plumbing.errors import reading
 from stages.plumbing.images import ImageSet
 from stages.plumbing.params import as_yaml
 from stages.plumbing.stage import StageRun, execute
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+    from stages.comparison.examination import Examination
 
 DATA = workdir.DATA / "evaluate"
 ARMS = workdir.DATA / "train_downstream"
@@ -27,19 +39,28 @@ FILTERED = workdir.DATA / "filter_memorized"
 LIBRARIES = ("torch", "numpy", "scikit-learn", "scipy")
 
 
+@dataclass(frozen=True)
+class Job:
+    """One replicate's classifiers to examine."""
+
+    replicate: int
+    classifier: ClassifierParams
+    params: EvaluateParams
+
+
 def main(run: StageRun) -> None:
     settings, dataset = run.params.evaluate, Dataset.open()
     arms = list(run.params.train_downstream.arms)
     _remove_other_arms(arms)
-    tables = {arm: images.read_table(ARMS / arm / "predictions.parquet").to_pandas() for arm in arms}
+    outcomes = _outcomes(run, dataset, arms)
     synthetic = _synthetic_set(dataset)
     labelled = images.concatenate([dataset.role(0, role) for role in (TRAIN, VALIDATION)])
     prepared = workdir.read_json(workdir.METRICS / "prepare.json")
     privacy = workdir.read_json(workdir.METRICS / "filter_memorized.json")
     findings, finding_pictures = _findings(dataset)
-    labels = dataset.test_labels()
     own = (dataset.folder / name for name in ("images.parquet", "findings.parquet"))
-    inputs = [*sorted(ARMS.rglob("*.parquet")), FILTERED / "decisions.parquet", *own]
+    trained = sorted(path for kind in ("*.parquet", "*.safetensors") for path in ARMS.rglob(kind))
+    inputs = [*trained, *sorted(FILTERED.glob("*.parquet")), *own]
     fingerprint = workdir.fingerprint(run.code, run.params.decisive(), *inputs)
     published = publish(
         Evidence(
@@ -51,8 +72,7 @@ def main(run: StageRun) -> None:
             findings=findings,
             finding_pictures=finding_pictures,
             params=settings,
-            predictions=align(tables, labels, len(dataset.classes)),
-            facts={arm: workdir.read_json(ARMS / arm / "arm.json") for arm in arms},
+            outcomes=outcomes,
             privacy=privacy,
             synthetic=(synthetic.pixels, synthetic.labels),
             real=(labelled.pixels, labelled.labels),
@@ -81,6 +101,57 @@ def main(run: StageRun) -> None:
     tracking.record_comparison(run.params)
 
 
+def _outcomes(run: StageRun, dataset: Dataset, arms: Sequence[str]) -> Outcomes:
+    """What all arms predicted, and what their classifiers tell when they are asked anew."""
+    truth, classes, test = dataset.test_labels(), len(dataset.classes), dataset.role(0, TEST)
+    predictions = align(_tables(arms, "predictions.parquet"), truth, classes)
+    classifier, params = run.params.train_downstream.classifier, run.params.evaluate
+    jobs = [Job(replicate, classifier, params) for replicate in predictions.replicates]
+    groups = dict(zip(test.ids.tolist(), test.groups, strict=True)) if test.groups else None
+    return Outcomes(
+        predictions=predictions,
+        models=align_models(_tables(arms, "models.parquet"), truth, classes, predictions.replicates),
+        facts={arm: workdir.read_json(ARMS / arm / "arm.json") for arm in arms},
+        examinations=run.fan_out(examine_replicate, jobs, "replicate"),
+        groups=np.array([groups[each] or each for each in truth.index]) if groups else None,
+    )
+
+
+def _tables(arms: Sequence[str], name: str) -> "dict[str, pd.DataFrame]":
+    return {arm: images.read_table(ARMS / arm / name).to_pandas() for arm in arms}
+
+
+def examine_replicate(job: Job) -> "Examination":
+    """In a worker process: looks at the replicate's images and test set with its classifiers."""
+    from safetensors.torch import load_file
+    from torch import from_numpy
+
+    from stages.comparison.examination import LabelledImages, examine
+    from stages.downstream.classifiers import build_classifier
+
+    dataset, contrast = Dataset.open(), job.params.contrast
+    (channels, size, _), kind, width = dataset.shape, job.classifier.kind, job.classifier.width
+
+    def network(arm: str) -> "nn.Sequential":
+        path = ARMS / arm / f"{job.replicate}.safetensors"
+        built = build_classifier(kind, channels, size, len(dataset.classes), width, seed=0)
+        with reading(path):
+            built.load_state_dict(load_file(path))
+        return built.eval()
+
+    test, kept = dataset.role(0, TEST), images.read(FILTERED / f"{job.replicate}.parquet")
+    truth = dataset.test_labels().loc[test.ids.tolist()].to_numpy()
+    named = (*contrast.arms, *contrast.rivals) if job.params.robustness else ()
+    return examine(
+        networks={arm: network(arm) for arm in named},
+        eye=network(contrast.rivals[0]),
+        test=LabelledImages(from_numpy(test.pixels), from_numpy(truth)),
+        synthetic=LabelledImages(from_numpy(kept.pixels), from_numpy(kept.labels)),
+        disturbances=job.params.robustness,
+        seed=job.params.seed,
+    )
+
+
 def _remove_other_arms(arms: Iterable[str]) -> None:
     """Arms that params.yaml no longer has: DVC sees by their folders that they are gone, and they are no result."""
     for folder in ARMS.iterdir() if ARMS.is_dir() else ():
@@ -91,6 +162,8 @@ def _remove_other_arms(arms: Iterable[str]) -> None:
 def _synthetic_set(dataset: Dataset) -> ImageSet:
     """What no replicate's filter dropped."""
     kept = images.concatenate([images.read(FILTERED / f"{r}.parquet") for r in range(dataset.replicates)])
+    for score in ("realness", "latent_norm"):  # for the arms alone: what a discriminator knows is not published
+        kept.extra.pop(score, None)
     judged = images.read_table(FILTERED / "decisions.parquet")["id"].to_numpy().astype(np.str_)
     return kept.take(kept_everywhere(kept.ids, judged))
 

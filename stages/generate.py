@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from stages.gan.network_config import NetworkConfig
 from stages.gan.params import GenerateParams
 from stages.gan.plan import class_plan
 from stages.gan.sampling import Samples, generate, load_generator
+from stages.gan.scoring import load_discriminator, score
 from stages.plumbing import images, workdir
 from stages.plumbing.dataset import TRAIN, Dataset
 from stages.plumbing.errors import reading
@@ -51,10 +52,14 @@ def _drawn(params: GenerateParams, dataset: Dataset, replicate: int) -> Iterator
     with reading(gan):
         config = NetworkConfig(**workdir.read_json(gan / "gan.json")["networks"])
         generator = load_generator(load_file(gan / "generator.safetensors"), config)
+        discriminator = params.scores and load_discriminator(load_file(gan / "discriminator.safetensors"), config)
     labelled = np.bincount(dataset.role(replicate, TRAIN).labels, minlength=len(dataset.classes))
     counts = class_plan(labelled.tolist(), params.plan)
     blocks = generate(generator, config, counts, params.seed, replicate, params.truncation)
-    return (named(block, replicate) for block in blocks)
+    for block in blocks:
+        drawn = named(block, replicate)
+        scores = asdict(score(discriminator, config, block)) if discriminator else {}
+        yield replace(drawn, extra=drawn.extra | scores)
 
 
 def named(block: Samples, replicate: int) -> ImageSet:

@@ -27,6 +27,7 @@ TINY: dict[str, Any] = {
     "train_gan.samples_every": 10,
     "train_gan.snapshots": 1,
     "train_downstream.classifier.steps": 10,
+    "train_downstream.scikit_learn": {"classifiers": ["nearest_neighbours"], "images": 50},
     "evaluate.bootstrap": 100,
 }
 KEPT_ARMS = ("classic", "pseudo_label", "gan_classic", "synthetic_only")

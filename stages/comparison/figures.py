@@ -4,6 +4,7 @@ Colours are those of Okabe and Ito (2008), "Color Universal Design", which colou
 """
 
 import io
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -25,6 +27,15 @@ PicturePair = tuple[Pixels | None, Pixels | None]
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 RIVAL, OTHER, INK = "#404040", "#9A9A9A", "#222222"
+# Arms differ by their mark too: colours are not all that tells them apart.
+MARKS = ("D", "^", "s", "v", "P", "X", "<", ">", "p")
+CLASSIFIER_NAMES = {
+    "network": "neural network",
+    "logistic_regression": "logistic regression",
+    "linear_svm": "linear SVM",
+    "random_forest": "random forest",
+    "nearest_neighbours": "nearest neighbours",
+}
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -138,6 +149,143 @@ def _name_rows(axes: Axes, labels: Sequence[str], colours: Sequence[str]) -> Non
     axes.set_ylim(len(labels) - 0.5, -0.5)
     for label, colour in zip(axes.get_yticklabels(), colours, strict=True):
         label.set_color(colour)
+
+
+def learning_curve_figure(numbers: Mapping[str, Any], params: EvaluateParams) -> bytes | None:
+    """Score against labels per class without synthetic images, and the contrast's arms at their own number of labels.
+
+    numbers: as metrics/evaluate.json: `learning_curve`, of two budgets or more, else there is None, and `worth`, which
+    says how many labels per class an arm has. Bars are deviations over replicates.
+    """
+    measure, worth = params.contrast.measure, numbers.get("worth", {})
+    curve = sorted((int(budget), score) for budget, score in numbers.get("learning_curve", {}).items())
+    if len(curve) < 2:
+        return None
+    arms = {arm: worth[arm]["labels_per_class"] for arm in params.contrast.arms if arm in worth}
+    labels = [budget for budget, _ in curve]
+    ticks = sorted({*labels, *arms.values()})
+    colours, marks, ratio = _colours(list(arms), params), _marks(list(arms), params), ticks[-1] / ticks[0]
+    with style.context(["default", STYLE | {"axes.grid.axis": "both"}]):
+        figure = Figure(figsize=(5.0, 3.6), dpi=DPI, layout="constrained")
+        axes = figure.subplots()
+        _draw_scores(
+            axes, labels, [score for _, score in curve], fmt="o-", color=RIVAL, label="without synthetic images"
+        )
+        for place, (arm, own) in enumerate(arms.items(), 1):
+            score = numbers["arms"][arm][measure]
+            axes.axhline(100 * score["mean"], color=colours[arm], lw=1, ls=":", zorder=1)
+            # arms of the same number of labels stand side by side, the same way apart whatever the axis spans
+            _draw_scores(axes, [own * ratio ** (0.035 * place)], [score], fmt=marks[arm], color=colours[arm], label=arm)
+        axes.set_xscale("log")
+        axes.set_xlim(ticks[0] * ratio**-0.1, ticks[-1] * ratio ** (0.1 + 0.035 * len(arms)))
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_title("What more labels bring")
+        axes.set_xlabel("labelled images per class")
+        axes.set_ylabel(f"test {MEASURE_NAMES[measure]}, %")
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+        return _png(figure)
+
+
+def _marks(arms: Sequence[str], params: EvaluateParams) -> dict[str, str]:
+    """A mark for every arm, one of the contrast's having the same one in every figure."""
+    contrast = params.contrast.arms
+    order = [*contrast, *(arm for arm in arms if arm not in contrast)]
+    return {arm: MARKS[order.index(arm) % len(MARKS)] for arm in arms}
+
+
+def _draw_scores(
+    axes: Axes, places: Sequence[float], scores: Sequence[Mapping[str, float]], sideways: bool = False, **looks: Any
+) -> None:
+    """Means (shares) in percent, with their deviations where there are any; sideways: scores along the x axis."""
+    means = [100 * score["mean"] for score in scores]
+    deviations = [100 * score["std"] for score in scores] if all("std" in score for score in scores) else None
+    points: dict[str, Any] = {"x": places, "y": means, "yerr": deviations}
+    if sideways:
+        points = {"x": means, "y": places, "xerr": deviations}
+    axes.errorbar(**points, ms=7, mec="white", mew=1, elinewidth=1.2, **looks)
+
+
+def model_arms(models: Mapping[str, Mapping[str, Any]], params: EvaluateParams) -> list[str]:
+    """Arms to compare model by model: `real`, the first rival and the contrast's arms, where there are scores of them.
+
+    models: classifier -> arm -> its score.
+    """
+    wanted = ("real", params.contrast.rivals[0], *params.contrast.arms)
+    return [arm for arm in dict.fromkeys(wanted) if any(arm in arms for arms in models.values())]
+
+
+def models_figure(numbers: Mapping[str, Any], params: EvaluateParams) -> bytes | None:
+    """One row per classifier, one mark per arm of `model_arms`; bars are deviations over replicates.
+
+    numbers: as metrics/evaluate.json. None where `models` has fewer than two classifiers or none of the arms.
+    """
+    models = numbers.get("models", {})
+    arms = model_arms(models, params)
+    if len(models) < 2 or not arms:
+        return None
+    colours, marks, spacing = _colours(arms, params), _marks(arms, params), 0.72 / len(arms)
+    with style.context(["default", STYLE]):
+        figure = Figure(figsize=(5.0, len(models) * (0.17 * len(arms) + 0.14) + 1.6), dpi=DPI, layout="constrained")
+        axes = figure.subplots()
+        for place, arm in enumerate(arms):
+            rows = {row: each[arm] for row, each in enumerate(models.values()) if arm in each}
+            heights = [row + spacing * (place - (len(arms) - 1) / 2) for row in rows]
+            looks = {"fmt": marks[arm], "color": colours[arm], "label": arm}
+            _draw_scores(axes, heights, list(rows.values()), sideways=True, **looks)
+        for row in range(1, len(models)):
+            axes.axhline(row - 0.5, color="#E4E4E4", lw=0.8)
+        _name_rows(axes, [CLASSIFIER_NAMES.get(name, name) for name in models], [INK] * len(models))
+        axes.set_title("Real and synthetic, model by model")
+        axes.set_xlabel(f"test {MEASURE_NAMES[params.contrast.measure]}, %")
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+        return _png(figure)
+
+
+def settings_figure(facts: Mapping[str, Mapping[str, Any]], params: EvaluateParams) -> bytes | None:
+    """Mean validation score against the share of real images in a batch, for arms that chose among several shares.
+
+    facts: arm -> `settings`, `validation` (their mean scores, shares) and `chosen`, the number of the setting that it
+    took, which is ringed. Settings alike but for the share are joined. None where no arm had two shares to choose from.
+    """
+    choosers = {arm: each for arm, each in facts.items() if len({*_synthetic_shares(each).values()}) > 1}
+    if not choosers:
+        return None
+    colours, marks = _colours(list(choosers), params), _marks(list(choosers), params)
+    with style.context(["default", STYLE | {"axes.grid.axis": "both"}]):
+        figure = Figure(figsize=(5.0, 3.6), dpi=DPI, layout="constrained")
+        axes = figure.subplots()
+        for arm, each in choosers.items():
+            for place, curve in enumerate(_share_curves(each)):
+                real, scores = 100 * np.array(curve).T
+                label = None if place else arm
+                axes.plot(real, scores, f"{marks[arm]}-", ms=7, mec="white", color=colours[arm], lw=1.4, label=label)
+            share = _synthetic_shares(each)[each["chosen"]]
+            chosen = (100 * (1 - share), 100 * each["validation"][each["chosen"]])
+            axes.plot(*chosen, "o", ms=15, mfc="none", mec=colours[arm], mew=1.6)
+        axes.plot([], [], "o", ms=12, mfc="none", mec=INK, label="chosen")
+        axes.margins(x=0.1, y=0.15)
+        axes.set_title("Settings tried")
+        axes.set_xlabel("share of real images in a batch, %")
+        axes.set_ylabel("mean validation\nbalanced accuracy, %")
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+        return _png(figure)
+
+
+def _synthetic_shares(facts: Mapping[str, Any]) -> dict[int, float]:
+    """Number of each setting of an arm that states one -> its share of synthetic images."""
+    settings = enumerate(facts["settings"])
+    return {number: each["synthetic_share"] for number, each in settings if "synthetic_share" in each}
+
+
+def _share_curves(facts: Mapping[str, Any]) -> list[list[tuple[float, float]]]:
+    """(share of real images, mean validation score), by share, for each group of settings alike but for the share."""
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for number, share in _synthetic_shares(facts).items():
+        rest = {name: value for name, value in facts["settings"][number].items() if name != "synthetic_share"}
+        point = (1 - share, facts["validation"][number])
+        curves.setdefault(json.dumps(rest, sort_keys=True), []).append(point)
+    return [sorted(curve) for curve in curves.values()]
 
 
 def confusion_figure(counts: NDArray[np.int64], class_names: Sequence[str], title: str) -> bytes:

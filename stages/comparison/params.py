@@ -2,9 +2,10 @@
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Measure = Literal["accuracy", "balanced_accuracy", "macro_f1"]
+Disturbance = Literal["gaussian_noise", "gaussian_blur", "contrast", "brightness", "jpeg", "fgsm", "pgd"]
 
 
 class ContrastParams(BaseModel):
@@ -32,6 +33,8 @@ class EvaluateParams(BaseModel):
 
     seed: int = Field(ge=0)
     contrast: ContrastParams
+    learning_curve: tuple[str, ...]
+    robustness: tuple[Disturbance, ...]
     confidence: float = Field(gt=0.5, lt=1)
     margin: float = Field(gt=0, lt=1)
     bootstrap: int = Field(ge=100, le=100_000)
@@ -39,3 +42,10 @@ class EvaluateParams(BaseModel):
     examples_per_class: int = Field(ge=1, le=16)
     nearest_pairs: int = Field(ge=1, le=48)
     licence: str = Field(min_length=1)
+
+    @field_validator("learning_curve")
+    @classmethod
+    def _a_curve_needs_two(cls, arms: tuple[str, ...]) -> tuple[str, ...]:
+        if len(arms) == 1 or len(set(arms)) < len(arms):
+            raise ValueError("a learning curve takes two arms or more, each named once, or none: []")
+        return arms

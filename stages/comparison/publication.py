@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from stages.comparison import figures
 from stages.comparison.gans import Quality, spreads
+from stages.comparison.numbers import Outcomes, all_numbers
 from stages.comparison.params import EvaluateParams
 from stages.comparison.report import CardContent, ReportContent, render_card, render_report
-from stages.comparison.scores import Predictions, class_recall, confusion, score, score_table
-from stages.comparison.verdict import compare
+from stages.comparison.scores import confusion, score_table
 from stages.sources.findings import Finding
 
 Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
@@ -23,7 +23,7 @@ Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
 class Evidence:
     """What there is to publish from. Images are uint8 (N, C, H, W), labels int64 (N,).
 
-    facts: arm -> its arm.json. privacy: metrics/filter_memorized.json. real: labelled examples, and pairs:
+    outcomes: what is compared. privacy: metrics/filter_memorized.json. real: labelled examples, and pairs:
     generated images, the real ones nearest to them and captions: `publish` decides who sees them.
     real_images: how many the checks of `prepare` saw, and left_out: how many of them it dropped or could not read.
     checks: `checks` of metrics/prepare.json: kind -> `images` in which it was found, and how many of them were
@@ -42,8 +42,7 @@ class Evidence:
     findings: Sequence[Finding]
     finding_pictures: Sequence[figures.PicturePair]
     params: EvaluateParams
-    predictions: Predictions
-    facts: Mapping[str, Mapping[str, Any]]
+    outcomes: Outcomes
     privacy: Mapping[str, Any]
     synthetic: Labelled
     real: Labelled
@@ -74,11 +73,11 @@ class Publication:
 
 @dataclass(frozen=True)
 class _Results:
-    """What both reports tell. recall: arm -> recall per class; comparison: PNG bytes; confusions: arm -> PNG bytes."""
+    """What both reports tell, with PNG bytes: the comparison, other charts by name, confusions by arm."""
 
     numbers: dict[str, Any]
-    recall: Mapping[str, Sequence[float | None]]
     comparison: bytes
+    charts: Mapping[str, bytes]
     confusions: Mapping[str, bytes]
 
 
@@ -88,14 +87,14 @@ def publish(evidence: Evidence) -> Publication:
     Unless `evaluate.publish_real_images` is true, nothing published depends on a real image's pixels or name, on a
     dropped image or on a p-value of a single image.
     """
-    params, facts, predictions = evidence.params, evidence.facts, evidence.predictions
-    scores = score(predictions)
-    numbers = compare(predictions, scores, {arm: each["labels_used"] for arm, each in facts.items()}, params)
+    params, outcomes = evidence.params, evidence.outcomes
+    facts, predictions = outcomes.facts, outcomes.predictions
+    numbers, scores = all_numbers(outcomes, evidence.classes, params)
     counts = {arm: confusion(predictions, arm) for arm in (*params.contrast.arms, *params.contrast.rivals)}
     results = _Results(
         numbers=numbers,
-        recall={arm: class_recall(table) for arm, table in counts.items()},
         comparison=figures.comparison_figure(scores, numbers, params),
+        charts=_charts(numbers, facts, params),
         confusions={arm: figures.confusion_figure(table, evidence.classes, arm) for arm, table in counts.items()},
     )
     validation = {arm: each["validation_scores"] for arm, each in facts.items()}
@@ -106,11 +105,23 @@ def publish(evidence: Evidence) -> Publication:
     return Publication(
         numbers=numbers,
         scores=score_table(scores, predictions.replicates, validation),
-        pictures={"comparison": results.comparison, **examples, **confusions},
+        pictures={"comparison": results.comparison, **results.charts, **examples, **confusions},
         report=report,
         private_report=private,
         card=_card(evidence, numbers),
     )
+
+
+def _charts(
+    numbers: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]], params: EvaluateParams
+) -> dict[str, bytes]:
+    """Name -> PNG bytes, of those for which there is something to show."""
+    charts = {
+        "learning_curve": figures.learning_curve_figure(numbers, params),
+        "models": figures.models_figure(numbers, params),
+        "settings": figures.settings_figure(facts, params),
+    }
+    return {name: png for name, png in charts.items() if png is not None}
 
 
 def _examples(evidence: Evidence, show_real: bool) -> dict[str, bytes]:
@@ -147,11 +158,13 @@ def _report(evidence: Evidence, results: _Results, examples: Mapping[str, bytes]
         findings_png=examples.get("findings"),
         params=evidence.params,
         numbers=results.numbers,
-        arms=evidence.facts,
-        recall=results.recall,
-        test_images=np.bincount(evidence.predictions.truth, minlength=len(evidence.classes)).tolist(),
+        arms=evidence.outcomes.facts,
+        test_images=np.bincount(evidence.outcomes.predictions.truth, minlength=len(evidence.classes)).tolist(),
         privacy=evidence.privacy,
         comparison_png=results.comparison,
+        learning_curve_png=results.charts.get("learning_curve"),
+        models_png=results.charts.get("models"),
+        settings_png=results.charts.get("settings"),
         samples_png=examples["samples"],
         pairs_png=examples.get("pairs"),
         pair_captions=evidence.pairs[2] if show_real else (),

@@ -4,12 +4,15 @@ import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from stages.comparison.figures import CLASSIFIER_NAMES, model_arms
 from stages.comparison.gans import Spread
 from stages.comparison.params import EvaluateParams
+from stages.comparison.power import MOST_REPLICATES
 from stages.comparison.privacy import privacy_section
 from stages.comparison.scores import MEASURES
 from stages.comparison.statistics import equivalence_confidence, least_p
@@ -44,6 +47,40 @@ CHECKS = {
     "wrong_extension": "name and content of the file disagree about its format",
     "class_too_small": "in a class with too few images",
 }
+# Measures beside the headline ones: name, what it is in plain words.
+FURTHER_MEASURES = {
+    "auroc": ("AUROC", "how often an image of a class is held likelier to be of it than another is; 0.5 is chance"),
+    "average_precision": ("average precision", "how few others are among the likeliest images of a class; 1 is best"),
+    "calibration_error": ("calibration error", "how far probabilities are from how often they are right; 0 is best"),
+    "log_loss": ("log loss", "punishes confident mistakes; 0 is best"),
+    "brier": ("Brier score", "squared error of the probabilities, 0 to 2; 0 is best"),
+}
+# Measures of fidelity: name, what it is in plain words.
+FIDELITY_MEASURES = {
+    "precision": ("precision", "synthetic images that look like some real one; low: many look wrong"),
+    "recall": ("recall", "real images that look like some synthetic one; low: whole kinds are missing"),
+    "coverage": ("coverage", "real images with a synthetic one close by; outliers hardly move it"),
+    "density": ("density", "how crowded synthetic images are where real ones lie; 1 is as crowded"),
+    "two_sample_auc": ("two-sample test", "how well a computer tells the two apart: 0.5 not at all, 1 always"),
+    "frechet_distance": (
+        "Fréchet distance",
+        "FID's formula: how far apart the two clouds of images lie; lower is better",
+    ),
+    "kid": ("kernel distance (KID)", "the same by a formula that is fair to small sets; about 0 is best"),
+}
+# Decimals of those that are no shares.
+_FIDELITY_DIGITS = {"density": 2, "two_sample_auc": 2, "frechet_distance": 2, "kid": 3}
+# Disturbances of the test images, in words, and the words of their degrees.
+DISTURBANCES = {
+    "gaussian_noise": "noise",
+    "gaussian_blur": "blur",
+    "contrast": "less contrast",
+    "brightness": "too bright",
+    "jpeg": "coarse JPEG",
+    "fgsm": "attack in one step (FGSM)",
+    "pgd": "attack in many steps (PGD)",
+}
+_DEGREES = {"1": "slight", "2": "medium", "3": "strong"}
 _ACTIONS = {"dropped": "dropped", "kept": "kept", "unlabelled": "kept without its label", "skipped": "skipped"}
 
 
@@ -52,10 +89,10 @@ class ReportContent:
     """All that the report shows, as plain data.
 
     numbers: as metrics/evaluate.json; arms: arm -> its facts (`settings`, `chosen`, `validation`, `labels_used`,
-    `trained_on_labels`, `synthetic_images`, `steps`); recall: arm -> recall per class, None without test images;
-    test_images: per class; privacy: as metrics/filter_memorized.json; figures: PNG bytes, None where there is
-    nothing to show or shows_real is false; confusions: arm -> PNG bytes; run: what was run
-    (fingerprints, versions), label -> value; parameters: the text of params.yaml. real_images: how many real images the
+    `trained_on_labels`, `synthetic_images`, `steps`); test_images: per class; privacy: as
+    metrics/filter_memorized.json; figures: PNG bytes, None where there is nothing to show or shows_real is false;
+    confusions: arm -> PNG bytes; run: what was run (fingerprints, versions), label -> value; parameters: the text of
+    params.yaml. real_images: how many real images the
     checks saw, left_out of them dropped or unreadable; checks: kind -> `images` in which it was found and how many of
     them were `dropped`; shows_real: whether this page shows real images and what is known of single ones. Where it
     does not, findings is None, for their file names may tell as much, and pair_captions is empty, for they carry
@@ -73,10 +110,12 @@ class ReportContent:
     params: EvaluateParams
     numbers: Mapping[str, Any]
     arms: Mapping[str, Mapping[str, Any]]
-    recall: Mapping[str, Sequence[float | None]]
     test_images: Sequence[int]
     privacy: Mapping[str, Any]
     comparison_png: bytes
+    learning_curve_png: bytes | None
+    models_png: bytes | None
+    settings_png: bytes | None
     samples_png: bytes | None
     pairs_png: bytes | None
     pair_captions: Sequence[str]
@@ -134,8 +173,53 @@ def render_report(content: ReportContent) -> str:
             found=found,
             checks_text=_checks_text(content.real_images, content.left_out, found),
             findings_text=_findings_text(content.findings or ()),
+            **_optional_parts(content),
         )
     )
+
+
+def _optional_parts(content: ReportContent) -> dict[str, Any]:
+    """What the numbers may lack, each part empty where it was not measured, in the form in which it is shown."""
+    numbers, params = content.numbers, content.params
+    models, robustness = numbers.get("models", {}), numbers.get("robustness", {})
+    curve = numbers.get("learning_curve", {})
+    return {
+        "undecided_power": _undecided_power(numbers),
+        "further": [name for name in FURTHER_MEASURES if any(name in scores for scores in numbers["arms"].values())],
+        "worth": numbers.get("worth", {}),
+        "curve": {budget: curve[budget] for budget in sorted(curve, key=int)},
+        "curve_text": _curve_text(content),
+        "models": models,
+        "models_text": _models_text(models, params),
+        "per_class": numbers.get("per_class", {}),
+        "side_by_side": _side_by_side(content),
+        "fidelity": numbers.get("fidelity", {}),
+        "fidelity_measures": [
+            name for name in FIDELITY_MEASURES if name in numbers.get("fidelity", {}).get("measures", {})
+        ],
+        "robustness": robustness,
+        "disturbances": list(dict.fromkeys(name for scores in robustness.values() for name in scores)),
+        "settings_text": _settings_text(content.arms),
+    }
+
+
+def _undecided_power(numbers: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, float]]]:
+    """(arm, rival, power) of the arms that remain undecided."""
+    verdicts = numbers["verdict"]["arms"]
+    return [
+        (arm, rival, power)
+        for arm, rivals in numbers.get("power", {}).items()
+        if verdicts[arm]["outcome"] == "undecided"
+        for rival, power in rivals.items()
+    ]
+
+
+def _side_by_side(content: ReportContent) -> list[str]:
+    """The arm of the contrast that scores best on its measure, and the first rival, where classes are known of them."""
+    contrast, per_class = content.params.contrast, content.numbers.get("per_class", {})
+    means = {arm: content.numbers["arms"][arm][contrast.measure]["mean"] for arm in contrast.arms if arm in per_class}
+    best = [max(means, key=means.__getitem__)] if means else []
+    return best + [arm for arm in contrast.rivals[:1] if arm in per_class]
 
 
 def render_card(content: CardContent) -> str:
@@ -154,6 +238,7 @@ def render_card(content: CardContent) -> str:
     )
 
 
+@cache
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("stages.comparison", ""),
@@ -173,10 +258,21 @@ def _environment() -> Environment:
         "quoted": lambda text: json.dumps(text, ensure_ascii=False),
         "cell": _markdown_cell,
         "check": _check,
+        "classifier": lambda name: CLASSIFIER_NAMES.get(name, name.replace("_", " ")),
+        "disturbance": _disturbance,
+        "fidelity": _fidelity_value,
+        "sentence": _sentence,
         "action": _ACTIONS.__getitem__,
         "shortened": _shortened,
     }
-    environment.globals |= {"measures": MEASURES, "measure_names": MEASURE_NAMES, "outcomes": OUTCOMES}
+    environment.globals |= {
+        "measures": MEASURES,
+        "measure_names": MEASURE_NAMES,
+        "outcomes": OUTCOMES,
+        "further_measures": FURTHER_MEASURES,
+        "fidelity_words": FIDELITY_MEASURES,
+        "most_replicates": MOST_REPLICATES,
+    }
     return environment
 
 
@@ -193,8 +289,36 @@ def _p_value(p: float) -> str:
 
 
 def _setting(setting: Mapping[str, Any]) -> str:
-    """What an arm chose, in words: amount 2, weight 0.5."""
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in setting.items()) or "none to choose"
+    """What an arm chose, in words: synthetic share 0.5, loss weight 0.5, filter by confidence keep 0.8."""
+    words = {name.replace("_", " "): value for name, value in setting.items()}
+    parts = [f"{name} {_inner(value) if isinstance(value, Mapping) else value}" for name, value in words.items()]
+    return ", ".join(parts) or "none to choose"
+
+
+def _inner(setting: Mapping[str, Any]) -> str:
+    return " ".join(f"{name} {value}" for name, value in setting.items())
+
+
+def _disturbance(name: str) -> str:
+    """What was done to the images, in words: gaussian_noise_2 is noise, medium."""
+    kind, _, degree = name.rpartition("_")
+    words = DISTURBANCES.get(kind, kind.replace("_", " "))
+    attack = kind in ("fgsm", "pgd")
+    return f"{words}, {f'{degree} grey levels' if attack else _DEGREES.get(degree, degree)}"
+
+
+def _fidelity_value(value: float, measure: str) -> str:
+    """A value of one of FIDELITY_MEASURES, shares in percent."""
+    digits = _FIDELITY_DIGITS.get(measure)
+    if digits is None:
+        return _percent(value)
+    rounded = round(value, digits) + 0.0  # the sum turns -0.0 into 0.0
+    return f"{rounded:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _sentence(text: str) -> str:
+    """With a capital letter and a full stop."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def _check(kind: str) -> str:
@@ -224,6 +348,39 @@ def _comparison_text(named: Sequence[tuple[str, str]], content: ReportContent) -
         for arm, rival in named
     )
     return f"Mean test {MEASURE_NAMES[measure]}: {means}. Mean paired differences in points: {differences}."
+
+
+def _curve_text(content: ReportContent) -> str:
+    """The learning curve for those who cannot see it."""
+    numbers, measure = content.numbers, content.params.contrast.measure
+    curve = numbers.get("learning_curve", {})
+    points = ", ".join(f"{_percent(curve[each]['mean'])} with {each}" for each in sorted(curve, key=int))
+    arms = ", ".join(
+        f"{arm} {_percent(numbers['arms'][arm][measure]['mean'])} with {worth['labels_per_class']}"
+        for arm, worth in numbers.get("worth", {}).items()
+    )
+    without = f"Mean test {MEASURE_NAMES[measure]} by labels per class. Without synthetic images: {points}."
+    return f"{without} With them: {arms}." if arms else without
+
+
+def _models_text(models: Mapping[str, Mapping[str, Any]], params: EvaluateParams) -> str:
+    """The figure model by model for those who cannot see it."""
+    rows = []
+    for classifier, scores in models.items():
+        means = [f"{arm} {_percent(scores[arm]['mean'])}" for arm in model_arms(models, params) if arm in scores]
+        rows.append(f"{CLASSIFIER_NAMES.get(classifier, classifier)}: {', '.join(means)}")
+    return f"Mean test {MEASURE_NAMES[params.contrast.measure]}. {'; '.join(rows)}."
+
+
+def _settings_text(arms: Mapping[str, Mapping[str, Any]]) -> str:
+    """The figure of the settings tried for those who cannot see it."""
+    rows = []
+    for arm, facts in arms.items():
+        if len(facts["settings"]) > 1:
+            tried = zip(facts["settings"], facts["validation"], strict=True)
+            scores = ", ".join(f"{_setting(setting)}: {_percent(score)}" for setting, score in tried)
+            rows.append(f"{arm} ({scores}; chosen: {_setting(facts['settings'][facts['chosen']])})")
+    return f"Mean validation scores by setting. {'; '.join(rows)}."
 
 
 def _found(checks: Mapping[str, Mapping[str, int]]) -> list[tuple[str, int, int]]:

@@ -8,11 +8,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stages.comparison.statistics import weighted_scores
 from stages.plumbing.errors import UserError
 
 MEASURES = ("accuracy", "balanced_accuracy", "macro_f1")
 
-Scores = dict[str, dict[str, NDArray[np.float64]]]
+# How far the sum of an image's probabilities may be from 1: float32's rounding over many classes.
+SUM_TOLERANCE = 1e-4
+
+Scores = dict[str, dict[str, NDArray[np.float64]]]  # arm -> measure -> (R,)
+ModelLabels = dict[str, dict[str, NDArray[np.int64]]]  # arm -> classifier -> (R, n)
 
 
 @dataclass(frozen=True)
@@ -20,12 +25,14 @@ class Predictions:
     """Predicted classes of all arms, in one order of replicates and test images.
 
     arms: arm -> (R, n) classes 0..classes-1; replicates: their R numbers, ascending; truth: (n,) true classes.
+    probabilities: arm -> float32 (R, n, classes), 0..1, those of an image sum to 1.
     """
 
     arms: dict[str, NDArray[np.int64]]
     replicates: tuple[int, ...]
     truth: NDArray[np.int64]
     classes: int
+    probabilities: dict[str, NDArray[np.float32]]
 
 
 def align(tables: Mapping[str, pd.DataFrame], truth: "pd.Series[int]", classes: int) -> Predictions:
@@ -40,8 +47,35 @@ def align(tables: Mapping[str, pd.DataFrame], truth: "pd.Series[int]", classes: 
         raise UserError("there are no predictions to compare: no arm was trained")
     _check_truth(truth, classes)
     replicates = sorted(set().union(*(set(table["replicate"]) for table in tables.values())))
-    arms = {arm: _aligned(arm, table, replicates, truth.index, classes) for arm, table in tables.items()}
-    return Predictions(arms, tuple(int(r) for r in replicates), truth.to_numpy().astype(np.int64), classes)
+    arms, probabilities = {}, {}
+    for arm, table in tables.items():
+        cells = _cells(f"arm {arm}", table, replicates, truth.index)
+        arms[arm] = _labels(f"arm {arm}", table, classes)[cells]
+        probabilities[arm] = _probabilities(f"arm {arm}", table, classes)[cells]
+    return Predictions(
+        arms, tuple(int(r) for r in replicates), truth.to_numpy().astype(np.int64), classes, probabilities
+    )
+
+
+def align_models(
+    tables: Mapping[str, pd.DataFrame], truth: "pd.Series[int]", classes: int, replicates: Sequence[int]
+) -> ModelLabels:
+    """Bring the predictions of each arm's other classifiers into the order of `replicates` and `truth`.
+
+    tables: arm -> columns `classifier`, `replicate`, `id`, `label`; truth: as for `align`; replicates: those of
+    `Predictions`; rows of any other are left out. Returns arm -> classifier -> (R, n) classes, the classifiers in the
+    order of their names.
+    Raises UserError as `align` does, for each classifier by itself.
+    """
+    _check_truth(truth, classes)
+    aligned: ModelLabels = {}
+    for arm, models in tables.items():
+        aligned[arm] = {}
+        for classifier, table in models.groupby("classifier"):
+            source = f"{classifier} of arm {arm}"
+            cells = _cells(source, table, replicates, truth.index)
+            aligned[arm][str(classifier)] = _labels(source, table, classes)[cells]
+    return aligned
 
 
 def _check_truth(truth: "pd.Series[int]", classes: int) -> None:
@@ -54,64 +88,82 @@ def _check_truth(truth: "pd.Series[int]", classes: int) -> None:
         raise UserError(f"test image {worst.index[0]} has label {worst.iloc[0]}; allowed are 0 to {classes - 1}")
 
 
-def _aligned(
-    arm: str, table: pd.DataFrame, replicates: list[int], ids: "pd.Index[Any]", classes: int
-) -> NDArray[np.int64]:
-    """Predicted classes (R, n) of one arm, checked."""
+def _cells(source: str, table: pd.DataFrame, replicates: Sequence[int], ids: "pd.Index[Any]") -> NDArray[np.int64]:
+    """(R, n): which row of the table holds each replicate's prediction of each image, once all are there.
+
+    source: whose predictions they are, in words.
+    """
     missing = sorted(set(replicates) - set(table["replicate"]))
     if missing:
         numbers = ", ".join(map(str, missing))
-        raise UserError(f"arm {arm} lacks replicate {numbers}, which another arm has: arms must be paired")
+        raise UserError(f"{source} lacks replicate {numbers}, which another arm has: arms must be paired")
     if table.duplicated(["replicate", "id"]).any():
-        raise UserError(f"arm {arm} has more than one prediction for an image of a replicate")
-    _check_values(arm, table, classes)
-    wide = table.pivot(index="replicate", columns="id", values="label")
-    if len(wide.columns) != len(ids) or not wide.columns.isin(ids).all() or wide.isna().any(axis=None):
-        unknown, unpredicted = wide.columns.difference(ids), ids.difference(wide.columns)
+        raise UserError(f"{source} has more than one prediction for an image of a replicate")
+    rows = table.assign(row=np.arange(len(table))).pivot(index="replicate", columns="id", values="row")
+    if len(rows.columns) != len(ids) or not rows.columns.isin(ids).all() or rows.isna().any(axis=None):
+        unknown, unpredicted = rows.columns.difference(ids), ids.difference(rows.columns)
         raise UserError(
-            f"the ids that arm {arm} predicts are not those of the test set in every replicate: "
+            f"the ids that {source} predicts are not those of the test set in every replicate: "
             f"{len(unpredicted)} test images have no prediction, {len(unknown)} predictions no test image"
         )
-    return wide.loc[replicates, ids].to_numpy().astype(np.int64)
+    return rows.loc[list(replicates), ids].to_numpy().astype(np.int64)
 
 
-def _check_values(arm: str, table: pd.DataFrame, classes: int) -> None:
+def _labels(source: str, table: pd.DataFrame, classes: int) -> NDArray[np.int64]:
+    """Predicted classes (rows,), checked."""
+    if not table["label"].between(0, classes - 1).all():
+        raise UserError(f"{source} predicts a class outside 0 to {classes - 1}")
+    return table["label"].to_numpy().astype(np.int64)
+
+
+def _probabilities(source: str, table: pd.DataFrame, classes: int) -> NDArray[np.float32]:
+    """Probabilities (rows, classes), checked."""
     lengths = table["probabilities"].map(len)
     if not (lengths == classes).all():
         raise UserError(
-            f"arm {arm} has {lengths[lengths != classes].iloc[0]} probabilities for an image; "
+            f"{source} has {lengths[lengths != classes].iloc[0]} probabilities for an image; "
             f"there are {classes} classes"
         )
-    if not np.isfinite(np.stack(table["probabilities"].to_list())).all():
-        raise UserError(f"arm {arm} has probabilities that are not numbers (NaN): its training diverged")
-    if not table["label"].between(0, classes - 1).all():
-        raise UserError(f"arm {arm} predicts a class outside 0 to {classes - 1}")
+    probabilities = np.stack(table["probabilities"].to_list()).astype(np.float32)
+    if not np.isfinite(probabilities).all():
+        raise UserError(f"{source} has probabilities that are not numbers (NaN): its training diverged")
+    if (probabilities < 0).any() or (np.abs(probabilities.sum(axis=1) - 1) > SUM_TOLERANCE).any():
+        raise UserError(f"{source} has probabilities that are negative or do not sum to 1: train it again")
+    return np.minimum(probabilities, 1)
 
 
 def score(predictions: Predictions) -> Scores:
-    """Arm -> measure -> (R,) scores in 0..1 on the test set, by scikit-learn.
+    """Arm -> measure -> (R,) scores in 0..1 on the test set, equal to scikit-learn's.
 
     Balanced accuracy is the mean recall over the classes of the test set; macro-F1 the mean F1 over all classes
-    that occur in the test set or among the predictions (scikit-learn's defaults).
+    that occur in the test set or among the predictions.
     """
+    truth, classes = predictions.truth, predictions.classes
+    return {arm: _scores(truth, labels, classes) for arm, labels in predictions.arms.items()}
+
+
+def score_models(models: ModelLabels, predictions: Predictions) -> dict[str, Scores]:
+    """Arm -> classifier -> measure -> (R,), as `score` does.
+
+    models: from `align_models` on the test set and replicates of `predictions`.
+    """
+    truth, classes = predictions.truth, predictions.classes
     return {
-        arm: {
-            measure: np.array([_score_one(measure, predictions.truth, row) for row in predicted])
-            for measure in MEASURES
-        }
-        for arm, predicted in predictions.arms.items()
+        arm: {classifier: _scores(truth, labels, classes) for classifier, labels in each.items()}
+        for arm, each in models.items()
     }
 
 
-def _score_one(measure: str, truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:
-    from sklearn.metrics import accuracy_score, f1_score, recall_score
+def summarise(values: NDArray[np.float64]) -> dict[str, float]:
+    """Mean and sample deviation (`std`) of scores (R,) over replicates; one replicate has no deviation."""
+    summary = {"mean": float(values.mean())}
+    return summary | {"std": float(values.std(ddof=1))} if len(values) > 1 else summary
 
-    if measure == "accuracy":
-        return float(accuracy_score(truth, predicted))
-    if measure == "balanced_accuracy":
-        # balanced_accuracy_score is this, plus a warning when a predicted class is absent from the test set
-        return float(recall_score(truth, predicted, labels=np.unique(truth), average="macro", zero_division=0.0))
-    return float(f1_score(truth, predicted, average="macro", zero_division=0.0))
+
+def _scores(truth: NDArray[np.int64], labels: NDArray[np.int64], classes: int) -> dict[str, NDArray[np.float64]]:
+    """Measure -> (R,): every image counts once. The bootstrap scores its resamples by the same function."""
+    scores = weighted_scores(truth, labels, np.ones((1, len(truth))), classes)
+    return {measure: scores[measure][0] for measure in MEASURES}
 
 
 def confusion(predictions: Predictions, arm: str) -> NDArray[np.int64]:

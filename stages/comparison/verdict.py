@@ -1,15 +1,18 @@
 """From scores to the numbers of metrics/evaluate.json and a verdict in plain words."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.comparison.params import EvaluateParams
-from stages.comparison.scores import MEASURES, Predictions, Scores
+from stages.comparison.power import MOST_REPLICATES, Criterion, Power, foresee
+from stages.comparison.scores import MEASURES, Predictions, Scores, summarise
 from stages.comparison.statistics import (
+    Groups,
     bootstrap_means,
     equivalence_confidence,
     holm,
@@ -18,13 +21,17 @@ from stages.comparison.statistics import (
     paired_differences,
     percentile_interval,
     sign_flip_p,
+    variance_parts,
 )
 from stages.plumbing.errors import UserError
 
 Outcome = Literal["helps", "hurts", "equivalent", "undecided"]
 Pair = tuple[str, str]
 Draws = Mapping[str, Mapping[str, NDArray[np.float64]]]
+Powers = Mapping[str, Mapping[str, Power]]
 
+# Variances need fewer resamples than an interval's ends do.
+VARIANCE_RESAMPLES = 500
 MEASURE_NAMES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro-F1"}
 ANSWERS: dict[Outcome, str] = {
     "helps": "Yes",
@@ -39,7 +46,7 @@ class Evidence:
     """What is known of one arm against one rival on the measure named; shares, not points.
 
     `low` and `high` bound the interval at the confidence level, `inner` is the narrower interval of the
-    equivalence test. With one replicate there is a mean and nothing else.
+    equivalence test, `power` what such replicates can find. With one replicate there is a mean and nothing else.
     """
 
     rival: str
@@ -48,6 +55,7 @@ class Evidence:
     high: float = np.nan
     p_holm: float = np.nan
     inner: tuple[float, float] = (np.nan, np.nan)
+    power: Power | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,10 @@ class Rule:
     def level(self) -> float:
         return round(1 - self.confidence, 12)
 
+    @property
+    def criterion(self) -> Criterion:
+        return Criterion(self.level, self.contrasts)
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -85,29 +97,39 @@ class Verdict:
 
 
 def compare(
-    predictions: Predictions, scores: Scores, labels_used: Mapping[str, int], params: EvaluateParams
+    predictions: Predictions,
+    scores: Scores,
+    labels_used: Mapping[str, int],
+    params: EvaluateParams,
+    groups: Groups | None = None,
 ) -> dict[str, Any]:
     """All numbers of metrics/evaluate.json, shares in 0..1 and differences in -1..1.
 
     scores: as `score(predictions)` returns them. labels_used: arm -> labels that its training and its choices took.
+    groups: (n,) the patient, speaker, ... of every test image, where it is these that were sampled.
     The arms of the contrast meet all their rivals; every other arm meets the first rival, as exploration. Holm's
-    p (`p_holm`) is there for the contrast on its measure only. One replicate leaves means alone: no deviation,
-    no interval, no p. Raises UserError when an arm or rival of the contrast has no predictions.
+    p (`p_holm`) and `power` are there for the contrast on its measure only. One replicate leaves means alone: no
+    deviation, no interval, no p, no power. Raises UserError when an arm or rival of the contrast has no predictions.
     """
     _check_named(scores, params)
     replicates = len(predictions.replicates)
     draws: Draws = {}
+    powers: Powers = {}
     if replicates > 1:
-        draws = bootstrap_means(predictions.truth, predictions.arms, predictions.classes, params.bootstrap, params.seed)
+        draws = bootstrap_means(
+            predictions.truth, predictions.arms, predictions.classes, params.bootstrap, params.seed, groups
+        )
+        powers = _powers(predictions, scores, params, groups)
     differences: dict[str, Any] = {}
     for arm, against in _pairs(list(scores), params):
         differences.setdefault(arm, {})[against] = _differences(arm, against, scores, draws, params)
     if replicates > 1:
         _add_holm(differences, params)
-    verdict = judge(_evidence(differences, draws, params), _rule(params, replicates))
+    verdict = judge(_evidence(differences, draws, powers, params), _rule(params, replicates))
     return {
-        "arms": {arm: {m: _summary(values[m]) for m in MEASURES} for arm, values in scores.items()},
+        "arms": {arm: {m: summarise(values[m]) for m in MEASURES} for arm, values in scores.items()},
         "differences": differences,
+        "power": {arm: {rival: _numbers(power) for rival, power in of.items()} for arm, of in powers.items()},
         "verdict": {
             "outcome": verdict.outcome,
             "sentence": verdict.sentence,
@@ -137,10 +159,25 @@ def _pairs(arms: list[str], params: EvaluateParams) -> list[Pair]:
     return named_pairs(params) + [(arm, baseline) for arm in others]
 
 
-def _summary(values: NDArray[np.float64]) -> dict[str, float]:
-    """Mean and sample deviation over replicates; one replicate has no deviation."""
-    summary = {"mean": float(values.mean())}
-    return summary | {"std": float(values.std(ddof=1))} if len(values) > 1 else summary
+def _powers(
+    predictions: Predictions, scores: Scores, params: EvaluateParams, groups: Groups | None
+) -> dict[str, dict[str, Power]]:
+    """Arm of the contrast -> rival -> what replicates like these can find on the measure of the contrast."""
+    measure, replicates = params.contrast.measure, len(predictions.replicates)
+    criterion = _rule(params, replicates).criterion
+    powers: dict[str, dict[str, Power]] = {arm: {} for arm in params.contrast.arms}
+    for arm, rival in named_pairs(params):
+        pair = (predictions.arms[arm], predictions.arms[rival])
+        parts = variance_parts(
+            predictions.truth, pair, predictions.classes, measure, VARIANCE_RESAMPLES, params.seed, groups
+        )
+        seen = float(paired_differences(scores[arm][measure], scores[rival][measure]).mean())
+        powers[arm][rival] = foresee(parts, replicates, seen, params.margin, criterion)
+    return powers
+
+
+def _numbers(power: Power) -> dict[str, float]:
+    return {name: number for name, number in asdict(power).items() if number is not None}
 
 
 def _differences(
@@ -174,7 +211,9 @@ def _rule(params: EvaluateParams, replicates: int) -> Rule:
     )
 
 
-def _evidence(differences: dict[str, Any], draws: Draws, params: EvaluateParams) -> dict[str, list[Evidence]]:
+def _evidence(
+    differences: dict[str, Any], draws: Draws, powers: Powers, params: EvaluateParams
+) -> dict[str, list[Evidence]]:
     measure = params.contrast.measure
     evidence: dict[str, list[Evidence]] = {arm: [] for arm in params.contrast.arms}
     for arm, rival in named_pairs(params):
@@ -182,7 +221,9 @@ def _evidence(differences: dict[str, Any], draws: Draws, params: EvaluateParams)
         if draws:
             spread = draws[arm][measure] - draws[rival][measure]
             inner = percentile_interval(spread, equivalence_confidence(params.confidence))
-            evidence[arm].append(Evidence(rival, row["mean"], row["low"], row["high"], row["p_holm"], inner))
+            evidence[arm].append(
+                Evidence(rival, row["mean"], row["low"], row["high"], row["p_holm"], inner, powers[arm][rival])
+            )
         else:
             evidence[arm].append(Evidence(rival, row["mean"]))
     return evidence
@@ -198,7 +239,11 @@ def judge(evidence: Mapping[str, list[Evidence]], rule: Rule) -> Verdict:
     outcomes = {arm: arm_outcome(rivals, rule) for arm, rivals in evidence.items()}
     order: tuple[Outcome, ...] = ("helps", "undecided", "equivalent", "hurts")
     overall = next(outcome for outcome in order if outcome in outcomes.values())
-    decisive = [_finding(arm, o, evidence[arm], rule) for arm, o in outcomes.items() if o == overall]
+    decisive = [
+        _finding(arm, o, evidence[arm], rule) + ("" if _limit(rule) else _reason(o, evidence[arm], rule))
+        for arm, o in outcomes.items()
+        if o == overall
+    ]
     others = [_head(arm, outcome, rule) for arm, outcome in outcomes.items() if outcome != overall]
     sentence = f"{ANSWERS[overall]}: over {_count(rule)}, {'; '.join(decisive + others)}{_limit(rule)}."
     arms = {arm: Verdict(o, _sentence(arm, o, evidence[arm], rule)) for arm, o in outcomes.items()}
@@ -217,10 +262,7 @@ def arm_outcome(rivals: list[Evidence], rule: Rule) -> Outcome:
 
 
 def _sentence(arm: str, outcome: Outcome, rivals: list[Evidence], rule: Rule) -> str:
-    reason = ""
-    if outcome == "undecided":
-        reason = _limit(rule) or _open(rivals, rule)
-    return f"Over {_count(rule)}, {_finding(arm, outcome, rivals, rule)}{reason}."
+    return f"Over {_count(rule)}, {_finding(arm, outcome, rivals, rule)}{_reason(outcome, rivals, rule)}."
 
 
 def _finding(arm: str, outcome: Outcome, rivals: list[Evidence], rule: Rule) -> str:
@@ -229,14 +271,17 @@ def _finding(arm: str, outcome: Outcome, rivals: list[Evidence], rule: Rule) -> 
 
 
 def _head(arm: str, outcome: Outcome, rule: Rule) -> str:
-    margin = f"{100 * rule.margin:g} percentage point{'' if rule.margin == 0.01 else 's'}"
     heads: dict[Outcome, str] = {
         "helps": f"{arm} helps",
         "hurts": f"{arm} hurts",
-        "equivalent": f"{arm} makes no difference as large as {margin}",
+        "equivalent": f"{arm} makes no difference as large as {_margin(rule)}",
         "undecided": f"it remains open whether {arm} helps",
     }
     return heads[outcome]
+
+
+def _margin(rule: Rule) -> str:
+    return f"{100 * rule.margin:g} percentage point{'' if rule.margin == 0.01 else 's'}"
 
 
 def _count(rule: Rule) -> str:
@@ -268,12 +313,39 @@ def _limit(rule: Rule) -> str:
     return ""
 
 
-def _open(rivals: list[Evidence], rule: Rule) -> str:
-    """What remains open when the replicates were enough to decide."""
+def _reason(outcome: Outcome, rivals: list[Evidence], rule: Rule) -> str:
+    """Why the outcome is no better, and what would decide it; empty when it is decided."""
+    if outcome != "undecided":
+        return ""
+    if _limit(rule):
+        return _limit(rule)
     beaten = [rival.rival for rival in rivals if rule.gains(rival)]
+    unclear = [rival for rival in rivals if not (rule.gains(rival) or rule.level_with(rival))]
+    if not unclear:
+        level = listed([rival.rival for rival in rivals if rival.rival not in beaten])
+        return f"; it beats {listed(beaten)}, and no difference from {level} as large as {_margin(rule)} is left"
+    remedy = _remedy(unclear, rule)
     if beaten:
-        return f"; only the gain over {listed(beaten)} is beyond chance"
-    return "; this shows neither a gain, nor a loss, nor that there is no difference"
+        return f"; only the gain over {listed(beaten)} is beyond chance{remedy}"
+    return f"; this shows neither a gain, nor a loss, nor that there is no difference{remedy}"
+
+
+def _remedy(rivals: list[Evidence], rule: Rule) -> str:
+    """How many replicates would find a gain of the margin over the rival that takes most of them."""
+    foreseen = [(rival, rival.power) for rival in rivals if rival.power]
+    if not foreseen:
+        return ""
+    rival, power = max(foreseen, key=lambda pair: pair[1].needed or math.inf)
+    gain = f"a gain of {_margin(rule)} over {rival.rival} four times out of five"
+    if power.needed is None:
+        remedy = f"more test images are needed: with these, not even {MOST_REPLICATES} replicates would show {gain}"
+    elif power.needed > rule.replicates:
+        remedy = f"about {power.needed} replicates would show {gain}"
+    else:
+        remedy = f"such replicates show {gain}, and a smaller difference takes more of them"
+    if abs(rival.mean) > rule.margin and (power.needed_as_seen or 0) > rule.replicates:
+        remedy += f", and about {power.needed_as_seen} a difference as large as that seen"
+    return f"; {remedy}"
 
 
 def listed(words: Sequence[str]) -> str:

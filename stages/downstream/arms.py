@@ -1,43 +1,26 @@
-"""Arms: what each way of training is given, one replicate and one setting at a time."""
+"""Arms: each way of training a classifier, one replicate and one setting at a time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from functools import cache
+from typing import get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Generator, Tensor
+from torch import Tensor, nn
 
+from stages.downstream.arm_data import ArmData, Labelled, check_data, labelled_images
 from stages.downstream.augment import build_policy
-from stages.downstream.params import ArmParams, PseudoLabels, Setting, Synthetic, TrainDownstreamParams
-from stages.downstream.pseudo_labels import select_balanced
-from stages.downstream.training import Trained, derive_seeds, draw_order, predict, train_classifier
+from stages.downstream.batches import Advice, Guess, Part, Source, Teacher, batch_parts, compose
+from stages.downstream.classifiers import to_input
+from stages.downstream.fixmatch import train_fixmatch
+from stages.downstream.mixing import build_mixing
+from stages.downstream.params import ArmParams, FixMatch, OtherSeeds, Setting, TrainDownstreamParams
+from stages.downstream.sampling import draw_order
+from stages.downstream.training import Examples, Seeds, Trained, derive_seeds, predict, train_classifier
 from stages.gan import pool
 from stages.gan.data import GanData
-from stages.plumbing.errors import UserError
-
-Source = Literal["real", "synthetic", "pseudo_labelled"]
-Teacher = Literal["classifier", "ensemble"]
-
-MORE_SYNTHETIC = "train the GAN for more steps, generate more images, or lower filter_memorized's alpha"
-REAL_SHARE_WITH_POOL = 1 / 8  # of each batch; 1/4 and 1/2 were no better on digits
-
-
-@dataclass(frozen=True)
-class ArmData:
-    """What one replicate has. Images uint8 (N, C, H, W), labels int64 (N,). There are no test labels here."""
-
-    train_images: Tensor
-    train_labels: Tensor
-    validation_images: Tensor
-    validation_labels: Tensor
-    unlabelled_images: Tensor
-    test_images: Tensor
-    synthetic_images: Tensor | None
-    synthetic_labels: Tensor | None
-    classes: int
-    flip_ok: bool
 
 
 @dataclass(frozen=True)
@@ -49,7 +32,9 @@ class ArmResult:
     state: the classifier's tensors, contiguous, on the CPU.
     history: mean losses, {step, loss}.
     images: how many images the training had of each source: with real labels, synthetic, with pseudo-labels.
+    from_validation: how many of the real labels are those of validation images.
     steps: optimiser steps taken.
+    shown: what scikit-learn's classifiers are to learn from, to be held against this one.
     """
 
     validation_score: float | None
@@ -57,78 +42,85 @@ class ArmResult:
     state: dict[str, Tensor]
     history: list[dict[str, float]]
     images: dict[Source, int]
+    from_validation: int
     steps: int
+    shown: Examples
 
 
 @dataclass(frozen=True)
-class Part:
-    """Labelled images of one source, which fill `places` places of every batch."""
+class Bench:
+    """One arm on one replicate: what all its settings share."""
 
-    source: Source
-    images: Tensor
-    labels: Tensor
-    places: int
+    arm: ArmParams
+    data: ArmData
+    params: TrainDownstreamParams
+    replicate: int
 
+    @property
+    def real(self) -> Labelled | None:
+        """The real images that the arm trains on."""
+        return labelled_images(self.arm, self.data, self.seeds.order) if self.arm.real else None
 
-@dataclass(frozen=True)
-class PoolGuess:
-    """Labels int64 (N,) guessed for the unlabelled pool, and the confidence in each (N,), 0..1; on the CPU."""
+    @property
+    def seeds(self) -> Seeds:
+        """Shared by all arms of a replicate, so that these are paired."""
+        return derive_seeds(self.params.seed, self.replicate)
 
-    labels: Tensor
-    confidence: Tensor
+    def validate(self, model: nn.Module) -> float:
+        """Balanced accuracy on `validation`, on which an arm chooses."""
+        return balanced_accuracy(predict(model, self.data.validation_images), self.data.validation_labels)
 
 
 def run_arm(arm: ArmParams, data: ArmData, params: TrainDownstreamParams, replicate: int) -> list[ArmResult]:
     """Trains the classifier once for each setting of the arm, on one replicate.
 
-    Initial weights depend on the section's seed and the replicate alone, so arms are paired within a replicate.
-
     Raises:
-        UserError: labels that do not fit the images, a class without real or synthetic images, an empty pool.
+        UserError: what `check_data` and `labelled_images` find wrong, a training that diverges.
     """
     check_data(arm, data)
-    guesses = {
-        teacher: guess_pool(teacher, arm, data, params, replicate)
-        for teacher in {setting.teacher for setting in arm.settings if isinstance(setting, PseudoLabels)}
-    }
-    results = []
-    for setting in arm.settings:
-        parts = batch_parts(arm, setting, data, params.classifier.batch_size, guesses)
-        results.append(_result(arm, data, parts, fit(parts, arm, data, params, replicate), params))
-    return results
+    bench = Bench(arm, data, params, replicate)
+    advice = advise(bench)
+    return [_run_setting(setting, bench, advice) for setting in arm.settings]
 
 
-def _result(
-    arm: ArmParams, data: ArmData, parts: Sequence[Part], trained: Trained, params: TrainDownstreamParams
-) -> ArmResult:
-    return ArmResult(
-        validation_score=validation_score(arm, trained, data),
-        test_probabilities=predict(trained.model, data.test_images).numpy(),
-        state={name: tensor.cpu().contiguous() for name, tensor in trained.model.state_dict().items()},
-        history=trained.history,
-        images=dict.fromkeys(get_args(Source), 0) | {part.source: len(part.labels) for part in parts},
-        steps=params.classifier.steps,
-    )
+def advise(bench: Bench) -> Advice:
+    """What teachers that learn from the arm's own labelled images make of pool and synthetic images."""
+
+    @cache
+    def classifier() -> nn.Module:
+        return fit([_all_real(bench)], bench, bench.seeds).model
+
+    @cache
+    def guess_pool(teacher: Teacher) -> Guess:
+        if teacher == "ensemble":
+            seen, seed = _pool_data(bench), bench.seeds.initialisation
+            taught = pool.teach(seen, pool.learn(seen, seed), seed)
+            return Guess(taught.labels.cpu(), taught.trust.cpu())
+        confidence, labels = predict(classifier(), bench.data.unlabelled_images).max(dim=1)
+        return Guess(labels, confidence)
+
+    @cache
+    def own_confidence() -> Tensor:
+        synthetic = bench.data.synthetic
+        assert synthetic is not None  # by check_data
+        return predict(classifier(), synthetic.images).gather(1, synthetic.labels.cpu().unsqueeze(1)).squeeze(1)
+
+    return Advice(guess_pool, own_confidence)
 
 
-def guess_pool(
-    teacher: Teacher, arm: ArmParams, data: ArmData, params: TrainDownstreamParams, replicate: int
-) -> PoolGuess:
-    """What the teacher, who learns from the arm's labelled images alone, makes of the unlabelled pool."""
-    if teacher == "ensemble":
-        seen, seed = _pool_data(arm, data), derive_seeds(params.seed, replicate).initialisation
-        guess = pool.teach(seen, pool.learn(seen, seed), seed)
-        return PoolGuess(guess.labels.cpu(), guess.trust.cpu())
-    trained = fit([_real(arm, data, params.classifier.batch_size)], arm, data, params, replicate)
-    confidence, labels = predict(trained.model, data.unlabelled_images).max(dim=1)
-    return PoolGuess(labels, confidence)
+def _all_real(bench: Bench) -> Part:
+    """Whole batches of labelled real images, which exist even where the arm itself trains on synthetic ones alone."""
+    real = labelled_images(bench.arm, bench.data, bench.seeds.order)
+    return Part("real", real.images, real.labels, bench.params.classifier.batch_size)
 
 
-def _pool_data(arm: ArmParams, data: ArmData) -> GanData:
+def _pool_data(bench: Bench) -> GanData:
     """What the ensemble sees; validation images that the arm trains on can't choose among its members too."""
-    held_out = slice(0 if arm.labels == "train_and_validation" else None)
+    data, real = bench.data, labelled_images(bench.arm, bench.data, bench.seeds.order)
+    held_out = slice(0 if real.from_validation else None)
     return GanData(
-        *labelled_images(arm, data),
+        real.images,
+        real.labels,
         data.unlabelled_images,
         data.validation_images[held_out],
         data.validation_labels[held_out],
@@ -137,108 +129,91 @@ def _pool_data(arm: ArmParams, data: ArmData) -> GanData:
     )
 
 
-def _real(arm: ArmParams, data: ArmData, places: int) -> Part:
-    return Part("real", *labelled_images(arm, data), places)
+def _parts(setting: Setting, bench: Bench, advice: Advice) -> list[Part]:
+    places, seed = bench.params.classifier.batch_size, bench.seeds.order
+    return batch_parts(setting, bench.data, bench.real, places, advice, seed)
 
 
-def batch_parts(
-    arm: ArmParams, setting: Setting, data: ArmData, places: int, guesses: Mapping[Teacher, PoolGuess]
-) -> list[Part]:
-    """What every batch of `places` images is made of; guesses are there for every teacher that a setting names."""
-    if isinstance(setting, Synthetic):
-        assert data.synthetic_images is not None  # by check_data
-        assert data.synthetic_labels is not None
-        drawn = round(setting.synthetic_share * places)
-        synthetic = Part("synthetic", data.synthetic_images, data.synthetic_labels, drawn)
-        return [_real(arm, data, places - drawn), synthetic] if arm.real else [synthetic]
-    if isinstance(setting, PseudoLabels):
-        guess, device = guesses[setting.teacher], data.unlabelled_images.device
-        chosen = select_balanced(guess.labels, guess.confidence, data.classes, setting.pool_share)
-        images, labels = data.unlabelled_images[chosen.to(device)], guess.labels[chosen].to(device)
-        kept = max(1, round(REAL_SHARE_WITH_POOL * places))
-        pool = Part("pseudo_labelled", images, labels, places - kept)
-        return [_real(arm, data, kept), pool]
-    return [_real(arm, data, places)]
+def _run_setting(setting: Setting, bench: Bench, advice: Advice) -> ArmResult:
+    seeds = bench.seeds
+    if isinstance(setting, OtherSeeds):
+        seeds = derive_seeds(bench.params.seed + setting.other_seeds, bench.replicate)
+    parts = _parts(setting, bench, advice)
+    trained = _fit_fixmatch(setting, bench) if isinstance(setting, FixMatch) else fit(parts, bench, seeds)
+    from_validation = bench.real.from_validation if bench.real else 0
+    images: dict[Source, int] = dict.fromkeys(get_args(Source), 0)
+    return ArmResult(
+        validation_score=None if from_validation else bench.validate(trained.model),
+        test_probabilities=predict(trained.model, bench.data.test_images).numpy(),
+        state={name: tensor.cpu().contiguous() for name, tensor in trained.model.state_dict().items()},
+        history=trained.history,
+        images=images | {part.source: len(part.labels) for part in parts},
+        from_validation=from_validation,
+        steps=bench.params.classifier.steps,
+        shown=_shown(parts, bench),
+    )
 
 
-def fit(parts: Sequence[Part], arm: ArmParams, data: ArmData, params: TrainDownstreamParams, replicate: int) -> Trained:
-    """Trains on batches with a fixed number of images of each part, each part visited in the arm's own sampling."""
-    seeds = derive_seeds(params.seed, replicate)
-    generator = Generator().manual_seed(seeds.order)
-    steps, columns, offset = params.classifier.steps, [], 0
-    for part in parts:
-        order = draw_order(part.labels, steps * part.places, arm.sampling, generator)
-        columns.append(order.view(steps, part.places) + offset)
-        offset += len(part.labels)
+def _shown(parts: Sequence[Part], bench: Bench) -> Examples:
+    """The first `scikit_learn.images` images that the network is shown, augmented as there, but never mixed.
+
+    FixMatch's guesses are the network's own: of the pool, others see nothing.
+    """
+    params, data, seeds = bench.params, bench.data, bench.seeds
+    examples, order = compose(parts, bench.arm, params.classifier.steps, data.classes, seeds.order)
+    rows = order.flatten()[: params.scikit_learn.images].to(examples.images.device)
+    augment = build_policy(bench.arm.augment, params, data.flip_ok)
+    generator = torch.Generator(examples.images.device).manual_seed(seeds.augmentation)
+    images = augment(to_input(examples.images[rows]), generator).add(1).mul(127.5).round().to(torch.uint8)
+    return Examples(images, examples.labels[rows], examples.weights[rows])
+
+
+def fit(parts: Sequence[Part], bench: Bench, seeds: Seeds) -> Trained:
+    """Trains on batches with a fixed number of images of each part."""
+    arm, params, data = bench.arm, bench.params, bench.data
+    examples, order = compose(parts, arm, params.classifier.steps, data.classes, seeds.order)
     return train_classifier(
-        torch.cat([part.images for part in parts]),
-        torch.cat([part.labels for part in parts]),
-        torch.cat(columns, dim=1),
+        examples,
+        order,
         data.classes,
         build_policy(arm.augment, params, data.flip_ok),
+        build_mixing(arm.augment),
         params.classifier,
         seeds,
+        _validator(bench),
     )
 
 
-def labelled_images(arm: ArmParams, data: ArmData) -> tuple[Tensor, Tensor]:
-    """The real images with labels that the arm may train on: `train`, with `validation` where the arm says so."""
-    if arm.labels == "train":
-        return data.train_images, data.train_labels
-    return (
-        torch.cat([data.train_images, data.validation_images]),
-        torch.cat([data.train_labels, data.validation_labels]),
+def _fit_fixmatch(setting: FixMatch, bench: Bench) -> Trained:
+    arm, params, data, seeds = bench.arm, bench.params, bench.data, bench.seeds
+    real, steps = _all_real(bench), params.classifier.steps
+    drawn = round(setting.unlabelled_share * real.places)
+    labelled = Part("real", real.images, real.labels, real.places - drawn)
+    examples, order = compose([labelled], arm, steps, data.classes, seeds.order)
+    pool_labels = torch.zeros(len(data.unlabelled_images), dtype=torch.int64)  # unknown: all are drawn alike
+    generator = torch.Generator().manual_seed(seeds.order)
+    unlabelled_order = draw_order(pool_labels, steps * drawn, None, generator).view(steps, drawn)
+    return train_fixmatch(
+        examples,
+        order,
+        data.unlabelled_images,
+        unlabelled_order,
+        data.classes,
+        build_policy("classic", params, data.flip_ok),
+        build_policy(arm.augment, params, data.flip_ok),
+        params.classifier,
+        setting.fixmatch_threshold,
+        seeds,
+        _validator(bench),
     )
 
 
-def validation_score(arm: ArmParams, trained: Trained, data: ArmData) -> float | None:
-    """Balanced accuracy on `validation`, on which an arm chooses; None where its labels were trained on."""
-    if arm.labels == "train_and_validation":
-        return None
-    return balanced_accuracy(predict(trained.model, data.validation_images), data.validation_labels)
+def _validator(bench: Bench) -> Callable[[nn.Module], float] | None:
+    """Scores a checkpoint; None where validation labels are trained on, so that nothing can choose."""
+    return None if bench.real is not None and bench.real.from_validation else bench.validate
 
 
 def balanced_accuracy(probabilities: Tensor, labels: Tensor) -> float:
     """Mean over the classes that are there of the share predicted right (sklearn's `balanced_accuracy_score`)."""
     right = (probabilities.argmax(dim=1) == labels.cpu()).double()
     return float(torch.stack([right[labels.cpu() == label].mean() for label in labels.cpu().unique()]).mean())
-
-
-def check_data(arm: ArmParams, data: ArmData) -> None:
-    """Whether this replicate's images and labels can serve the arm.
-
-    Raises:
-        UserError: labels that do not fit the images, a class without real or synthetic images, an empty pool.
-    """
-    if arm.real:
-        check_labels("train", data.train_images, data.train_labels, data.classes)
-        check_every_class("train", data.train_labels, data.classes)
-    check_labels("validation", data.validation_images, data.validation_labels, data.classes)
-    if any(isinstance(setting, PseudoLabels) for setting in arm.settings) and not len(data.unlabelled_images):
-        raise UserError(
-            "pool_share needs unlabelled images, but the pool is empty: remove the arm, or let prepare set fewer "
-            "images aside for other roles"
-        )
-    if arm.images == "data/filter_memorized":
-        if data.synthetic_images is None or data.synthetic_labels is None or not len(data.synthetic_images):
-            raise UserError("the arm needs synthetic images, but filter_memorized kept none: " + MORE_SYNTHETIC)
-        check_labels("synthetic", data.synthetic_images, data.synthetic_labels, data.classes)
-        check_every_class("synthetic", data.synthetic_labels, data.classes, hint=": " + MORE_SYNTHETIC)
-
-
-def check_labels(role: str, images: Tensor, labels: Tensor, classes: int) -> None:
-    """Whether there are images, and one label 0..classes-1 for each; else a UserError says what is wrong."""
-    if len(images) != len(labels):
-        raise UserError(f"{role}: {len(images)} images but {len(labels)} labels")
-    if not len(labels):
-        raise UserError(f"{role}: there are no images")
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= classes:
-        raise UserError(f"{role}: labels range from {low} to {high}, allowed are 0 to {classes - 1}")
-
-
-def check_every_class(role: str, labels: Tensor, classes: int, hint: str = "") -> None:
-    """Whether every class has an image; else a UserError names those that have none."""
-    missing = sorted(set(range(classes)) - set(labels.tolist()))
-    if missing:
-        raise UserError(f"{role}: no image of class {', '.join(map(str, missing))}{hint}")

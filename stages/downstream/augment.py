@@ -4,14 +4,15 @@ In the manner of airbench (Jordan 2024, arXiv:2404.00498): the batch is a tensor
 per image.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import pi
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from stages.downstream.params import ClassicParams, RandAugmentParams, TrainDownstreamParams
+from stages.downstream.params import ClassicParams, TrainDownstreamParams
 
 # float32 (N, C, H, W) in [-1, 1] and a generator on the same device -> the same shape, type and range
 Policy = Callable[[Tensor, Generator], Tensor]
@@ -20,11 +21,15 @@ IMAGES_PER_DRAW = 8
 
 
 def build_policy(name: str, params: TrainDownstreamParams, flip_ok: bool) -> Policy:
-    """The policy `none`, `classic` or `randaugment`; images are mirrored only where `flip_ok`."""
-    if name == "classic":
+    """What an arm's `augment` does to single images, which are mirrored only where `flip_ok`.
+
+    `classic`, `randaugment` and `trivialaugment` by themselves; `mixup` and `cutmix` mix (see `mixing.build_mixing`)
+    what `classic` has augmented; `none` leaves images as they are.
+    """
+    if name in ("classic", "mixup", "cutmix"):
         return lambda images, generator: classic(images, generator, params.classic, flip_ok)
-    if name == "randaugment":
-        return randaugment(params.randaugment, params.classic.translation_pixels, flip_ok)
+    if name in ("randaugment", "trivialaugment"):
+        return in_groups(_transform(name, params), params.classic.translation_pixels, flip_ok)
     return lambda images, _generator: images
 
 
@@ -71,25 +76,43 @@ def classic(images: Tensor, generator: Generator, params: ClassicParams, flip_ok
     return moved.sub_(mean).mul_(contrast).add_(mean + brightness).clamp_(-1, 1)
 
 
-def randaugment(params: RandAugmentParams, translation_pixels: float, flip_ok: bool) -> Policy:
-    """Shift and mirroring as in `classic`, then torchvision's RandAugment (Cubuk et al. 2020, arXiv:1909.13719).
+def _transform(name: str, params: TrainDownstreamParams) -> Callable[[Tensor], Tensor]:
+    """torchvision's policy of that name, on uint8 images (N, C, H, W), which share one draw.
 
-    torchvision draws once per call, and a call per image would cost far more than the training step. So images share a
-    draw in groups of IMAGES_PER_DRAW. Which images meet in a group changes with every batch, so each single image
-    is augmented exactly as if it had a call of its own; only draws within one batch are not independent.
+    RandAugment: Cubuk et al. 2020, arXiv:1909.13719. TrivialAugment: Müller & Hutter 2021, arXiv:2103.10158, in its
+    variant "wide", which has no parameters; it shifts by up to 32 pixels whatever the size of the image, so that
+    about a tenth of images of 8 pixels come out black.
     """
     from torchvision.transforms import v2  # costs 4 s more than torch, so only where it is used
 
-    transform = v2.RandAugment(num_ops=params.num_ops, magnitude=params.magnitude)
+    if name == "trivialaugment":
+        return v2.TrivialAugmentWide()
+    return v2.RandAugment(num_ops=params.randaugment.num_ops, magnitude=params.randaugment.magnitude)
+
+
+def in_groups(transform: Callable[[Tensor], Tensor], translation_pixels: float, flip_ok: bool) -> Policy:
+    """Shift and mirroring as in `classic`, then a transform of uint8 images that draws once per call.
+
+    A call per image would cost far more than the training step. So images share a draw in groups of IMAGES_PER_DRAW.
+    Which images meet in a group changes with every batch, so each single image is augmented exactly as if it had a
+    call of its own; only draws within one batch are not independent.
+    """
     still = ClassicParams(rotation_degrees=0, translation_pixels=translation_pixels, zoom=0, brightness=0, contrast=0)
 
     def policy(images: Tensor, generator: Generator) -> Tensor:
         shifted = classic(images, generator, still, flip_ok)
         pixels = shifted.add(1).mul_(127.5).round_().to(torch.uint8)
-        seed = int(torch.randint(2**62, (1,), generator=generator, device=images.device))
-        with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator alone
-            torch.manual_seed(seed)
+        with global_draws_from(generator):
             pixels = torch.cat([transform(group) for group in pixels.split(IMAGES_PER_DRAW)])
         return pixels.float().div_(127.5).sub_(1)
 
     return policy
+
+
+@contextmanager
+def global_draws_from(generator: Generator) -> Iterator[None]:
+    """Around torchvision's transforms, which draw from the CPU's global generator alone: seeds it, and puts it back."""
+    seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed a GPU too, and takes a millisecond
+        yield

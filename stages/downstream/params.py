@@ -12,12 +12,21 @@ class _Section(BaseModel):
 class ClassifierParams(_Section):
     """The classifier and its training, the same for every arm."""
 
+    kind: Literal["cnn", "resnet18"]
     width: int = Field(ge=4, le=256)
     steps: int = Field(ge=1)
     batch_size: int = Field(ge=2)
     learning_rate: float = Field(gt=0, lt=10)
     weight_decay: float = Field(ge=0, lt=1)
     label_smoothing: float = Field(ge=0, lt=1)
+    weight_averaging: float = Field(ge=0, lt=1)
+    checkpoints: int = Field(ge=1, le=100)
+
+    @model_validator(mode="after")
+    def _checkpoints_fit_the_steps(self) -> Self:
+        if self.checkpoints > self.steps:
+            raise ValueError(f"checkpoints: {self.checkpoints} are more than steps: {self.steps}")
+        return self
 
 
 class ClassicParams(_Section):
@@ -37,14 +46,51 @@ class RandAugmentParams(_Section):
     magnitude: int = Field(ge=0, le=30)
 
 
+class LabelBudget(_Section):
+    """So many labelled images of every class, taken from `train` and, where these do not suffice, `validation`."""
+
+    per_class: int = Field(ge=1)
+
+
 class Plain(_Section):
     """The setting `{}`: labelled real images alone, nothing to choose."""
 
 
+class OtherSeeds(_Section):
+    """A control that must show nothing: real images alone, with other initial weights, order and augmentation."""
+
+    other_seeds: int = Field(ge=1)
+
+
+class Duplicated(_Section):
+    """A control that must show nothing: so much of each batch are copies of real images instead of synthetic ones."""
+
+    duplicated_share: float = Field(gt=0, lt=1)
+
+
+class QualityFilter(_Section):
+    """Which synthetic images are trained on: the best `keep` of every class, as a share.
+
+    By the probability that a classifier trained on the arm's real labels gives to the image's class (`confidence`),
+    by the logit of the GAN's discriminator (`discriminator`), or by how near the image's latent lies to the middle
+    (`truncation`).
+    """
+
+    by: Literal["confidence", "discriminator", "truncation"]
+    keep: float = Field(gt=0, lt=1)
+
+
 class Synthetic(_Section):
-    """Share of each batch drawn from synthetic images; 1 where the arm uses no real ones."""
+    """Share of each batch drawn from synthetic images; 1 where the arm uses no real ones.
+
+    loss_weight: what a synthetic image counts in the loss, beside 1 for a real one. filter: None trains on all that the
+    memorization filter kept. shuffled_labels: a control that must hurt, wrong labels.
+    """
 
     synthetic_share: float = Field(gt=0, le=1)
+    loss_weight: float = Field(default=1.0, gt=0, le=1)
+    filter: QualityFilter | None = None
+    shuffled_labels: bool = False
 
 
 class PseudoLabels(_Section):
@@ -58,18 +104,37 @@ class PseudoLabels(_Section):
     teacher: Literal["classifier", "ensemble"]
 
 
+class FixMatch(_Section):
+    """FixMatch on the unlabelled pool: see `fixmatch.train_fixmatch`.
+
+    fixmatch_threshold: confidence from which the teacher's guess is learned. unlabelled_share: of each batch.
+    """
+
+    fixmatch_threshold: float = Field(ge=0, lt=1)
+    unlabelled_share: float = Field(gt=0, lt=1)
+
+
+_TELLING = ("synthetic_share", "pool_share", "fixmatch_threshold", "duplicated_share", "other_seeds")
+
+
 def _kind(setting: Any) -> str:
     """Names the alternative by the key that is there, so that errors speak of that one alone."""
     keys = setting if isinstance(setting, dict) else getattr(type(setting), "model_fields", {})
-    return next((key for key in ("synthetic_share", "pool_share") if key in keys), "plain")
+    return next((key for key in _TELLING if key in keys), "plain")
 
 
 Setting = Annotated[
     Annotated[Plain, Tag("plain")]
+    | Annotated[OtherSeeds, Tag("other_seeds")]
+    | Annotated[Duplicated, Tag("duplicated_share")]
     | Annotated[Synthetic, Tag("synthetic_share")]
-    | Annotated[PseudoLabels, Tag("pool_share")],
+    | Annotated[PseudoLabels, Tag("pool_share")]
+    | Annotated[FixMatch, Tag("fixmatch_threshold")],
     Discriminator(_kind),
 ]
+
+
+STRONG = ("randaugment", "trivialaugment")  # policies under which FixMatch learns its own guesses
 
 
 class ArmParams(_Section):
@@ -77,9 +142,9 @@ class ArmParams(_Section):
 
     images: Literal["data/prepare", "data/filter_memorized"]
     real: bool
-    labels: Literal["train", "train_and_validation"]
-    sampling: Literal["shuffled", "oversampled"]
-    augment: Literal["none", "classic", "randaugment"]
+    labels: Literal["train", "train_and_validation"] | LabelBudget
+    balancing: Literal["none", "oversampling", "class_weights", "synthetic"]
+    augment: Literal["none", "classic", "randaugment", "trivialaugment", "mixup", "cutmix"]
     settings: list[Setting] = Field(min_length=1, max_length=4)
 
     @property
@@ -90,22 +155,24 @@ class ArmParams(_Section):
     @model_validator(mode="after")
     def _settings_fit_the_images(self) -> Self:
         synthetic = [isinstance(setting, Synthetic) for setting in self.settings]
-        if self.images == "data/filter_memorized" and not all(synthetic):
+        if self.adds_synthetic and not all(synthetic):
             raise ValueError(
                 "images: data/filter_memorized adds synthetic images, so every setting must state synthetic_share"
             )
-        if self.images == "data/prepare" and any(synthetic):
+        if not self.adds_synthetic and any(synthetic):
             raise ValueError("synthetic_share needs images: data/filter_memorized, where the synthetic images are")
+        if not self.adds_synthetic and self.balancing == "synthetic":
+            raise ValueError("balancing: synthetic tops up rare classes, so it needs images: data/filter_memorized")
         return self
 
     @model_validator(mode="after")
     def _real_images_fit_the_shares(self) -> Self:
-        if not self.real and self.images == "data/prepare":
+        if not self.real and not self.adds_synthetic:
             raise ValueError(
                 "real: false leaves nothing to train on without synthetic images: use images: data/filter_memorized"
             )
-        if not self.real and self.labels == "train_and_validation":
-            raise ValueError("labels: train_and_validation has no meaning with real: false, which uses no real labels")
+        if not self.real and self.labels != "train":
+            raise ValueError("real: false uses no real labels, so it goes with labels: train alone")
         for setting in self.settings:
             if isinstance(setting, Synthetic) and (setting.synthetic_share == 1) == self.real:
                 raise ValueError(
@@ -115,15 +182,33 @@ class ArmParams(_Section):
         return self
 
     @model_validator(mode="after")
-    def _choice_is_possible(self) -> Self:
-        if self.labels == "train_and_validation" and len(self.settings) > 1:
+    def _fixmatch_fits_the_policy(self) -> Self:
+        if any(isinstance(setting, FixMatch) for setting in self.settings) and (
+            self.augment not in STRONG or self.balancing == "class_weights"
+        ):
             raise ValueError(
-                "labels: train_and_validation trains on the validation labels, so nothing is left to choose among "
-                f"{len(self.settings)} settings: state one"
+                f"fixmatch_threshold needs a strong policy, augment: {' or '.join(STRONG)} (the weak one is classic), "
+                "and cannot weight classes, as those of the pool are unknown"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _choice_is_possible(self) -> Self:
+        if self.labels != "train" and len(self.settings) > 1:
+            raise ValueError(
+                "labels: train alone leaves the validation labels to choose on, so with other labels one setting is "
+                f"allowed, not {len(self.settings)}"
             )
         if len(set(self.settings)) < len(self.settings):
             raise ValueError("settings must differ from each other")
         return self
+
+
+class ScikitLearnParams(_Section):
+    """scikit-learn's classifiers that are trained on each arm's data too, and how many images of it they get."""
+
+    classifiers: tuple[Literal["logistic_regression", "linear_svm", "random_forest", "nearest_neighbours"], ...]
+    images: int = Field(ge=10)
 
 
 class TrainDownstreamParams(_Section):
@@ -133,18 +218,29 @@ class TrainDownstreamParams(_Section):
     classifier: ClassifierParams
     classic: ClassicParams
     randaugment: RandAugmentParams
+    scikit_learn: ScikitLearnParams
     arms: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], ArmParams] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _batches_mix(self) -> Self:
         for name, arm in self.arms.items():
             for setting in arm.settings:
-                if isinstance(setting, Synthetic) and arm.real:
-                    count = round(setting.synthetic_share * self.classifier.batch_size)
-                    if not 0 < count < self.classifier.batch_size:
-                        raise ValueError(
-                            f"arms.{name}: synthetic_share: {setting.synthetic_share:g} of "
-                            f"batch_size: {self.classifier.batch_size} is {count} images, but a batch must hold "
-                            "real and synthetic ones"
-                        )
+                share = _share_beside_real(setting) if arm.real else None
+                if share is not None and not 0 < round(share * self.classifier.batch_size) < self.classifier.batch_size:
+                    raise ValueError(
+                        f"arms.{name}: a share of {share:g} of batch_size: {self.classifier.batch_size} is "
+                        f"{round(share * self.classifier.batch_size)} images, but a batch must hold both kinds"
+                    )
         return self
+
+
+def _share_beside_real(setting: Setting) -> float | None:
+    """The share of each batch that other images than labelled real ones take."""
+    match setting:
+        case Synthetic():
+            return setting.synthetic_share
+        case Duplicated():
+            return setting.duplicated_share
+        case FixMatch():
+            return setting.unlabelled_share
+    return None

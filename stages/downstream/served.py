@@ -1,7 +1,7 @@
 """The trained classifier as an MLflow model, in MLflow's way "models from code": only MLflow executes this file.
 
 It is packed with the project's files that it imports, the weights as safetensors and a JSON file that says what to
-build: `channels`, `size`, `width`, `classes` (their names in the order of the outputs).
+build: `kind`, `channels`, `size`, `width`, `classes` (their names in the order of the outputs).
 """
 
 import json
@@ -27,7 +27,7 @@ class ServedClassifier(PythonModel):
         config = json.loads(Path(context.artifacts["config"]).read_text(encoding="utf-8"))
         self._classes = config["classes"]
         self._network = build_classifier(
-            config["channels"], config["size"], len(self._classes), config["width"], seed=0
+            config["kind"], config["channels"], config["size"], len(self._classes), config["width"], seed=0
         )
         self._network.load_state_dict(load_file(context.artifacts["weights"]))
 

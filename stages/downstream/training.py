@@ -1,19 +1,37 @@
-"""Training the classifier on a set that lives on the device as one tensor, and predicting with it."""
+"""Training a classifier on a set that lives on the device as tensors, and asking it."""
 
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
+from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from stages.downstream.augment import Policy
 from stages.downstream.classifiers import build_classifier, to_input
+from stages.downstream.mixing import Mixing
 from stages.downstream.params import ClassifierParams
+from stages.plumbing.errors import UserError
 
 PREDICTION_BATCH = 128
 HISTORY_POINTS = 20
+WARM_UP = 0.2  # share of the steps in which the learning rate rises
+TensorList = tuple[Tensor, ...] | list[Tensor]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a classifier learns from, all on one device.
+
+    Images uint8 (N, C, H, W), labels int64 (N,), 0..K-1, and weights float32 (N,), at least 0, of each one's loss.
+    """
+
+    images: Tensor
+    labels: Tensor
+    weights: Tensor
 
 
 @dataclass(frozen=True)
@@ -27,9 +45,9 @@ class Seeds:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained classifier (in evaluation mode) and its mean loss over each stretch of steps: {step, loss}."""
+    """A trained classifier, in evaluation mode, and its history: see `summarise`."""
 
-    model: nn.Module
+    model: nn.Sequential
     history: list[dict[str, float]]
 
 
@@ -39,85 +57,186 @@ def derive_seeds(seed: int, replicate: int) -> Seeds:
     return Seeds(*(int(value) for value in state))
 
 
-def draw_order(
-    labels: Tensor, count: int, sampling: Literal["shuffled", "oversampled"], generator: Generator
-) -> Tensor:
-    """Indices (count,) into a set with these labels (N,), in the order in which training visits its images.
-
-    `shuffled` visits all images before any comes again. `oversampled` does so within each class and takes the classes
-    in turn, so that all classes that are there come equally often (to within one) whatever their sizes.
-    """
-
-    def cycle(members: Tensor, length: int) -> Tensor:
-        rounds = [members[torch.randperm(len(members), generator=generator)] for _ in range(0, length, len(members))]
-        return torch.cat(rounds)[:length]
-
-    if sampling == "shuffled":
-        return cycle(torch.arange(len(labels)), count)
-    labels = labels.cpu()
-    turns = cycle(labels.unique(), count)
-    order = torch.empty(count, dtype=torch.int64)
-    for label in turns.unique():
-        places = (turns == label).nonzero().squeeze(1)
-        order[places] = cycle((labels == label).nonzero().squeeze(1), len(places))
-    return order
-
-
 def train_classifier(
-    images: Tensor, labels: Tensor, order: Tensor, classes: int, augment: Policy, params: ClassifierParams, seeds: Seeds
+    examples: Examples,
+    order: Tensor,
+    classes: int,
+    augment: Policy,
+    mixing: Mixing | None,
+    params: ClassifierParams,
+    seeds: Seeds,
+    validate: Callable[[nn.Module], float] | None = None,
 ) -> Trained:
-    """Trains on `images` in the order given, with AdamW and a one-cycle learning rate (Smith & Topin 2018).
+    """Trains on the examples in the order given, on their device; returns the last weights, unless `params` say else.
+
+    With `weight_averaging`, it is their moving average that is validated and returned. With several `checkpoints`, it
+    is the one that `validate` scores highest, of equal ones the last; without `validate` nothing can choose.
 
     Args:
-        images: uint8 (N, C, H, W); they and the labels stay on their device.
-        labels: int64 (N,), 0..classes-1.
-        order: int64 (steps, batch), indices into both; its rows are the batches.
-        classes: number of classes.
+        examples: the set.
+        order: int64 (steps, batch), indices into the examples; its rows are the batches.
+        classes: number of classes, K.
         augment: policy applied to every batch.
+        mixing: applied after it, to images and targets; None leaves both as they are.
         params: the classifier and its training.
         seeds: streams for initial weights and augmentation.
-    """
-    device = images.device
-    model = build_classifier(images.shape[1], images.shape[-1], classes, params.width, seeds.initialisation).to(device)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay, fused=True
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, params.learning_rate, total_steps=len(order) + 1, pct_start=0.2
-    )
-    generator = Generator(device).manual_seed(seeds.augmentation)
-    losses = torch.empty(len(order), device=device)
+        validate: scores a classifier in evaluation mode, the higher the better.
 
-    for step, batch in enumerate(order.to(device)):
-        logits = model(augment(to_input(images[batch]), generator))
-        loss = functional.cross_entropy(logits, labels[batch], label_smoothing=params.label_smoothing)
+    Raises:
+        UserError: the training diverged, or the images are too small for the classifier.
+    """
+    (channels, size), device = examples.images.shape[1:3], examples.images.device
+    model = build_classifier(params.kind, channels, size, classes, params.width, seeds.initialisation).to(device)
+    average = moving_average(model, params.weight_averaging) if params.weight_averaging else None
+    choice = Choice(model if average is None else average.module, validate, len(order), params.checkpoints)
+    batches = _batches(examples, order, classes, augment, mixing, params.label_smoothing, seeds.augmentation)
+    losses = torch.empty(len(order), device=device)
+    for step, loss in enumerate(_optimise(model, batches, params, len(order)), start=1):
+        losses[step - 1] = loss
+        if average is not None:
+            average.update_parameters(model)
+        choice.look(step)
+    check_converged(losses, params)
+    model.load_state_dict(choice.weights)
+    return Trained(model.eval(), summarise(losses, choice.scores))
+
+
+def _batches(
+    examples: Examples,
+    order: Tensor,
+    classes: int,
+    augment: Policy,
+    mixing: Mixing | None,
+    label_smoothing: float,
+    seed: int,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """What each step learns: augmented images float32 (batch, C, H, W) and their targets float32 (batch, K)."""
+    device = examples.images.device
+    generator = Generator(device).manual_seed(seed)
+    targets = soft_targets(examples.labels, examples.weights, classes, label_smoothing)
+    for rows in order.to(device):
+        images = augment(to_input(examples.images[rows]), generator)
+        yield (images, targets[rows]) if mixing is None else mixing(images, targets[rows], generator)
+
+
+def soft_targets(labels: Tensor, weights: Tensor, classes: int, label_smoothing: float) -> Tensor:
+    """Targets float32 (N, K) whose cross-entropy is that of the smoothed labels, times each image's weight.
+
+    Each row sums to its weight: 1 - `label_smoothing` of it lies on the label, the rest is spread over all classes
+    (Szegedy et al. 2016, section 7).
+    """
+    one_hot = functional.one_hot(labels, classes).float()
+    return one_hot.mul_(1 - label_smoothing).add_(label_smoothing / classes).mul_(weights.unsqueeze(1))
+
+
+def _optimise(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], params: ClassifierParams, steps: int
+) -> Iterator[Tensor]:
+    """Takes a step for every batch, and yields its loss: the batch's mean of -sum(target * log probability)."""
+    optimizer, schedule = make_optimizer(model, params, steps)
+    for images, targets in batches:
+        loss = functional.cross_entropy(model(images), targets)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-        losses[step] = loss.detach()
-
-    return Trained(model.eval(), summarise(losses))
+        yield loss.detach()
 
 
-def summarise(losses: Tensor) -> list[dict[str, float]]:
-    """Mean loss over each of at most HISTORY_POINTS equal stretches, with the step at which the stretch ends."""
+def make_optimizer(model: nn.Module, params: ClassifierParams, steps: int) -> tuple[torch.optim.AdamW, OneCycleLR]:
+    """AdamW with a one-cycle learning rate (Smith & Topin 2018, arXiv:1708.07120), to be stepped `steps` times."""
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay, fused=True
+    )
+    return optimizer, OneCycleLR(optimizer, params.learning_rate, total_steps=steps + 1, pct_start=WARM_UP)
+
+
+def moving_average(model: nn.Module, decay: float) -> AveragedModel:
+    """A copy in evaluation mode whose weights and buffers become a moving average, by `update_parameters(model)`.
+
+    The decay grows to `decay` as (1 + n) / (10 + n) with the number n of updates, as in TensorFlow's
+    ExponentialMovingAverage: a constant one near 1 would keep a short training's first weights.
+    """
+
+    def update(average: TensorList, current: TensorList, updates: Tensor | int) -> None:
+        n = int(updates)
+        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(average, current, n)
+
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=True).eval()
+
+
+class Choice:
+    """Validates a model at evenly spaced steps, the last one among them, and keeps its best weights.
+
+    model: what is validated, trained elsewhere. checkpoints: how many; none is looked at where there is but one, or
+    no `validate`, so that the last weights are kept.
+    """
+
+    def __init__(
+        self, model: nn.Module, validate: Callable[[nn.Module], float] | None, steps: int, checkpoints: int
+    ) -> None:
+        self._model, self._validate = model, validate
+        self._steps = {-(-steps * i // checkpoints) for i in range(1, checkpoints + 1)} if checkpoints > 1 else set()
+        self.scores: dict[int, float] = {}
+        self.weights = model.state_dict()  # the model's own tensors, which change with it until a copy is kept
+
+    def look(self, step: int) -> None:
+        """Validates where this is due after step `step`, counted from 1; of equal scores the later one is kept."""
+        if self._validate is None or step not in self._steps:
+            return
+        training = self._model.training
+        self.scores[step] = self._validate(self._model.eval())
+        self._model.train(training)
+        if self.scores[step] == max(self.scores.values()):
+            self.weights = {name: tensor.clone() for name, tensor in self._model.state_dict().items()}
+
+
+def check_converged(losses: Tensor, params: ClassifierParams) -> None:
+    """Whether all losses (steps,) are finite; else a UserError says what to do."""
+    lost = (~losses.isfinite()).nonzero()
+    if len(lost):
+        raise UserError(
+            f"the classifier's training diverged: its loss is no number from step {int(lost[0]) + 1} of {len(losses)} "
+            f"on; lower train_downstream.classifier.learning_rate, which is {params.learning_rate:g}"
+        )
+
+
+def summarise(losses: Tensor, scores: Mapping[int, float]) -> list[dict[str, float]]:
+    """The history of a training, in the order of its steps: {step, loss} and {step, validation_score}, or both in one.
+
+    losses: (steps,), of which there is the mean over each of at most HISTORY_POINTS equal stretches, at the step at
+    which the stretch ends. scores: by the step after which they were measured, counted from 1.
+    """
     stretch = -(-len(losses) // HISTORY_POINTS)
-    ends = torch.arange(len(losses)).split(stretch)
-    return [{"step": int(part[-1]) + 1, "loss": float(losses[part].mean())} for part in ends]
+    records: dict[int, dict[str, float]] = {}
+    for part in torch.arange(len(losses)).split(stretch):
+        step = int(part[-1]) + 1
+        records[step] = {"step": step, "loss": float(losses[part].mean())}
+    for step, score in scores.items():
+        records.setdefault(step, {"step": step})["validation_score"] = score
+    return [records[step] for step in sorted(records)]
 
 
-@torch.inference_mode()
 def predict(model: nn.Module, images: Tensor) -> Tensor:
-    """Class probabilities, float32 (N, K) on the CPU, of uint8 images (N, C, H, W).
+    """Class probabilities, float32 (N, K) on the CPU, of uint8 images (N, C, H, W)."""
+    return _in_batches(lambda inputs: model(inputs).softmax(dim=1), model, images)
+
+
+def features(model: nn.Sequential, images: Tensor) -> Tensor:
+    """What the last layer of a classifier reads, float32 (N, F) on the CPU, of uint8 images (N, C, H, W)."""
+    return _in_batches(model[:-1], model, images)
+
+
+@torch.no_grad()
+def _in_batches(network: Callable[[Tensor], Tensor], model: nn.Module, images: Tensor) -> Tensor:
+    """Results (N, ...) of a network that is the model or made of it, in evaluation mode, for each of some images.
 
     Always runs batches of PREDICTION_BATCH, the last one padded: kernels choose their order of summation by the
-    batch's size, so an image's probabilities would otherwise depend, in the last digits, on how many were asked for.
+    batch's size, so an image's results would otherwise depend, in the last digits, on how many were asked for.
     """
     model.eval()
-    batches = []
+    results = []
     for batch in images.split(PREDICTION_BATCH):
         padding = batch.new_zeros((PREDICTION_BATCH - len(batch), *batch.shape[1:]))
-        logits = model(to_input(torch.cat([batch, padding])))
-        batches.append(logits[: len(batch)].softmax(dim=1).cpu())
-    return torch.cat(batches)
+        results.append(network(to_input(torch.cat([batch, padding])))[: len(batch)].cpu())
+    return torch.cat(results)

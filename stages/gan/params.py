@@ -83,6 +83,7 @@ class GenerateParams(Strict):
     seed: Seed
     external: str = Field(min_length=1)
     truncation: float = Field(gt=0, le=1)
+    scores: bool
     plan: Annotated[BalancePlan | FactorPlan, Field(discriminator="kind")]
 
     @property

@@ -18,7 +18,14 @@ from stages.plumbing.errors import reading
 UNLABELLED = -1
 ROW_GROUP = 4096  # images that are read or written at a time
 _IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-_EXTRA_TYPES = {"replicate": pa.int64(), "seed": pa.int64(), "index": pa.int64(), "synthetic": pa.bool_()}
+_EXTRA_TYPES = {
+    "replicate": pa.int64(),
+    "seed": pa.int64(),
+    "index": pa.int64(),
+    "synthetic": pa.bool_(),
+    "realness": pa.float32(),
+    "latent_norm": pa.float32(),
+}
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,8 @@ class ImageSet:
 
     ids: (N,) strings, stable and unique. pixels: uint8 (N, C, H, W), C 1 (grey) or 3 (RGB). labels: int64 (N,),
     index into the class names or `UNLABELLED`. groups: patient, speaker, ... of each image, or None.
-    extra: further columns of synthetic sets, each (N,): replicate, seed, index, synthetic.
+    extra: further columns of synthetic sets, each (N,): replicate, seed, index, synthetic; and, as long as they are
+    not published, realness and latent_norm where `generate.scores` asks for them.
     """
 
     ids: NDArray[np.str_]

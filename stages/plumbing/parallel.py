@@ -27,6 +27,8 @@ def fan_out(
 
     The first exception of a job is raised here, and jobs that have not begun are dropped.
     """
+    if not jobs:
+        return [], 0.0
     with (
         parallel_config(backend="loky", n_jobs=min(processes, len(jobs)), inner_max_num_threads=1),
         warnings.catch_warnings(),

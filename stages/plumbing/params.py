@@ -55,13 +55,14 @@ class Params(BaseModel):
         return self.model_dump(mode="json", exclude={"parallel", "tracking"})
 
     @model_validator(mode="after")
-    def _contrasts_name_existing_arms(self) -> Self:
-        arms = self.train_downstream.arms
-        for field in ("arms", "rivals"):
-            for name in getattr(self.evaluate.contrast, field):
+    def _only_existing_arms_are_named(self) -> Self:
+        arms, contrast = self.train_downstream.arms, self.evaluate.contrast
+        named = {"contrast.arms": contrast.arms, "contrast.rivals": contrast.rivals}
+        for field, names in (named | {"learning_curve": self.evaluate.learning_curve}).items():
+            for name in names:
                 if name not in arms:
                     raise ValueError(
-                        f"evaluate.contrast.{field}: {name!r} is no arm of train_downstream.arms ({', '.join(arms)})"
+                        f"evaluate.{field}: {name!r} is no arm of train_downstream.arms ({', '.join(arms)})"
                     )
         return self
 

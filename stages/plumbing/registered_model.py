@@ -20,10 +20,14 @@ _LIBRARIES = ("mlflow", "numpy", "pandas", "pydantic", "safetensors", "torch")
 
 @dataclass(frozen=True)
 class Classifier:
-    """A trained classifier. shape: (C, H, W) of its images; width: of its network; classes: names in their order."""
+    """A trained classifier.
+
+    shape: (C, H, W) of its images; kind and width: of its network; classes: names in their order.
+    """
 
     weights: Path
     shape: tuple[int, int, int]
+    kind: str
     width: int
     classes: list[str]
 
@@ -69,7 +73,9 @@ def _pack(classifier: Classifier, folder: Path) -> None:
     from mlflow.types.schema import ColSpec, Schema, TensorSpec
 
     channels, size, _ = classifier.shape
-    config = {"channels": channels, "size": size, "width": classifier.width, "classes": classifier.classes}
+    libraries = (*_LIBRARIES, "torchvision") if classifier.kind == "resnet18" else _LIBRARIES
+    network = {"kind": classifier.kind, "channels": channels, "size": size, "width": classifier.width}
+    config = network | {"classes": classifier.classes}
     workdir.write_json(folder / "classifier.json", config)
     shutil.copyfile(classifier.weights, folder / "classifier.safetensors")
     for path in code.closure(_SERVED):
@@ -87,7 +93,7 @@ def _pack(classifier: Classifier, folder: Path) -> None:
             Schema([ColSpec("float", each) for each in classifier.classes]),
         ),
         input_example=_blank(classifier.shape),
-        pip_requirements=[f"{library}=={version(library).partition('+')[0]}" for library in _LIBRARIES],
+        pip_requirements=[f"{library}=={version(library).partition('+')[0]}" for library in libraries],
         metadata={"classes": classifier.classes},
     )
 

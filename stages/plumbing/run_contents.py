@@ -153,7 +153,7 @@ def comparison_child(arm: str, params: Json, facts: Json, score: Mapping[Any, An
     policy = {name: value for name, value in params.items() if name != "settings"}
     setting = facts["settings"][facts["chosen"]]
     return Content(
-        {"arm": arm, "replicate": replicate, **policy, **setting, **own},
+        flatten({"arm": arm, "replicate": replicate, **policy, **setting, **own}),
         {**curves(facts["history"][str(replicate)]), **points({name: score[name] for name in _MEASURES})},
     )
 

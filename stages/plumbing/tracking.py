@@ -195,8 +195,9 @@ def _register_best(
         return
     arm, replicate = best
     folder = _ARMS_DATA / arm
-    width = record["params"]["train_downstream"]["classifier"]["width"]
-    classifier = Classifier(folder / f"{replicate}.safetensors", dataset.shape, width, dataset.classes)
+    network = record["params"]["train_downstream"]["classifier"]
+    weights = folder / f"{replicate}.safetensors"
+    classifier = Classifier(weights, dataset.shape, network["kind"], network["width"], dataset.classes)
     tags = {"arm": arm, "replicate": str(replicate)}
     if str(folder) in hashes:
         tags[f"dvc.{folder}"] = hashes[str(folder)]

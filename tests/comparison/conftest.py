@@ -15,6 +15,8 @@ def make_params() -> Callable[..., EvaluateParams]:
         fields: dict[str, Any] = {
             "seed": 0,
             "contrast": {"arms": ["gan"], "rivals": ["classic"], "measure": "accuracy"},
+            "learning_curve": [],
+            "robustness": [],
             "confidence": 0.95,
             "margin": 0.01,
             "bootstrap": 400,

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.comparison.figures import comparison_figure, confusion_figure, finding_pairs, nearest_pairs, sample_grid
+from stages.comparison.figures import (
+    comparison_figure,
+    confusion_figure,
+    finding_pairs,
+    learning_curve_figure,
+    model_arms,
+    models_figure,
+    nearest_pairs,
+    sample_grid,
+    settings_figure,
+)
 from stages.comparison.scores import align, score
 from stages.comparison.verdict import compare
 
@@ -44,6 +54,88 @@ def test_comparison_is_deterministic_and_leaves_matplotlib_alone(draw_comparison
     png = _same_bytes_and_settings(draw)
     with mpl.rc_context({"axes.facecolor": "black", "font.size": 20}):
         assert draw() == png, "the user's own settings must not show"
+
+
+def _score(mean, std=0.01):
+    return {"mean": mean} | ({} if std is None else {"std": std})
+
+
+def _curve(std=0.01):
+    return {
+        "arms": {"gan": {"accuracy": _score(0.9, std)}},
+        "learning_curve": {"20": _score(0.95, std), "5": _score(0.6, std), "10": _score(0.8, std)},
+        "worth": {"gan": {"labels_per_class": 5}},
+    }
+
+
+@pytest.mark.parametrize("std", [0.01, None])
+def test_the_learning_curve_shows_budgets_and_arms(make_params, std):
+    numbers, params = _curve(std), make_params()
+    png = _same_bytes_and_settings(lambda: learning_curve_figure(numbers, params))
+    better = numbers | {"arms": {"gan": {"accuracy": _score(0.94, std)}}}
+    steeper = numbers | {"learning_curve": numbers["learning_curve"] | {"20": _score(0.99, std)}}
+    assert (
+        len({png, *(learning_curve_figure(each, params) for each in (better, steeper, numbers | {"worth": {}}))}) == 4
+    )
+    order = numbers | {"learning_curve": dict(reversed(numbers["learning_curve"].items()))}
+    assert learning_curve_figure(order, params) == png, "budgets are numbers, in whatever order they come"
+
+
+@pytest.mark.parametrize("curve", [{}, {"5": _score(0.6)}])
+def test_less_than_two_budgets_are_no_curve(make_params, curve):
+    assert learning_curve_figure(_curve() | {"learning_curve": curve}, make_params()) is None
+    assert learning_curve_figure({}, make_params()) is None
+
+
+def _models(classifiers, arms, std=0.01):
+    return {
+        "models": {
+            name: {arm: _score(0.5 + 0.1 * place, std) for place, arm in enumerate(arms)} for name in classifiers
+        }
+    }
+
+
+@pytest.mark.parametrize("std", [0.01, None])
+def test_models_compare_what_matters_and_may_lack_arms(make_params, std):
+    numbers, params = _models(["network", "linear_svm"], ["gan", "classic", "mixup", "real"], std), make_params()
+    assert model_arms(numbers["models"], params) == ["real", "classic", "gan"]
+    png = _same_bytes_and_settings(lambda: models_figure(numbers, params))
+    without_mixup = _models(["network", "linear_svm"], ["gan", "classic", "mixup", "real"], std)
+    del without_mixup["models"]["network"]["mixup"]
+    assert models_figure(without_mixup, params) == png
+    del without_mixup["models"]["network"]["gan"]
+    assert models_figure(without_mixup, params) not in (png, None)
+
+
+def test_one_classifier_or_no_arm_is_no_comparison_of_models(make_params):
+    assert models_figure({}, make_params()) is None
+    assert models_figure(_models(["network"], ["gan"]), make_params()) is None
+    assert models_figure(_models(["network", "linear_svm"], ["mixup"]), make_params()) is None
+
+
+def _facts(settings, validation, chosen=0):
+    return {"settings": settings, "validation": validation, "chosen": chosen}
+
+
+SHARES = [{"synthetic_share": 0.5}, {"synthetic_share": 0.75}, {"synthetic_share": 0.5, "loss_weight": 0.3}]
+
+
+def test_settings_show_the_scores_of_shares_and_the_choice(make_params):
+    def draw(chosen=0, best=0.9):
+        plain = _facts([{}], [])
+        pool = _facts([{"pool_share": 0.5}, {"pool_share": 1.0}], [0.4, 0.5])
+        facts = {"real": plain, "pseudo_label": pool, "gan": _facts(SHARES, [0.7, best, 0.8], chosen)}
+        return settings_figure(facts, make_params())
+
+    png = _same_bytes_and_settings(draw)
+    assert len({png, draw(chosen=1), draw(best=0.6)}) == 3
+    assert settings_figure({"gan": _facts(SHARES, [0.7, 0.9, 0.8])}, make_params()) == png, "others chose no share"
+
+
+def test_without_shares_to_choose_from_there_is_no_figure_of_settings(make_params):
+    one_share = [{"synthetic_share": 0.5}, {"synthetic_share": 0.5, "loss_weight": 0.3}]
+    facts = {"real": _facts([{}], []), "gan": _facts(one_share, [0.8, 0.9])}
+    assert settings_figure(facts, make_params()) is None
 
 
 @pytest.mark.parametrize("classes", [2, 15])

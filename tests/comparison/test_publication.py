@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from stages.comparison.figures import nearest_pairs
+from stages.comparison.numbers import Outcomes
 from stages.comparison.publication import Evidence, publish
 from stages.comparison.scores import align
 from stages.sources.findings import Finding
@@ -18,6 +19,7 @@ FACTS = {
     "validation": [0.8],
     "validation_scores": [0.8] * 10,
     "labels_used": 90,
+    "labels_of_train": 50,
     "trained_on_labels": 50,
     "synthetic_images": 0,
     "steps": 600,
@@ -40,8 +42,7 @@ def make_evidence(make_tables, make_params, make_privacy, checks, findings):
             findings=findings,
             finding_pictures=[tuple(images[:2]), (images[2], None), (None, None), tuple(images[3:5])],
             params=make_params(publish_real_images=show_real),
-            predictions=align(tables, truth, 3),
-            facts=dict.fromkeys(tables, FACTS),
+            outcomes=Outcomes(align(tables, truth, 3), {}, dict.fromkeys(tables, FACTS), [], None),
             privacy=make_privacy(CLASSES),
             synthetic=(images, labels),
             real=(images[:6], labels[:6]),

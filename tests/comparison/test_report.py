@@ -1,14 +1,18 @@
 import json
 import re
 from dataclasses import replace
+from functools import cache
 from html.parser import HTMLParser
 
 import pytest
+import torch
 from ruamel.yaml import YAML
 
+from stages.comparison.fidelity import set_measures
 from stages.comparison.gans import Spread
-from stages.comparison.report import CHECKS, CardContent, ReportContent, render_card, render_report
-from stages.comparison.scores import align, class_recall, confusion, score
+from stages.comparison.report import CHECKS, FIDELITY_MEASURES, CardContent, ReportContent, render_card, render_report
+from stages.comparison.robustness import NAMES
+from stages.comparison.scores import align, score
 from stages.comparison.verdict import compare
 from stages.sources.findings import Finding
 
@@ -17,11 +21,24 @@ CLASSES = [NASTY, "one", "two"]
 RUN = {"fingerprint": "abc123", "torch": "2.15.0"}
 
 
-@pytest.fixture
-def make_content(make_tables, make_params, make_privacy, checks, findings):
-    def make(replicates=10, **changes):
+@pytest.fixture(scope="module")
+def compared(make_tables, make_params):
+    """Number of replicates -> the numbers of a comparison, and test images of each class."""
+
+    @cache
+    def run(replicates):
         tables, truth = make_tables({"classic": 0.6, "gan": 0.9, "real": 0.5}, replicates=replicates)
-        predictions, params = align(tables, truth, 3), make_params(**changes)
+        predictions = align(tables, truth, 3)
+        numbers = compare(predictions, score(predictions), dict.fromkeys(tables, 100), make_params())
+        return numbers, truth.value_counts().sort_index().tolist()
+
+    return run
+
+
+@pytest.fixture
+def make_content(compared, make_params, make_privacy, checks, findings):
+    def make(replicates=10, **changes):
+        numbers, test_images = compared(replicates)
         facts = {
             "settings": [{}],
             "chosen": 0,
@@ -31,7 +48,14 @@ def make_content(make_tables, make_params, make_privacy, checks, findings):
             "synthetic_images": 0,
             "steps": 600,
         }
-        choice = {"settings": [{"amount": 1}, {"amount": 4}], "chosen": 1, "validation": [0.7, 0.8]}
+        choice = {
+            "settings": [
+                {"synthetic_share": 0.5},
+                {"synthetic_share": 0.75, "filter": {"by": "confidence", "keep": 0.8}},
+            ],
+            "chosen": 1,
+            "validation": [0.7, 0.8],
+        }
         return ReportContent(
             dataset="digits",
             classes=CLASSES,
@@ -41,13 +65,15 @@ def make_content(make_tables, make_params, make_privacy, checks, findings):
             shows_real=True,
             findings=findings,
             findings_png=b"findings",
-            params=params,
-            numbers=compare(predictions, score(predictions), dict.fromkeys(tables, 100), params),
+            params=make_params(**changes),
+            numbers=numbers,
             arms={"classic": facts, "gan": facts | choice, "real": facts},
-            recall={arm: class_recall(confusion(predictions, arm)) for arm in tables},
-            test_images=truth.value_counts().sort_index().tolist(),
+            test_images=test_images,
             privacy=make_privacy(CLASSES),
             comparison_png=b"comparison",
+            learning_curve_png=None,
+            models_png=None,
+            settings_png=b"settings",
             samples_png=b"samples",
             pairs_png=b"pairs",
             pair_captions=["p 0.005, dropped", "p 0.062, kept"],
@@ -86,7 +112,7 @@ def test_the_page_says_the_verdict_and_loads_nothing(make_content):
     html = render_report(content)
     page = _Page(html)
     assert content.numbers["verdict"]["sentence"] in page.text
-    assert len(page.sources) == 5
+    assert len(page.sources) == 6
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
     assert not re.search(r"https?://|url\(|@import", html)
     assert all(page.alternatives), "every image has a text alternative"
@@ -123,7 +149,7 @@ def test_privacy_figures_and_choices_are_told(make_content):
     assert "data copying, C T \N{MINUS SIGN}4.2 data copying 0.5 as near as fresh about 0" in text
     assert "authentic 60.0 % 90.0 % 80.0 %" in text
     assert "memorised" not in text
-    assert "amount 4 chosen 80.0" in text
+    assert "synthetic share 0.75, filter by confidence keep 0.8 chosen 80.0" in text
 
 
 def test_a_gan_that_memorised_is_told_so_plainly(make_content, make_card):
@@ -169,11 +195,188 @@ def test_attacks_without_a_fixed_rate_have_no_such_columns(make_content):
 def test_long_tables_are_folded(make_content, make_privacy, classes, folded):
     names = [f"class {k}" for k in range(classes)]
     content = make_content()
-    recall = {arm: [0.5] * classes for arm in content.recall}
-    changes = {"classes": names, "privacy": make_privacy(names), "recall": recall, "test_images": [9] * classes}
-    page = _Page(render_report(replace(content, **changes)))
-    assert ("details" in page.tags) == folded
+    page = _Page(render_report(replace(content, classes=names, privacy=make_privacy(names), test_images=[9] * classes)))
+    assert (f"All {classes} classes" in page.text) == folded
     assert all(name in page.text for name in names)
+
+
+def _spread(mean):
+    return {"mean": mean, "std": 0.01}
+
+
+def _of_class(sensitivity):
+    return {
+        "test_images": 40,
+        "sensitivity": sensitivity,
+        "specificity": 0.98,
+        "auroc": 0.991,
+        "average_precision": 0.9,
+    }
+
+
+@pytest.fixture
+def make_measured(make_content):
+    """A report with every part that may be left out."""
+
+    def make(**changes):
+        content = make_content()
+        numbers = dict(content.numbers)
+        further = {"auroc": _spread(0.912), "log_loss": _spread(1.234)}
+        numbers["arms"] = {arm: scores | further for arm, scores in numbers["arms"].items()}
+        fidelity = {"precision": _spread(0.83), "kid": _spread(-0.0001), "frechet_distance": _spread(3.25)}
+        numbers |= {
+            "learning_curve": {"10": _spread(0.8), "5": _spread(0.6)},
+            "worth": {
+                "gan": {"sentence": "5 labels per class with gan reach what 9 without reach", "labels_per_class": 5}
+            },
+            "models": {"network": {"gan": _spread(0.9), "real": _spread(0.5)}, "linear_svm": {"gan": _spread(0.7)}},
+            "per_class": {
+                "classic": dict.fromkeys(CLASSES, _of_class(0.61)),
+                "gan": dict.fromkeys(CLASSES[:2], _of_class(0.97)) | {"two": {"test_images": 0, "specificity": 0.88}},
+            },
+            "fidelity": {
+                "images": 1200,
+                "measures": fidelity,
+                "floor": {"precision": _spread(0.91), "kid": _spread(0.0), "frechet_distance": _spread(1.5)},
+                "classes": {
+                    NASTY: {
+                        "real_share": 0.25,
+                        "synthetic_share": 0.5,
+                        "images": 40,
+                        "measures": {"precision": 0.72},
+                        "floor": {"precision": 0.93},
+                    },
+                    "one": {"real_share": 0.1, "synthetic_share": 0.2, "images": 3, "measures": {}, "floor": {}},
+                },
+            },
+            "robustness": {
+                "gan": {"gaussian_noise_2": _spread(0.71), "pgd_8": _spread(0.12)},
+                "real": {"gaussian_noise_2": _spread(0.33)},
+            },
+        }
+        pictures = {"learning_curve_png": b"curve", "models_png": b"models"}
+        return replace(content, numbers=numbers | changes, **pictures)
+
+    return make
+
+
+HEADINGS = (
+    "worth in labels",
+    "Model by model",
+    "How good are they?",
+    "Under disturbance",
+    "Further measures",
+    "Sensitivity",
+)
+
+
+def _text(content):
+    return " ".join(_Page(render_report(content)).text.split())
+
+
+def test_what_was_measured_is_told(make_measured):
+    content = make_measured()
+    text = _text(content)
+    assert all(heading in text for heading in HEADINGS)
+    assert "5 labels per class with gan reach what 9 without reach. " in text
+    assert "5 without synthetic images 60.0 ± 1.0 10 without synthetic images 80.0 ± 1.0 5 gan" in text
+    assert "neural network linear SVM" in text
+    assert "gan 90.0 ± 1.0 70.0 ± 1.0 real 50.0 ± 1.0 none" in text
+    assert "gan 0.912 ± 0.010 1.234 ± 0.010" in text
+    assert f"nothing {100 * content.numbers['arms']['gan']['accuracy']['mean']:.1f} ± " in text
+    assert "noise, medium 71.0 ± 1.0" in text
+    assert "attack in many steps (PGD), 8 grey levels 12.0 ± 1.0" in text
+    assert text.index("noise, medium 71.0") < text.index("All other arms") < text.index("noise, medium 33.0")
+
+
+def test_classes_stand_side_by_side_and_what_is_undefined_is_none(make_measured):
+    text = _text(make_measured())
+    assert "sensitivity gan sensitivity classic specificity gan specificity classic" in text
+    assert "test images 97.0 61.0 98.0 98.0" in text
+    assert "test images none 61.0 88.0 98.0" in text
+    assert "one 97.0 98.0 0.991 0.900" in text
+    assert "two none 88.0 none none" in text
+
+
+def test_of_several_arms_the_best_is_shown_beside_the_first_rival(make_measured):
+    content = make_measured()
+    contrast = {"arms": ["real", "gan"], "rivals": ["classic"], "measure": "accuracy"}
+    params = content.params.model_validate(content.params.model_dump() | {"contrast": contrast})
+    both = content.numbers["per_class"] | {"real": dict.fromkeys(CLASSES, _of_class(0.2))}
+    named = {"real": {"classic": _named(content)}, "gan": {"classic": _named(content)}}
+    numbers = content.numbers | {"per_class": both, "differences": content.numbers["differences"] | named}
+    text = _text(replace(content, params=params, numbers=numbers))
+    assert "sensitivity gan sensitivity classic" in text
+    assert "the one that scored best here" in text
+
+
+def _named(content):
+    return content.numbers["differences"]["gan"]["classic"]
+
+
+def test_fidelity_stands_beside_what_real_images_get(make_measured):
+    text = _text(make_measured())
+    assert "1 200 synthetic images against as many real ones" in text
+    assert "many look wrong 83.0 % ± 1.0 % 91.0 % ± 1.0 %" in text
+    assert "about 0 is best 0.000 ± 0.010 0.000 ± 0.010" in text, "no negative zero"
+    assert "lower is better 3.25 ± 0.01 1.50 ± 0.01" in text
+    assert "25.0 % 50.0 % 40 72.0 % 93.0 %" in text
+    assert "one 10.0 % 20.0 % 3 none none" in text
+
+
+def test_every_measure_of_fidelity_and_every_disturbance_has_words(make_measured):
+    features = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+    assert set(set_measures(features[:20], features[20:], 0)) == set(FIDELITY_MEASURES)
+    text = _text(make_measured(robustness={"gan": {f"{name}_2": _spread(0.5) for name in NAMES}}))
+    assert not any(f"{name}_2" in text or f"{name.replace('_', ' ')}, " in text for name in NAMES if "_" in name)
+
+
+def test_what_was_not_measured_is_left_out(make_content, make_measured):
+    text = _text(make_content())
+    assert not any(heading in text for heading in HEADINGS)
+    assert "Single classes were not measured" in text
+    parts = ("learning_curve", "worth", "models", "per_class", "fidelity", "robustness")
+    empty = replace(make_measured(**{part: {} for part in parts}), learning_curve_png=None, models_png=None)
+    assert not any(heading in _text(empty) for heading in HEADINGS if heading != "Further measures")
+
+
+def test_one_replicate_has_no_deviations(make_measured):
+    content, alone = make_measured(), make_measured()
+    numbers = json.loads(
+        json.dumps(alone.numbers), object_hook=lambda part: {k: v for k, v in part.items() if k != "std"}
+    )
+    assert "±" in _text(content)
+    assert " ± " not in _text(replace(alone, numbers=numbers | {"replicates": 1}))
+
+
+def test_pictures_are_told_to_those_who_cannot_see_them(make_measured):
+    page = _Page(render_report(make_measured()))
+    assert len(page.alternatives) == 8
+    assert all(page.alternatives)
+    told = " ".join(page.alternatives)
+    assert "Without synthetic images: 60.0 % with 5, 80.0 % with 10" in told.replace("\N{NO-BREAK SPACE}", " ")
+    assert "linear SVM: gan 70.0 %" in told.replace("\N{NO-BREAK SPACE}", " ")
+    assert "chosen: synthetic share 0.75" in told
+    assert "script" not in page.tags
+
+
+def _undecided(content, power):
+    arms = {"gan": {"outcome": "undecided", "sentence": "Open."}}
+    verdict = {"outcome": "undecided", "sentence": "Not decided.", "arms": arms}
+    return replace(content, numbers=content.numbers | {"verdict": verdict, "power": {"gan": {"classic": power}}})
+
+
+def test_what_would_decide_an_open_question_is_told_and_nothing_where_it_is_decided(make_content):
+    content = make_content()
+    assert content.numbers["verdict"]["outcome"] == "helps"
+    assert "What would decide it" not in _text(content)
+    power = {"needed": 1000, "smallest_gain": 0.0234, "power_for_margin": 0.31}
+    text = _text(_undecided(content, power))
+    assert "a true gain of 1 percentage point, the least that matters" in text
+    assert "gan against classic about 1 000 31 % +2.3" in text
+    assert "gan against classic over 1 000 more test images instead 5 % none" in _text(
+        _undecided(content, {"power_for_margin": 0.05})
+    )
 
 
 def _data_section(content):
@@ -242,7 +445,7 @@ def test_withheld_and_missing_images_are_explained(make_content):
     assert "Private." not in withheld
     nothing = _Page(render_report(replace(make_content(), samples_png=None, pairs_png=None, findings_png=None)))
     assert "No generated image was kept" in nothing.text
-    assert len(nothing.sources) == 2
+    assert len(nothing.sources) == 3
 
 
 def test_pairs_are_described_by_their_captions_and_a_private_page_says_that_it_is(make_content):

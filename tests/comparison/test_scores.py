@@ -5,7 +5,16 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
-from stages.comparison.scores import Predictions, align, class_recall, confusion, score
+from stages.comparison.scores import (
+    Predictions,
+    align,
+    align_models,
+    class_recall,
+    confusion,
+    score,
+    score_models,
+    summarise,
+)
 from stages.plumbing.errors import UserError
 
 
@@ -26,7 +35,8 @@ def test_scores_are_scikit_learns_in_the_order_of_the_replicates(make_tables):
 
 def test_an_absent_class_warns_nobody_and_scores_as_scikit_learn_does():
     truth = np.array([0, 0, 1, 1])
-    predictions = Predictions({"a": np.array([[0, 2, 1, 1]])}, (0,), truth, 4)
+    labels = np.array([[0, 2, 1, 1]])
+    predictions = Predictions({"a": labels}, (0,), truth, 4, {"a": np.eye(4, dtype=np.float32)[labels]})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         scores = score(predictions)["a"]
@@ -53,6 +63,58 @@ def test_identical_rows_in_any_order_give_identical_predictions(make_tables):
     np.testing.assert_array_equal(align(tables, truth, 3).arms["gan"], align(shuffled, truth, 3).arms["gan"])
 
 
+def test_probabilities_are_in_the_order_of_the_labels(make_tables):
+    tables, truth = make_tables({"gan": 0.7, "classic": 0.5}, replicates=3)
+    for table in tables.values():
+        table["probabilities"] = list(np.eye(3)[table["label"]])
+    predictions = align(tables, truth, 3)
+    for arm, labels in predictions.arms.items():
+        assert predictions.probabilities[arm].dtype == np.float32
+        np.testing.assert_array_equal(predictions.probabilities[arm], np.eye(3)[labels])
+
+
+def _models(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The arms' predictions as those of two classifiers, the second one's always class 0."""
+    return {
+        arm: pd.concat([table.assign(classifier="logistic"), table.assign(classifier="knn", label=0)])
+        .drop(columns="probabilities")
+        .sample(frac=1, random_state=1)
+        for arm, table in tables.items()
+    }
+
+
+def test_other_classifiers_are_aligned_and_scored_as_the_arms_are(make_tables):
+    tables, truth = make_tables({"gan": 0.7, "classic": 0.5}, replicates=3)
+    predictions = align(tables, truth, 3)
+    models = align_models(_models(tables), truth, 3, predictions.replicates)
+    scores = score_models(models, predictions)
+    for arm, labels in predictions.arms.items():
+        assert list(models[arm]) == ["knn", "logistic"]
+        np.testing.assert_array_equal(models[arm]["logistic"], labels)
+        np.testing.assert_array_equal(scores[arm]["logistic"]["macro_f1"], score(predictions)[arm]["macro_f1"])
+        assert scores[arm]["knn"]["accuracy"] == pytest.approx((truth == 0).mean())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda t: t[(t["replicate"] != 2) | (t["classifier"] == "knn")], "logistic of arm gan lacks replicate 2"),
+        (lambda t: t[(t["id"] != "i007") | (t["classifier"] == "logistic")], "ids that knn of arm gan predicts"),
+        (lambda t: pd.concat([t, t.iloc[:1]]), "of arm gan has more than one prediction"),
+        (lambda t: t.assign(label=t["label"].where(t["classifier"] == "knn", 3)), "logistic of arm gan predicts a cl"),
+    ],
+)
+def test_unusable_predictions_of_another_classifier_are_refused_in_words(make_tables, spoil, complaint):
+    tables, truth = make_tables({"gan": 0.7}, replicates=3)
+    with pytest.raises(UserError, match=complaint):
+        align_models({"gan": spoil(_models(tables)["gan"])}, truth, 3, range(3))
+
+
+def test_a_summary_has_the_sample_deviation_where_there_are_several():
+    assert summarise(np.array([0.25, 0.75])) == pytest.approx({"mean": 0.5, "std": 0.125**0.5})
+    assert summarise(np.array([0.25])) == {"mean": 0.25}
+
+
 def _with_probabilities(table: pd.DataFrame, probabilities: list[float]) -> pd.DataFrame:
     table = table.reset_index(drop=True)
     table.at[3, "probabilities"] = np.array(probabilities)
@@ -63,6 +125,8 @@ def _with_probabilities(table: pd.DataFrame, probabilities: list[float]) -> pd.D
     ("spoil", "complaint"),
     [
         (lambda t: _with_probabilities(t, [np.nan, 0.5, 0.5]), "arm gan has probabilities that are not numbers"),
+        (lambda t: _with_probabilities(t, [1.5, -0.5, 0.0]), "negative or do not sum to 1"),
+        (lambda t: _with_probabilities(t, [0.5, 0.2, 0.2]), "negative or do not sum to 1"),
         (lambda t: _with_probabilities(t, [0.5, 0.5]), "2 probabilities for an image; there are 3 classes"),
         (lambda t: t[t["replicate"] != 2], "arm gan lacks replicate 2"),
         (lambda t: t[t["id"] != "i007"], "1 test images have no prediction, 0 predictions"),

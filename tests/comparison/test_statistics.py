@@ -9,6 +9,7 @@ from scipy.stats import norm
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from stages.comparison.statistics import (
+    VarianceParts,
     bootstrap_means,
     equivalence_confidence,
     holm,
@@ -17,6 +18,7 @@ from stages.comparison.statistics import (
     paired_differences,
     percentile_interval,
     sign_flip_p,
+    variance_parts,
     weighted_scores,
 )
 
@@ -66,6 +68,66 @@ def test_bootstrap_variance_is_owens_formula():
     draws = bootstrap_means(truth, {"a": predicted["a"]}, CLASSES, 6000, seed=0)["a"]["accuracy"]
     expected = rows * (1 - 1 / n) + columns * (1 - 1 / R) + cells + (rows / n + columns / R)
     assert draws.var() == pytest.approx(expected, rel=0.1)
+
+
+def test_copies_of_an_image_in_its_group_are_no_more_evidence():
+    truth, predicted = _some_predictions()
+    twice = {arm: np.repeat(labels, 2, axis=1) for arm, labels in predicted.items()}
+    patients = np.repeat([f"patient {i:02d}" for i in range(len(truth))], 2)
+    once = bootstrap_means(truth, predicted, CLASSES, 300, seed=0)
+    grouped = bootstrap_means(np.repeat(truth, 2), twice, CLASSES, 300, seed=0, groups=patients)
+    single = bootstrap_means(np.repeat(truth, 2), twice, CLASSES, 300, seed=0)
+    for measure, values in once["b"].items():
+        np.testing.assert_allclose(grouped["b"][measure], values)
+        assert single["b"][measure].std() < 0.9 * values.std()
+
+
+def test_images_in_groups_of_one_are_drawn_by_themselves():
+    truth, predicted = _some_predictions()
+    alone = bootstrap_means(truth, predicted, CLASSES, 100, seed=0)
+    grouped = bootstrap_means(truth, predicted, CLASSES, 100, seed=0, groups=np.arange(len(truth)))
+    for measure, values in alone["a"].items():
+        np.testing.assert_array_equal(grouped["a"][measure], values)
+
+
+def test_a_resample_does_not_depend_on_which_arms_there_are():
+    truth, predicted = _some_predictions()
+    both = bootstrap_means(truth, predicted, CLASSES, 100, seed=0)
+    one = bootstrap_means(truth, {"b": predicted["b"]}, CLASSES, 100, seed=0)
+    np.testing.assert_allclose(one["b"]["macro_f1"], both["b"]["macro_f1"])
+
+
+def test_variance_parts_are_those_of_the_model():
+    """Right or wrong by image, replicate and chance; the rival is always right, so that the parts are the arm's."""
+    rng = np.random.default_rng(0)
+    R, n = 40, 2000
+    chance = 0.7 + 0.2 * rng.choice([-1, 1], n) + 0.05 * rng.choice([-1, 1], (R, 1))
+    truth = np.zeros(n, dtype=np.int64)
+    pair = ((rng.random((R, n)) > chance).astype(np.int64), np.tile(truth, (R, 1)))
+    parts = variance_parts(truth, pair, 2, "accuracy", 400, seed=0)
+    cells = np.mean(chance * (1 - chance)) / n
+    assert parts.images == pytest.approx(0.04 / n, rel=0.15)
+    assert parts.cells == pytest.approx(cells, rel=0.15)
+    assert parts.replicates == pytest.approx(0.05**2 + cells, rel=0.3)
+
+
+def test_variance_parts_of_arms_that_differ_by_chance_alone_are_the_cells():
+    truth, predicted = _some_predictions(replicates=10, images=2000)
+    parts = variance_parts(truth, (predicted["a"], predicted["b"]), CLASSES, "macro_f1", 400, seed=0)
+    assert parts.images < 0.1 * parts.cells
+    same = variance_parts(truth, (predicted["a"], predicted["a"]), CLASSES, "macro_f1", 100, seed=0)
+    assert same == VarianceParts(0.0, 0.0, 0.0)
+
+
+def test_variance_parts_count_groups_not_images():
+    truth, predicted = _some_predictions()
+    doubled = tuple(np.repeat(predicted[arm], 2, axis=1) for arm in ("a", "b"))
+    groups = np.repeat(np.arange(len(truth)), 2)
+    once = variance_parts(truth, (predicted["a"], predicted["b"]), CLASSES, "accuracy", 100, seed=0)
+    grouped = variance_parts(np.repeat(truth, 2), doubled, CLASSES, "accuracy", 100, seed=0, groups=groups)
+    assert [grouped.replicates, grouped.images, grouped.cells] == pytest.approx(
+        [once.replicates, once.images, once.cells]
+    )
 
 
 def test_interval_turns_around_when_the_arms_swap():

@@ -1,8 +1,10 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from stages.comparison.power import Power
 from stages.comparison.scores import align, score
 from stages.comparison.statistics import weighted_scores
 from stages.comparison.verdict import Evidence, Rule, arm_outcome, compare, judge, listed, signed_points
@@ -71,6 +73,49 @@ def test_sentences_name_numbers_arms_and_replicates():
     assert "only the gain over classic is beyond chance" in partly
 
 
+@pytest.mark.parametrize(
+    ("power", "words"),
+    [
+        (Power(34, 15, 0.02, 0.3), "; about 34 replicates would show a gain of 1 percentage point over classic four"),
+        (
+            Power(None, None, 0.02, 0.1),
+            "; more test images are needed: with these, not even 1000 replicates would show a gain of 1 percentage",
+        ),
+        (Power(9, None, 0.009, 0.85), "; such replicates show a gain of 1 percentage point over classic four times"),
+    ],
+)
+def test_an_open_verdict_says_what_would_decide_it(power, words):
+    verdict = judge({"gan": [replace(OPEN, power=power)]}, RULE)
+    assert words in verdict.sentence
+    assert words in verdict.arms["gan"].sentence
+
+
+def test_a_larger_difference_than_matters_says_what_would_confirm_it():
+    seen = replace(OPEN, mean=0.03, power=Power(80, 14, 0.035, 0.1))
+    assert judge({"gan": [seen]}, RULE).sentence.endswith(
+        "; about 80 replicates would show a gain of 1 percentage point over classic four times out of five, "
+        "and about 14 a difference as large as that seen."
+    )
+
+
+def test_the_rival_that_takes_most_replicates_is_named_and_decided_ones_are_not():
+    rivals = [
+        replace(GAIN, power=Power(900, None, 0.02, 0.2)),
+        replace(OPEN, rival="a", power=Power(20, None, 0.02, 0.2)),
+        replace(OPEN, rival="b", power=Power(50, None, 0.02, 0.2)),
+    ]
+    sentence = judge({"gan": rivals}, RULE).sentence
+    assert "only the gain over classic is beyond chance; about 50 replicates would show a gain" in sentence
+    assert "over b four times out of five" in sentence
+
+
+def test_where_nothing_is_open_no_replicates_are_asked_for():
+    rivals = [replace(GAIN, power=Power(80, 14, 0.03, 0.1)), replace(SAME, rival="b", power=Power(80, 14, 0.03, 0.1))]
+    assert judge({"gan": rivals}, RULE).sentence.endswith(
+        "; it beats classic, and no difference from b as large as 1 percentage point is left."
+    )
+
+
 def test_points_keep_the_sign_of_what_rounds_to_zero():
     assert [signed_points(x) for x in (0.012, -0.003, 0.0, 0.0001)] == ["+1.2", "\N{MINUS SIGN}0.3", "0.0", "+0.0"]
 
@@ -88,7 +133,9 @@ def compared(make_tables, make_params):
 def test_numbers_have_the_designed_shape(compared):
     contrast = {"arms": ["gan"], "rivals": ["classic", "pseudo"], "measure": "macro_f1"}
     numbers = compared({"real": 0.5, "classic": 0.6, "pseudo": 0.6, "gan": 0.9}, contrast=contrast)
-    assert set(numbers) == {"arms", "differences", "verdict", "replicates", "labels_used"}
+    assert set(numbers) == {"arms", "differences", "power", "verdict", "replicates", "labels_used"}
+    assert {arm: list(rivals) for arm, rivals in numbers["power"].items()} == {"gan": ["classic", "pseudo"]}
+    assert set(numbers["power"]["gan"]["classic"]) >= {"smallest_gain", "power_for_margin"}
     assert {a: list(d) for a, d in numbers["differences"].items()} == {
         "gan": ["classic", "pseudo"],
         "real": ["classic"],
@@ -118,6 +165,7 @@ def test_one_replicate_gives_means_and_says_that_nothing_follows(compared):
     numbers = compared({"classic": 0.3, "gan": 0.9}, replicates=1)
     assert set(numbers["arms"]["gan"]["accuracy"]) == {"mean"}
     assert set(numbers["differences"]["gan"]["classic"]["accuracy"]) == {"mean"}
+    assert numbers["power"] == {}
     assert numbers["verdict"]["outcome"] == "undecided"
     assert "a single replicate allows no interval and no p-value" in numbers["verdict"]["sentence"]
 
@@ -126,6 +174,24 @@ def test_too_few_replicates_cannot_decide_and_say_so(compared):
     numbers = compared({"classic": 0.3, "gan": 0.9}, replicates=4)
     assert numbers["verdict"]["outcome"] == "undecided"
     assert "least possible p: 0.12" in numbers["verdict"]["sentence"]
+    assert "smallest_gain" not in numbers["power"]["gan"]["classic"]
+    assert numbers["power"]["gan"]["classic"]["power_for_margin"] == 0
+
+
+def test_copies_of_test_images_in_their_groups_change_no_number(make_tables, make_params):
+    tables, truth = make_tables({"classic": 0.7, "gan": 0.75}, images=60)
+    once = align(tables, truth, 3)
+    twice = replace(
+        once,
+        truth=np.repeat(once.truth, 2),
+        arms={arm: np.repeat(labels, 2, axis=1) for arm, labels in once.arms.items()},
+    )
+    alone = compare(once, score(once), {}, make_params())
+    grouped = compare(twice, score(twice), {}, make_params(), groups=np.repeat(np.arange(60), 2))
+    for part in ("low", "high", "p"):
+        expected = alone["differences"]["gan"]["classic"]["macro_f1"][part]
+        assert grouped["differences"]["gan"]["classic"]["macro_f1"][part] == pytest.approx(expected)
+    assert grouped["power"]["gan"]["classic"] == pytest.approx(alone["power"]["gan"]["classic"])
 
 
 def test_identical_predictions_are_equivalent(make_tables, make_params):
@@ -145,7 +211,7 @@ def test_identical_predictions_are_equivalent(make_tables, make_params):
 
 def test_equal_arms_are_rarely_told_apart(make_tables, make_params):
     outcomes, once = [], np.ones((1, 60))
-    for seed in range(25):
+    for seed in range(12):
         tables, truth = make_tables({"classic": 0.8, "gan": 0.8}, images=60, seed=seed)
         predictions = align(tables, truth, 3)
         scores = {
@@ -154,7 +220,7 @@ def test_equal_arms_are_rarely_told_apart(make_tables, make_params):
         }
         numbers = compare(predictions, scores, {}, make_params(bootstrap=100))
         outcomes.append(numbers["verdict"]["outcome"])
-    assert np.isin(outcomes, ["helps", "hurts"]).sum() <= 3
+    assert np.isin(outcomes, ["helps", "hurts"]).sum() <= 2
 
 
 def test_an_unknown_arm_in_the_contrast_is_named(compared):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from stages.downstream.arms import ArmData
+from stages.downstream.arm_data import ArmData, SyntheticData
 from stages.downstream.params import TrainDownstreamParams
 
 CLASSES = 3
@@ -19,7 +19,31 @@ ARMS: dict[str, dict[str, Any]] = {
     "pseudo_label": {"settings": [{"pool_share": 0.5, "teacher": "classifier"}]},
     "gan": {"images": "data/filter_memorized", "augment": "none", "settings": [{"synthetic_share": 0.5}]},
     "synthetic_only": {"images": "data/filter_memorized", "real": False, "settings": [{"synthetic_share": 1}]},
-    "oversampled": {"sampling": "oversampled"},
+    "oversampled": {"balancing": "oversampling"},
+    "weighted": {"balancing": "class_weights"},
+    "mixup": {"augment": "mixup"},
+    "three_labels": {"labels": {"per_class": 3}},
+    "five_labels": {"labels": {"per_class": 5}},
+    "duplicated": {"settings": [{"duplicated_share": 0.5}]},
+    "real_again": {"settings": [{"other_seeds": 1}]},
+    "fixmatch": {
+        "augment": "randaugment",
+        "settings": [{"fixmatch_threshold": 0.8, "unlabelled_share": 0.5}],
+    },
+    "gan_balanced": {
+        "images": "data/filter_memorized",
+        "balancing": "synthetic",
+        "settings": [{"synthetic_share": 0.5, "loss_weight": 0.5}],
+    },
+    "gan_filtered": {
+        "images": "data/filter_memorized",
+        "settings": [{"synthetic_share": 0.5, "filter": {"by": "confidence", "keep": 0.6}}],
+    },
+    "shuffled_labels": {
+        "images": "data/filter_memorized",
+        "real": False,
+        "settings": [{"synthetic_share": 1, "shuffled_labels": True}],
+    },
 }
 
 
@@ -29,7 +53,7 @@ def arm(**changes: Any) -> dict[str, Any]:
         "images": "data/prepare",
         "real": True,
         "labels": "train",
-        "sampling": "shuffled",
+        "balancing": "none",
         "augment": "classic",
         "settings": [{}],
     }
@@ -41,12 +65,15 @@ def section(**changes: Any) -> dict[str, Any]:
     return {
         "seed": 5,
         "classifier": {
+            "kind": "cnn",
             "width": 4,
             "steps": 30,
             "batch_size": 16,
             "learning_rate": 0.01,
             "weight_decay": 0.01,
             "label_smoothing": 0.1,
+            "weight_averaging": 0.0,
+            "checkpoints": 1,
         },
         "classic": {
             "rotation_degrees": 10,
@@ -56,6 +83,7 @@ def section(**changes: Any) -> dict[str, Any]:
             "contrast": 0.1,
         },
         "randaugment": {"num_ops": 2, "magnitude": 9},
+        "scikit_learn": {"classifiers": ["logistic_regression"], "images": 60},
         "arms": {name: arm(**changes) for name, changes in ARMS.items()},
     } | changes
 
@@ -98,8 +126,8 @@ def make_data() -> Callable[..., ArmData]:
     """Builds a replicate's data on the toy problem, with changes."""
 
     def make(**changes: Any) -> ArmData:
-        roles = {"train": 12, "validation": 9, "unlabelled": 60, "test": 30, "synthetic": 45}
-        fields: dict[str, Any] = {"classes": CLASSES, "flip_ok": False}
+        roles = {"train": 12, "validation": 9, "unlabelled": 60, "test": 30}
+        fields: dict[str, Any] = {"classes": CLASSES, "flip_ok": False, "synthetic": SyntheticData(*toy(45, 4))}
         for seed, (role, count) in enumerate(roles.items()):
             images, labels = toy(count, seed)
             fields[f"{role}_images"] = images

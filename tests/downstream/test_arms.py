@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score
 from torch import Generator
 
-from stages.downstream.arms import ArmData, balanced_accuracy, guess_pool, run_arm
+from stages.downstream.arm_data import ArmData, SyntheticData
+from stages.downstream.arms import Bench, advise, balanced_accuracy, run_arm
+from stages.downstream.classical import predict_labels
 from stages.downstream.classifiers import build_classifier
 from stages.downstream.training import derive_seeds, predict
 from stages.gan import pool
 from stages.gan.data import GanData
 from stages.plumbing.errors import UserError
 
-ARM_NAMES = ["real", "classic", "classic_all_labels", "pseudo_label", "gan", "synthetic_only", "oversampled"]
 # what each arm's classifier may depend on, beside the parameters
 MAY_SEE = {
     "real": {"train"},
@@ -28,7 +29,18 @@ MAY_SEE = {
     "gan": {"train", "synthetic"},
     "synthetic_only": {"synthetic"},
     "oversampled": {"train"},
+    "weighted": {"train"},
+    "mixup": {"train"},
+    "three_labels": {"train"},
+    "five_labels": {"train", "validation"},
+    "duplicated": {"train"},
+    "real_again": {"train"},
+    "fixmatch": {"train", "unlabelled"},
+    "gan_balanced": {"train", "synthetic"},
+    "gan_filtered": {"train", "synthetic"},
+    "shuffled_labels": {"synthetic"},
 }
+ARM_NAMES = sorted(MAY_SEE)
 
 
 def run(params, name, data, replicate=0):
@@ -45,8 +57,10 @@ def short(params):
 @pytest.mark.parametrize("name", ARM_NAMES)
 def test_an_arm_depends_on_the_images_it_may_see_and_on_no_others(short, make_data, name, role):
     data = make_data()
-    images = getattr(data, f"{role}_images")
-    changed = {f"{role}_images": 255 - images}
+    if role == "synthetic":
+        changed = {"synthetic": replace(data.synthetic, images=255 - data.synthetic.images)}
+    else:
+        changed = {f"{role}_images": 255 - getattr(data, f"{role}_images")}
     before, after = run(short, name, data), run(short, name, replace(data, **changed))
     same = np.array_equal(before.test_probabilities, after.test_probabilities)
     assert same == (role not in MAY_SEE[name])
@@ -74,7 +88,7 @@ def test_predictions_follow_the_order_of_the_test_images(short, make_data):
     assert np.array_equal(straight[shuffle.numpy()], shuffled)
 
 
-@pytest.mark.parametrize("name", ARM_NAMES)
+@pytest.mark.parametrize("name", [name for name in ARM_NAMES if name != "shuffled_labels"])
 def test_every_arm_learns_the_toy_problem(params, make_data, toy, name):
     images, labels = toy(60, 99)
     result = run(params, name, make_data(test_images=images))
@@ -86,50 +100,74 @@ def test_every_arm_learns_the_toy_problem(params, make_data, toy, name):
 def test_the_state_is_the_classifier_that_predicted(short, make_data):
     data = make_data()
     result = run(short, "classic", data)
-    model = build_classifier(1, 8, data.classes, short.classifier.width, seed=1)
+    model = build_classifier("cnn", 1, 8, data.classes, short.classifier.width, seed=1)
     model.load_state_dict(result.state)
     assert np.array_equal(predict(model, data.test_images).numpy(), result.test_probabilities)
     assert all(tensor.is_contiguous() for tensor in result.state.values())
 
 
+def test_wrong_labels_teach_what_is_wrong(params, make_data, toy):
+    images, labels = toy(60, 99)
+    result = run(params, "shuffled_labels", make_data(test_images=images))
+    assert (result.test_probabilities.argmax(axis=1) == labels.numpy()).mean() < 0.4
+
+
+@pytest.mark.parametrize("name", ["classic", "synthetic_only", "pseudo_label", "fixmatch"])
+def test_what_the_network_is_shown_teaches_other_classifiers_too(params, make_data, toy, name):
+    images, labels = toy(60, 99)
+    shown = run(params, name, make_data()).shown
+    assert len(shown.images) == params.scikit_learn.images
+    predicted = predict_labels("logistic_regression", *vars(shown).values(), images, seed=0)
+    assert (predicted == labels.numpy()).mean() > 0.9
+
+
 def test_the_images_of_each_source_are_counted(short, make_data):
     results = {name: run(short, name, make_data()) for name in ARM_NAMES}
     real = {name: result.images["real"] for name, result in results.items()}
-    assert real == {name: {"classic_all_labels": 21, "synthetic_only": 0}.get(name, 12) for name in ARM_NAMES}
+    other = {"classic_all_labels": 21, "three_labels": 9, "five_labels": 15, "synthetic_only": 0, "shuffled_labels": 0}
+    assert real == {name: other.get(name, 12) for name in ARM_NAMES}
+    from_validation = {name: result.from_validation for name, result in results.items()}
+    assert from_validation == {name: {"classic_all_labels": 9, "five_labels": 3}.get(name, 0) for name in ARM_NAMES}
     synthetic = {name: result.images["synthetic"] for name, result in results.items()}
-    assert synthetic == {name: 45 if name in ("gan", "synthetic_only") else 0 for name in ARM_NAMES}
+    whole = dict.fromkeys(("gan", "synthetic_only", "gan_balanced", "shuffled_labels"), 45)
+    assert synthetic == {name: (whole | {"gan_filtered": 27}).get(name, 0) for name in ARM_NAMES}
     pseudo_labelled = {name: result.images["pseudo_labelled"] for name, result in results.items()}
     assert 0 < pseudo_labelled.pop("pseudo_label") <= 30
     assert set(pseudo_labelled.values()) == {0}
+
+
+def test_other_seeds_change_the_classifier_and_nothing_else(short, make_data):
+    classic, again = run(short, "classic", make_data()), run(short, "real_again", make_data())
+    assert not np.array_equal(classic.test_probabilities, again.test_probabilities)
+    shifted = short.model_copy(update={"seed": short.seed + 1})
+    assert np.array_equal(run(shifted, "classic", make_data()).test_probabilities, again.test_probabilities)
 
 
 def test_every_arm_takes_the_same_steps(short, make_data):
     assert {run(short, name, make_data()).steps for name in ARM_NAMES} == {2}
 
 
-def test_the_teacher_is_the_classic_arm(short, make_data, monkeypatch):
-    from stages.downstream import arms
-
-    data, seen = make_data(), []
-    choice = arms.select_balanced
-
-    def spy(guess, confidence, classes, share):
-        seen.append((guess, confidence))
-        return choice(guess, confidence, classes, share)
-
-    monkeypatch.setattr(arms, "select_balanced", spy)
-    run(short, "pseudo_label", data)
+def test_the_teacher_is_the_classic_arm(short, make_data):
+    data = make_data()
+    guess = advise(Bench(short.arms["pseudo_label"], data, short, 0)).pool("classifier")
     classic = run(short, "classic", replace(data, test_images=data.unlabelled_images))
-    guess, confidence = seen[0]
-    assert np.array_equal(guess.numpy(), classic.test_probabilities.argmax(axis=1))
-    assert np.array_equal(confidence.numpy(), classic.test_probabilities.max(axis=1))
+    assert np.array_equal(guess.labels.numpy(), classic.test_probabilities.argmax(axis=1))
+    assert np.array_equal(guess.confidence.numpy(), classic.test_probabilities.max(axis=1))
+
+
+def test_synthetic_images_are_judged_by_the_classic_arm(short, make_data):
+    data = make_data()
+    confidence = advise(Bench(short.arms["gan_filtered"], data, short, 0)).own_confidence()
+    classic = run(short, "classic", replace(data, test_images=data.synthetic.images))
+    own = classic.test_probabilities[np.arange(45), data.synthetic.labels.numpy()]
+    assert np.array_equal(confidence.numpy(), own)
 
 
 def test_the_other_teacher_guesses_as_the_gan_does(short, make_data):
     arm = short.arms["pseudo_label"]
     asked = arm.model_copy(update={"settings": [arm.settings[0].model_copy(update={"teacher": "ensemble"})]})
     data = make_data()
-    guess = guess_pool("ensemble", asked, data, short, 0)
+    guess = advise(Bench(asked, data, short, 0)).pool("ensemble")
     seen = GanData(
         data.train_images,
         data.train_labels,
@@ -147,6 +185,8 @@ def test_the_other_teacher_guesses_as_the_gan_does(short, make_data):
 
 def test_no_validation_score_where_validation_labels_were_trained_on(short, make_data):
     assert run(short, "classic_all_labels", make_data()).validation_score is None
+    assert run(short, "five_labels", make_data()).validation_score is None
+    assert run(short, "three_labels", make_data()).validation_score is not None
 
 
 def test_no_test_labels_are_known_here():
@@ -165,12 +205,13 @@ def test_balanced_accuracy_is_sklearns(pairs):
 
 
 UNFIT = [
-    ("no synthetic set", "gan", {"synthetic_images": None, "synthetic_labels": None}, "kept none"),
+    ("no synthetic set", "gan", {"synthetic": None}, "kept none"),
     ("all dropped", "synthetic_only", {"synthetic": slice(0)}, "kept none"),
     ("a class dropped", "gan", {"synthetic": slice(None, None, 3)}, "synthetic: no image of class 1, 2: train the GAN"),
     ("a class without labels", "classic", {"train": slice(None, None, 3)}, "train: no image of class 1, 2"),
     ("no labels", "classic", {"train": slice(0)}, "train: there are no images"),
     ("no validation", "classic", {"validation": slice(0)}, "validation: there are no images"),
+    ("too large a budget", "five_labels", {"validation": slice(0, 2)}, "per_class: 5 is more than the 4 labelled"),
     ("no pool", "pseudo_label", {"unlabelled_images": torch.empty(0, 1, 8, 8, dtype=torch.uint8)}, "pool is empty"),
     ("labels missing", "classic", {"train_labels": torch.zeros(5, dtype=torch.int64)}, "12 images but 5 labels"),
     (
@@ -187,7 +228,10 @@ UNFIT = [
 def test_unfit_data_gets_clear_words(short, make_data, name, changes, words):
     data = make_data()
     for key, change in changes.items():
-        if isinstance(change, slice):
+        if isinstance(change, slice) and key == "synthetic":
+            kept = SyntheticData(data.synthetic.images[change], data.synthetic.labels[change])
+            data = replace(data, synthetic=kept)
+        elif isinstance(change, slice):
             cut = {f"{key}_{kind}": getattr(data, f"{key}_{kind}")[change] for kind in ("images", "labels")}
             data = replace(data, **cut)
         else:
@@ -197,4 +241,4 @@ def test_unfit_data_gets_clear_words(short, make_data, name, changes, words):
 
 
 def test_an_arm_without_synthetic_images_runs_where_there_are_none(short, make_data):
-    run(short, "classic", make_data(synthetic_images=None, synthetic_labels=None))
+    run(short, "classic", make_data(synthetic=None))

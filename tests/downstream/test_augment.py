@@ -4,11 +4,19 @@ import pytest
 import torch
 from torch import Generator
 
-from stages.downstream.augment import build_policy, classic, warp
+from stages.downstream.augment import (
+    IMAGES_PER_DRAW,
+    build_policy,
+    classic,
+    global_draws_from,
+    in_groups,
+    warp,
+)
 from stages.downstream.params import ClassicParams, RandAugmentParams, TrainDownstreamParams
 
 STILL = ClassicParams(rotation_degrees=0, translation_pixels=0, zoom=0, brightness=0, contrast=0)
-POLICIES = ["none", "classic", "randaugment"]
+AUTOMATIC = ["randaugment", "trivialaugment"]
+POLICIES = ["none", "classic", *AUTOMATIC]
 
 
 def pictures(count=64, channels=1, size=8, seed=0):
@@ -59,10 +67,45 @@ def test_each_change_differs_from_image_to_image(field):
     assert len(changed.flatten(1).unique(dim=0)) == 32
 
 
-def test_randaugment_differs_within_a_batch(params):
+@pytest.mark.parametrize("name", AUTOMATIC)
+def test_automatic_policies_differ_within_a_batch(params, name):
     image = pictures(1).expand(64, -1, -1, -1)
-    changed = build_policy("randaugment", params, flip_ok=False)(image, seeded())
+    changed = build_policy(name, params, flip_ok=False)(image, seeded())
     assert len(changed.flatten(1).unique(dim=0)) >= 64 // 2
+
+
+@pytest.mark.parametrize("name", ["mixup", "cutmix"])
+def test_what_is_mixed_afterwards_is_augmented_like_classic(params, name):
+    images = pictures()
+    expected = build_policy("classic", params, flip_ok=True)(images, seeded())
+    assert torch.equal(build_policy(name, params, flip_ok=True)(images, seeded()), expected)
+
+
+def test_images_share_a_draw_in_small_groups_only():
+    """The transform is seen to be called on groups, after a shift of nothing, and with pixels of 0..255."""
+    groups = []
+
+    def transform(pixels):
+        groups.append(pixels)
+        return 255 - pixels
+
+    images = pictures(IMAGES_PER_DRAW + 3)
+    changed = in_groups(transform, translation_pixels=0, flip_ok=False)(images, seeded())
+    assert [len(group) for group in groups] == [IMAGES_PER_DRAW, 3]
+    assert {group.dtype for group in groups} == {torch.uint8}
+    torch.testing.assert_close(changed, -images, rtol=0, atol=1 / 255 + 1e-5)
+
+
+def test_global_draws_follow_the_generator_and_leave_no_trace():
+    def draw(generator):
+        with global_draws_from(generator):
+            return torch.rand(3)
+
+    state, generator = torch.get_rng_state(), seeded()
+    first, second = draw(generator), draw(generator)
+    assert torch.equal(first, draw(seeded()))
+    assert not torch.equal(first, second)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_randaugment_at_no_strength_is_the_shift_alone(params):

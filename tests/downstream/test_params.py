@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from stages.downstream.params import ArmParams, TrainDownstreamParams
 
 SYNTHETIC = {"images": "data/filter_memorized"}
+FIXMATCH = {"fixmatch_threshold": 0.8, "unlabelled_share": 0.5}
 
 IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ("share without images", {"settings": [{"synthetic_share": 0.5}]}, "needs images: data/filter_memorized"),
@@ -23,7 +24,7 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     (
         "labels without real images",
         SYNTHETIC | {"real": False, "labels": "train_and_validation", "settings": [{"synthetic_share": 1}]},
-        "uses no real labels",
+        "goes with labels: train alone",
     ),
     (
         "choice without validation",
@@ -31,7 +32,7 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
             "labels": "train_and_validation",
             "settings": [{"pool_share": 0.5, "teacher": "classifier"}, {"pool_share": 1, "teacher": "classifier"}],
         },
-        "nothing is left to choose",
+        "one setting is allowed, not 2",
     ),
     ("no settings", {"settings": []}, "at least 1 item"),
     (
@@ -48,7 +49,27 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("unknown setting", {"settings": [{"pool_shar": 0.5}]}, "Extra inputs"),
     ("setting no mapping", {"settings": ["pool_share"]}, "dictionary"),
-    ("unknown policy", {"augment": "cutout"}, "'none', 'classic' or 'randaugment'"),
+    (
+        "unknown policy",
+        {"augment": "cutout"},
+        "'none', 'classic', 'randaugment', 'trivialaugment', 'mixup' or 'cutmix'",
+    ),
+    ("unknown balancing", {"balancing": "smote"}, "'none', 'oversampling', 'class_weights' or 'synthetic'"),
+    ("topping up with nothing", {"balancing": "synthetic"}, "tops up rare classes"),
+    ("no labels of a class", {"labels": {"per_class": 0}}, "greater than or equal to 1"),
+    ("unknown labels", {"labels": "test"}, "'train' or 'train_and_validation'"),
+    ("weak FixMatch", {"settings": [FIXMATCH]}, "needs a strong policy, augment: randaugment or trivialaugment"),
+    (
+        "weighted FixMatch",
+        {"settings": [FIXMATCH], "augment": "randaugment", "balancing": "class_weights"},
+        "cannot weight classes",
+    ),
+    (
+        "unknown filter",
+        SYNTHETIC | {"settings": [{"synthetic_share": 0.5, "filter": {"by": "luck", "keep": 0.5}}]},
+        "'confidence'",
+    ),
+    ("weight of zero", SYNTHETIC | {"settings": [{"synthetic_share": 0.5, "loss_weight": 0}]}, "greater than 0"),
     ("unknown folder", {"images": "data/generate"}, "'data/prepare' or 'data/filter_memorized'"),
     ("unknown field", {"weight": 1}, "Extra inputs"),
 ]
@@ -62,7 +83,13 @@ def test_impossible_arms_are_refused(arm, changes, words):
 
 def test_possible_arms_are_let_in(section):
     checked = TrainDownstreamParams.model_validate(section())
-    assert [name for name, one in checked.arms.items() if one.adds_synthetic] == ["gan", "synthetic_only"]
+    assert [name for name, one in checked.arms.items() if one.adds_synthetic] == [
+        "gan",
+        "synthetic_only",
+        "gan_balanced",
+        "gan_filtered",
+        "shuffled_labels",
+    ]
 
 
 def test_every_field_must_be_stated(arm):
@@ -71,10 +98,23 @@ def test_every_field_must_be_stated(arm):
             ArmParams.model_validate({key: value for key, value in arm().items() if key != field})
 
 
-def test_a_batch_must_have_room_for_both_kinds_of_images(arm, section):
-    arms = {"gan": arm(images="data/filter_memorized", settings=[{"synthetic_share": 0.01}])}
-    with pytest.raises(ValidationError, match=r"arms.gan: synthetic_share: 0.01 of batch_size: 16 is 0 images"):
-        TrainDownstreamParams.model_validate(section(arms=arms))
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (SYNTHETIC | {"settings": [{"synthetic_share": 0.01}]}, r"arms.one: a share of 0.01 of batch_size: 16 is 0"),
+        ({"settings": [{"duplicated_share": 0.99}]}, "a share of 0.99 of batch_size: 16 is 16 images"),
+        ({"augment": "randaugment", "settings": [FIXMATCH | {"unlabelled_share": 0.02}]}, "a share of 0.02"),
+    ],
+)
+def test_a_batch_must_have_room_for_both_kinds_of_images(arm, section, changes, words):
+    with pytest.raises(ValidationError, match=words):
+        TrainDownstreamParams.model_validate(section(arms={"one": arm(**changes)}))
+
+
+def test_no_more_checkpoints_than_steps(section):
+    classifier = section()["classifier"] | {"checkpoints": 31}
+    with pytest.raises(ValidationError, match="checkpoints: 31 are more than steps: 30"):
+        TrainDownstreamParams.model_validate(section(classifier=classifier))
 
 
 @pytest.mark.parametrize("name", ["", "Gan", "../gan", "gan classic"])

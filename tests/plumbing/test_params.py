@@ -40,6 +40,7 @@ def refuse(tmp_path: Path) -> Callable[[dict[str, Any]], str]:
         ({"train_downstream.arms": {}}, ["train_downstream.arms", "at least 1"]),
         ({"train_downstream.classifier.steps": None}, ["train_downstream.classifier.steps", "integer"]),
         ({"evaluate.contrast.rivals": ["clasic"]}, ["evaluate.contrast.rivals", "'clasic'", "classic"]),
+        ({"evaluate.learning_curve": ["real", "clasic"]}, ["evaluate.learning_curve", "'clasic'", "classic"]),
         ({"parallel.jobs": 0}, ["parallel.jobs", "greater than or equal to 1"]),
     ],
 )

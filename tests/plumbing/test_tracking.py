@@ -99,7 +99,7 @@ def write_comparison(folder: Path, arms: tuple[str, ...] = ARMS, replicates: int
 
 def write_classifier(path: Path, seed: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    state = build_classifier(SHAPE[0], SHAPE[1], len(CLASSES), WIDTH, seed).state_dict()
+    state = build_classifier("cnn", SHAPE[0], SHAPE[1], len(CLASSES), WIDTH, seed).state_dict()
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
 
 
@@ -123,7 +123,10 @@ def all_params(arms: tuple[str, ...]) -> dict[str, Any]:
     arm = {"images": "data/prepare", "real": True, "labels": "train", "augment": "classic", "settings": [{}]}
     return {
         "prepare": {"seed": 0, "replicates": REPLICATES, "source": {"kind": "digits"}},
-        "train_downstream": {"classifier": {"width": WIDTH, "steps": 40}, "arms": dict.fromkeys(arms, arm)},
+        "train_downstream": {
+            "classifier": {"kind": "cnn", "width": WIDTH, "steps": 40},
+            "arms": dict.fromkeys(arms, arm),
+        },
         "evaluate": {"contrast": {"arms": [arms[1]], "rivals": [arms[0]], "measure": "accuracy"}},
     }
 
@@ -478,7 +481,7 @@ def test_best_classifier_is_chosen_on_validation_and_loads_elsewhere(
         check=True,
     )
     columns, answer, example = json.loads(spoken.stdout.splitlines()[-1])
-    network = build_classifier(SHAPE[0], SHAPE[1], len(CLASSES), WIDTH, seed=1)
+    network = build_classifier("cnn", SHAPE[0], SHAPE[1], len(CLASSES), WIDTH, seed=1)
     assert columns == CLASSES
     assert np.array_equal(np.array(answer, np.float32), predict(network, torch.from_numpy(pixels)).numpy())
     assert tuple(example) == (1, *SHAPE)

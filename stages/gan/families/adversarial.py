@@ -24,6 +24,13 @@ class ConditionalDiscriminator(nn.Module, ABC):
         """What telling the classes apart adds to the loss of the player whose images these are; a scalar."""
 
 
+def judge(discriminator: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Logits (N,), high for what seems real, of images (N, C, H, W) in [-1, 1] of these classes (N,)."""
+    conditional = cast(ConditionalDiscriminator, discriminator)
+    trust = torch.ones(len(labels), device=labels.device)
+    return conditional.logits(conditional.trunk(images), labels, trust)
+
+
 def adversarial_step(players: Players, batch: Batch, feed: Feed, objective: Objective) -> Tensor:
     """Both players learn from one batch; MEASURES (5,). The same fakes, augmented alike, serve both."""
     # Fakes take the labels and the trust of the real images: neither must tell the two apart.

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stages.gan.families.adversarial import ConditionalDiscriminator, adversarial_step
+from stages.gan.families.adversarial import ConditionalDiscriminator, adversarial_step, judge
 from stages.gan.families.interface import Feed, Players
 from stages.gan.moments import Moments
 from stages.gan.network_config import NetworkConfig
 from stages.gan.networks import build_generator, build_trunk
 from stages.gan.objective import Objective
+
+__all__ = ["build", "judge", "step"]
 
 # What the authors' code (StudioGAN) uses for CIFAR-10.
 CLASS_WEIGHT = 0.5

@@ -1,6 +1,6 @@
 """What a family of GANs is to the training: how its players are built, and how they learn from one batch.
 
-A family is a module with the two functions of `Family`, and one line in `registry.py`. A trained family draws by
+A family is a module with the three functions of `Family`, and one line in `registry.py`. A trained family draws by
 calling its generator, whatever is inside; what a generator needs beside latents and labels it keeps as buffers.
 """
 
@@ -73,3 +73,6 @@ class Family(Protocol):
 
     def step(self, players: Players, feed: Feed, objective: Objective) -> Tensor:
         """Let the discriminator, then the generator, learn from one batch; return MEASURES, shape (5,)."""
+
+    def judge(self, discriminator: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        """Logits (N,), high for what seems real, of images (N, C, H, W) in [-1, 1] of these classes (N,)."""

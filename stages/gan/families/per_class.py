@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.gan.families.adversarial import adversarial_step
+from stages.gan.families.adversarial import judge as judge_class
 from stages.gan.families.interface import Feed, Players
 from stages.gan.families.projection import ProjectionDiscriminator
 from stages.gan.moments import Moments
@@ -53,6 +54,16 @@ class PerClassDiscriminator(nn.Module):
 def build(config: NetworkConfig, moments: Moments) -> tuple[nn.Module, nn.Module]:
     """Untrained generator and discriminator."""
     return PerClassGenerator(config, moments), PerClassDiscriminator(config, moments)
+
+
+def judge(discriminator: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Logits (N,) of images (N, C, H, W) in [-1, 1], each by the discriminator of its class (N,)."""
+    logits = images.new_empty(len(images))
+    for label in labels.unique().tolist():
+        rows = labels == label
+        of_class = discriminator.get_submodule(f"networks.{label}")
+        logits[rows] = judge_class(of_class, images[rows], torch.zeros_like(labels[rows]))
+    return logits
 
 
 def step(players: Players, feed: Feed, objective: Objective) -> Tensor:

@@ -5,12 +5,14 @@ Miyato and Koyama, "cGANs with Projection Discriminator" (2018), eq. 5.
 
 from torch import Tensor, nn
 
-from stages.gan.families.adversarial import ConditionalDiscriminator, adversarial_step
+from stages.gan.families.adversarial import ConditionalDiscriminator, adversarial_step, judge
 from stages.gan.families.interface import Feed, Players
 from stages.gan.moments import Moments
 from stages.gan.network_config import NetworkConfig
 from stages.gan.networks import build_generator, build_trunk
 from stages.gan.objective import Objective
+
+__all__ = ["build", "judge", "step"]
 
 
 class ProjectionDiscriminator(ConditionalDiscriminator):

@@ -1,4 +1,4 @@
-"""Pseudo-labels: which images of the unlabelled pool to trust, and with what label."""
+"""Which images to train on: the most trusted of a class, be they pseudo-labelled or synthetic."""
 
 import torch
 from torch import Tensor
@@ -24,3 +24,18 @@ def select_balanced(guess: Tensor, confidence: Tensor, classes: int, share: floa
     order = confidence.argsort(descending=True, stable=True)
     kept = [order[guess[order] == label][:quota] for label in range(classes)]
     return torch.cat(kept).sort().values
+
+
+def best_of_every_class(labels: Tensor, scores: Tensor, keep: float) -> Tensor:
+    """Indices (M,), ascending, of the share `keep` of each class's images with the highest scores, at least one.
+
+    So the classes stay as common as they were.
+
+    Args:
+        labels: int64 (N,).
+        scores: (N,), higher is better.
+        keep: above 0 and at most 1.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    ranked = [order[labels[order] == label] for label in labels.unique()]
+    return torch.cat([each[: max(1, round(keep * len(each)))] for each in ranked]).sort().values

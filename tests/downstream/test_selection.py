@@ -1,4 +1,4 @@
-"""Pseudo-labels: equally many of each predicted class, the most confident first."""
+"""Pseudo-labels: equally many of each predicted class, the most confident first. Synthetic images: the best of each."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator
 
-from stages.downstream.pseudo_labels import select_balanced
+from stages.downstream.selection import best_of_every_class, select_balanced
 
 shares = st.floats(0.01, 1)
 
@@ -57,3 +57,19 @@ def test_a_larger_share_only_adds(share):
     guess, confidence = random_guess(200, 5, 0)
     smaller, larger = (set(select_balanced(guess, confidence, 5, part).tolist()) for part in (share / 2, share))
     assert smaller < larger
+
+
+@settings(max_examples=50)
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.floats(0.01, 1), st.integers(0, 100))
+def test_the_best_of_every_class_are_kept_in_its_proportion(labels, keep, seed):
+    labels = torch.tensor(labels)
+    scores = torch.rand(len(labels), generator=Generator().manual_seed(seed))
+    kept = best_of_every_class(labels, scores, keep)
+    assert torch.equal(kept, kept.unique())
+    left = torch.ones(len(labels), dtype=torch.bool)
+    left[kept] = False
+    for label in labels.unique():
+        own = labels == label
+        assert len(labels[kept][labels[kept] == label]) == max(1, round(keep * int(own.sum())))
+        if (own & left).any():
+            assert scores[own & left].max() <= scores[kept][labels[kept] == label].min()

@@ -1,0 +1,146 @@
+"""What one replicate has for training a classifier, and whether that can serve an arm."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from stages.downstream.params import ArmParams, FixMatch, LabelBudget, PseudoLabels, QualityFilter, Synthetic
+from stages.plumbing.errors import UserError
+
+MORE_SYNTHETIC = "train the GAN for more steps, generate more images, or lower filter_memorized's alpha"
+
+
+@dataclass(frozen=True)
+class SyntheticData:
+    """Synthetic images uint8 (N, C, H, W), labels int64 (N,), and what else is known of each image.
+
+    realness: float (N,), the logit of the GAN's discriminator; latent_norm: float (N,), length of its latent; None
+    where `generate` did not note them.
+    """
+
+    images: Tensor
+    labels: Tensor
+    realness: Tensor | None = None
+    latent_norm: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class ArmData:
+    """What one replicate has. Images uint8 (N, C, H, W), labels int64 (N,). There are no test labels here."""
+
+    train_images: Tensor
+    train_labels: Tensor
+    validation_images: Tensor
+    validation_labels: Tensor
+    unlabelled_images: Tensor
+    test_images: Tensor
+    synthetic: SyntheticData | None
+    classes: int
+    flip_ok: bool
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Real images with labels that an arm trains on, and how many of them come from `validation`."""
+
+    images: Tensor
+    labels: Tensor
+    from_validation: int
+
+
+def labelled_images(arm: ArmParams, data: ArmData, seed: int) -> Labelled:
+    """The real images with labels that the arm may train on.
+
+    A budget of k labels a class takes k at random, the same for every budget as far as they go; validation images only
+    where `train` has too few.
+
+    Raises:
+        UserError: `train` and `validation` together have fewer labels of a class than the budget.
+    """
+    if arm.labels == "train":
+        return Labelled(data.train_images, data.train_labels, 0)
+    images = torch.cat([data.train_images, data.validation_images])
+    labels = torch.cat([data.train_labels, data.validation_labels])
+    if isinstance(arm.labels, LabelBudget):
+        chosen = _first_of_each_class(labels, len(data.train_labels), arm.labels.per_class, data.classes, seed)
+        return Labelled(images[chosen], labels[chosen], int((chosen >= len(data.train_labels)).sum()))
+    return Labelled(images, labels, len(data.validation_labels))
+
+
+def _first_of_each_class(labels: Tensor, preferred: int, count: int, classes: int, seed: int) -> Tensor:
+    """Indices of `count` images of each class, of the first `preferred` ones as far as there are enough."""
+    generator = Generator().manual_seed(seed)
+    order = torch.cat([
+        torch.randperm(preferred, generator=generator),
+        preferred + torch.randperm(len(labels) - preferred, generator=generator),
+    ])  # fmt: skip
+    ranked = [order[labels.cpu()[order] == label] for label in range(classes)]
+    least = min(len(each) for each in ranked)
+    if least < count:
+        raise UserError(
+            f"labels: per_class: {count} is more than the {least} labelled images that train and validation have of "
+            "the rarest class"
+        )
+    return torch.cat([each[:count] for each in ranked])
+
+
+def check_data(arm: ArmParams, data: ArmData) -> None:
+    """Whether this replicate's images and labels can serve the arm.
+
+    Raises:
+        UserError: labels that do not fit the images, a class without real or synthetic images, an empty pool, a filter
+            by what is not known of the synthetic images.
+    """
+    if arm.real:
+        check_labels("train", data.train_images, data.train_labels, data.classes)
+        check_every_class("train", data.train_labels, data.classes)
+    check_labels("validation", data.validation_images, data.validation_labels, data.classes)
+    if any(isinstance(setting, PseudoLabels | FixMatch) for setting in arm.settings) and not len(
+        data.unlabelled_images
+    ):
+        raise UserError(
+            "pool_share and fixmatch_threshold need unlabelled images, but the pool is empty: remove the arm, or let "
+            "prepare set fewer images aside for other roles"
+        )
+    if arm.adds_synthetic:
+        _check_synthetic(arm, data)
+
+
+def _check_synthetic(arm: ArmParams, data: ArmData) -> None:
+    synthetic = data.synthetic
+    if synthetic is None or not len(synthetic.images):
+        raise UserError("the arm needs synthetic images, but filter_memorized kept none: " + MORE_SYNTHETIC)
+    check_labels("synthetic", synthetic.images, synthetic.labels, data.classes)
+    check_every_class("synthetic", synthetic.labels, data.classes, hint=": " + MORE_SYNTHETIC)
+    filters = [setting.filter for setting in arm.settings if isinstance(setting, Synthetic) and setting.filter]
+    for each in filters:
+        check_filter(each, synthetic)
+
+
+def check_filter(by: QualityFilter, synthetic: SyntheticData) -> None:
+    """Whether the images can be ranked so; else a UserError says what can be done."""
+    unknown = {"discriminator": synthetic.realness is None, "truncation": synthetic.latent_norm is None}
+    if unknown.get(by.by, False):
+        raise UserError(
+            f"filter: by: {by.by} needs scores that generate did not note: set generate.scores: true, or, for images "
+            "made elsewhere, use by: confidence"
+        )
+
+
+def check_labels(role: str, images: Tensor, labels: Tensor, classes: int) -> None:
+    """Whether there are images, and one label 0..classes-1 for each; else a UserError says what is wrong."""
+    if len(images) != len(labels):
+        raise UserError(f"{role}: {len(images)} images but {len(labels)} labels")
+    if not len(labels):
+        raise UserError(f"{role}: there are no images")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise UserError(f"{role}: labels range from {low} to {high}, allowed are 0 to {classes - 1}")
+
+
+def check_every_class(role: str, labels: Tensor, classes: int, hint: str = "") -> None:
+    """Whether every class has an image; else a UserError names those that have none."""
+    missing = sorted(set(range(classes)) - set(labels.tolist()))
+    if missing:
+        raise UserError(f"{role}: no image of class {', '.join(map(str, missing))}{hint}")

@@ -1,0 +1,113 @@
+"""FixMatch: a classifier learns from unlabelled images what it already makes of them, while it is being trained.
+
+Sohn et al. 2020, arXiv:2001.07685. The pseudo-labels are those of a mean teacher (Tarvainen & Valpola 2017,
+arXiv:1703.01780), whose weights are a moving average of the student's.
+
+Each step minimises the mean loss of L labelled images, augmented weakly, plus that of M unlabelled ones, augmented
+strongly, of which the student is to say what the teacher makes of them, augmented weakly. As many images receive a
+gradient as when `train_classifier` has batches of L + M; the teacher's look at M images comes on top.
+
+Pseudo-labels are hard and not smoothed. The true ones are smoothed, which teaches the student to give a class no more
+than 1 - s + s/K: a threshold above that leaves most of the pool unused.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from stages.downstream.augment import Policy
+from stages.downstream.classifiers import build_classifier, to_input
+from stages.downstream.params import ClassifierParams
+from stages.downstream.training import (
+    Choice,
+    Examples,
+    Seeds,
+    Trained,
+    check_converged,
+    make_optimizer,
+    moving_average,
+    soft_targets,
+    summarise,
+)
+
+TEACHER_DECAY = 0.999  # in effect after 9,000 steps; until then the average spans about the last tenth of the steps
+
+
+def train_fixmatch(
+    labelled: Examples,
+    order: Tensor,
+    unlabelled: Tensor,
+    unlabelled_order: Tensor,
+    classes: int,
+    weak: Policy,
+    strong: Policy,
+    params: ClassifierParams,
+    threshold: float,
+    seeds: Seeds,
+    validate: Callable[[nn.Module], float] | None = None,
+) -> Trained:
+    """Trains a student on both sets, on their device; it is the teacher that is validated and returned.
+
+    The history has the `pseudo_labelled_share` of the M images beside the loss. `params.weight_averaging` has no
+    effect: an average is returned in any case.
+
+    Args:
+        labelled: the labelled set.
+        order: int64 (steps, L), indices into it; its rows are the batches.
+        unlabelled: uint8 (U, C, H, W).
+        unlabelled_order: int64 (steps, M), likewise.
+        classes: number of classes, K.
+        weak: policy for labelled images, and for what the teacher sees.
+        strong: policy for the unlabelled images that the student sees.
+        params: the classifier and its training.
+        threshold: probability, 0..1, from which the teacher's class becomes a pseudo-label.
+        seeds: streams for initial weights and augmentation.
+        validate: scores a classifier in evaluation mode, the higher the better; as in `train_classifier`.
+
+    Raises:
+        UserError: the training diverged, or the images are too small for the classifier.
+    """
+    (channels, size), device = labelled.images.shape[1:3], labelled.images.device
+    student = build_classifier(params.kind, channels, size, classes, params.width, seeds.initialisation).to(device)
+    teacher = moving_average(student, TEACHER_DECAY)
+    optimizer, schedule = make_optimizer(student, params, len(order))
+    choice = Choice(teacher.module, validate, len(order), params.checkpoints)
+    targets = soft_targets(labelled.labels, labelled.weights, classes, params.label_smoothing)
+    generator = Generator(device).manual_seed(seeds.augmentation)
+    losses, shares = torch.empty(2, len(order), device=device)
+    for step, (rows, pool) in enumerate(zip(order.to(device), unlabelled_order.to(device), strict=True)):
+        images = to_input(unlabelled[pool])
+        taught = pseudo_label(teacher, weak(images, generator), threshold)
+        inputs = torch.cat([weak(to_input(labelled.images[rows]), generator), strong(images, generator)])
+        known, unknown = student(inputs).split([len(rows), len(pool)])
+        loss = functional.cross_entropy(known, targets[rows]) + functional.cross_entropy(unknown, taught)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        teacher.update_parameters(student)
+        choice.look(step + 1)
+        losses[step], shares[step] = loss.detach(), taught.sum(dim=1).mean()
+    check_converged(losses, params)
+    student.load_state_dict(choice.weights)
+    return Trained(student.eval(), _history(losses, shares, choice.scores))
+
+
+@torch.no_grad()
+def pseudo_label(teacher: nn.Module, inputs: Tensor, threshold: float) -> Tensor:
+    """Targets float32 (M, K) that a classifier in evaluation mode sets for float32 (M, C, H, W).
+
+    A row is 1 at the likeliest class if this has a probability of at least `threshold`, and 0 elsewhere. A row without
+    a 1 adds nothing to a mean cross-entropy, yet counts in it, as in FixMatch's equation 4.
+    """
+    probabilities = teacher(inputs).softmax(dim=1)
+    confidence, labels = probabilities.max(dim=1)
+    return functional.one_hot(labels, probabilities.shape[1]) * (confidence >= threshold).float().unsqueeze(1)
+
+
+def _history(losses: Tensor, shares: Tensor, scores: dict[int, float]) -> list[dict[str, float]]:
+    """The history of a training (see `summarise`), with the mean share (steps,) over the same stretches as the loss."""
+    means = {point["step"]: {"pseudo_labelled_share": point["loss"]} for point in summarise(shares, {})}
+    return [point | means.get(point["step"], {}) for point in summarise(losses, scores)]
