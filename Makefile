@@ -5,7 +5,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 INSTALLED := .venv/.installed
 
-.PHONY: repro test preset ui lint bench lock clean
+.PHONY: repro test drills preset ui lint bench lock clean
 .DELETE_ON_ERROR:
 
 repro: $(INSTALLED)
@@ -14,6 +14,9 @@ repro: $(INSTALLED)
 
 test: $(INSTALLED)
 	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+drills: $(INSTALLED)
+	python -m pytest --numprocesses 2 --dist loadfile -m drill
 
 preset: $(INSTALLED)
 	@python -m stages.plumbing.presets $(NAME)
@@ -31,7 +34,7 @@ bench: $(INSTALLED)
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; python -m "benchmarks.$$(basename $$script .py)" || exit 1; done
 
 lock: $(INSTALLED)
-	uv pip compile pyproject.toml --extra dev --extra audio --python-version 3.11 --generate-hashes \
+	uv pip compile pyproject.toml --extra dev --extra audio --extra dask --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --quiet --output-file requirements.lock
 
 clean:

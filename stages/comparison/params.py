@@ -1,6 +1,6 @@
 """Schema of the section `evaluate` of params.yaml."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -24,6 +24,24 @@ class ContrastParams(BaseModel):
         if twice:
             raise ValueError(f"arms and rivals must differ and be named once, but {', '.join(twice)} is repeated")
         return self
+
+
+class GateParams(BaseModel):
+    """What `python -m stages.gate` demands of the metrics; null demands nothing. Shares lie between 0 and 1.
+
+    least_gain: of the best arm of the contrast over the first rival, in the mean. greatest_harm: how far any arm of the
+    contrast may lie below any rival, beyond chance. greatest_copy_rate: share of the generated images that are dropped
+    as copies. least_detection: of each kind of planted copy named. greatest_attack_auc: of every membership attack on
+    what was kept.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    least_gain: float | None = Field(ge=-1, le=1)
+    greatest_harm: float | None = Field(ge=0, le=1)
+    greatest_copy_rate: float | None = Field(ge=0, le=1)
+    least_detection: dict[str, Annotated[float, Field(ge=0, le=1)]]
+    greatest_attack_auc: float | None = Field(ge=0.5, le=1)
 
 
 class EvaluateParams(BaseModel):

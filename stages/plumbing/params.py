@@ -3,13 +3,13 @@
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from stages.comparison.params import EvaluateParams
+from stages.comparison.params import EvaluateParams, GateParams
 from stages.downstream.params import TrainDownstreamParams
 from stages.gan.params import GenerateParams, TrainGanParams
 from stages.memorization.params import FilterMemorizedParams
@@ -20,11 +20,25 @@ PARAMS_FILE = Path("params.yaml")
 
 
 class ParallelParams(BaseModel):
-    """How replicates fan out. Changes no result: every process runs one thread, whatever their number."""
+    """How replicates fan out. Changes no result: every process runs one thread, whatever their number.
+
+    scheduler: address of a dask scheduler, empty where `backend` is loky.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    backend: Literal["loky", "dask"]
     jobs: int = Field(ge=1)
+    scheduler: str
+
+    @model_validator(mode="after")
+    def _a_cluster_has_an_address(self) -> Self:
+        if (self.backend == "dask") != bool(self.scheduler):
+            raise ValueError(
+                "backend: dask needs the scheduler's address (scheduler: tcp://host:8786), and backend: loky none "
+                '(scheduler: "")'
+            )
+        return self
 
 
 class TrackingParams(BaseModel):
@@ -47,12 +61,14 @@ class Params(BaseModel):
     filter_memorized: FilterMemorizedParams
     train_downstream: TrainDownstreamParams
     evaluate: EvaluateParams
+    gate: GateParams
     parallel: ParallelParams
     tracking: TrackingParams
 
     def decisive(self) -> dict[str, Any]:
-        """The sections that decide results, as plain values: not how work is spread, nor where it is shown."""
-        return self.model_dump(mode="json", exclude={"parallel", "tracking"})
+        """The sections that decide results, as plain values: not how work is spread, where it is shown or what CI
+        demands of it."""
+        return self.model_dump(mode="json", exclude={"gate", "parallel", "tracking"})
 
     @model_validator(mode="after")
     def _only_existing_arms_are_named(self) -> Self:
