@@ -140,7 +140,7 @@ def examine_replicate(job: Job) -> "Examination":
         return built.eval()
 
     test, kept = dataset.role(0, TEST), images.read(FILTERED / f"{job.replicate}.parquet")
-    truth = dataset.test_labels().loc[test.ids.tolist()].to_numpy()
+    truth = dataset.test_labels().loc[test.ids.tolist()].to_numpy(copy=True)
     named = (*contrast.arms, *contrast.rivals) if job.params.robustness else ()
     return examine(
         networks={arm: network(arm) for arm in named},

@@ -244,19 +244,23 @@ def judge(evidence: Mapping[str, list[Evidence]], rule: Rule) -> Verdict:
         for arm, o in outcomes.items()
         if o == overall
     ]
-    others = [_head(arm, outcome, rule) for arm, outcome in outcomes.items() if outcome != overall]
+    others = [_head(arm, outcome, evidence[arm], rule) for arm, outcome in outcomes.items() if outcome != overall]
     sentence = f"{ANSWERS[overall]}: over {_count(rule)}, {'; '.join(decisive + others)}{_limit(rule)}."
     arms = {arm: Verdict(o, _sentence(arm, o, evidence[arm], rule)) for arm, o in outcomes.items()}
     return Verdict(overall, sentence, arms)
 
 
 def arm_outcome(rivals: list[Evidence], rule: Rule) -> Outcome:
-    """In this order: hurts (loses to a rival), helps (beats every rival), equivalent to every rival, undecided."""
+    """In this order: hurts (loses to a rival), helps (beats every rival), equivalent, undecided.
+
+    Equivalent: level with the strongest rivals, whatever others it beats. What is certain then is that it is of no more
+    use than these, and more replicates would not change that.
+    """
     if any(rule.loses(rival) for rival in rivals):
         return "hurts"
     if all(rule.gains(rival) for rival in rivals):
         return "helps"
-    if all(rule.level_with(rival) for rival in rivals):
+    if all(rule.level_with(rival) or rule.gains(rival) for rival in rivals):
         return "equivalent"
     return "undecided"
 
@@ -266,15 +270,21 @@ def _sentence(arm: str, outcome: Outcome, rivals: list[Evidence], rule: Rule) ->
 
 
 def _finding(arm: str, outcome: Outcome, rivals: list[Evidence], rule: Rule) -> str:
-    clauses = [_clause(rival, outcome, rule, first=i == 0) for i, rival in enumerate(rivals)]
-    return f"{_head(arm, outcome, rule)}, its {rule.measure} being {listed(clauses)}"
+    beaten = [rival for rival in rivals if outcome == "equivalent" and not rule.level_with(rival)]
+    rest = [rival for rival in rivals if rival not in beaten]
+    clauses = [_clause(rival, outcome, rule, first=i == 0) for i, rival in enumerate(rest)]
+    clauses += [_clause(rival, "helps", rule, first=i == 0) for i, rival in enumerate(beaten)]
+    return f"{_head(arm, outcome, rivals, rule)}, its {rule.measure} being {listed(clauses)}"
 
 
-def _head(arm: str, outcome: Outcome, rule: Rule) -> str:
+def _head(arm: str, outcome: Outcome, rivals: list[Evidence], rule: Rule) -> str:
+    beaten = [rival.rival for rival in rivals if not rule.level_with(rival)]
+    level = [rival.rival for rival in rivals if rule.level_with(rival)]
+    beside = f" beside {listed(level)}, though it beats {listed(beaten)}" if level and beaten else ""
     heads: dict[Outcome, str] = {
         "helps": f"{arm} helps",
         "hurts": f"{arm} hurts",
-        "equivalent": f"{arm} makes no difference as large as {_margin(rule)}",
+        "equivalent": f"{arm} makes no difference as large as {_margin(rule)}{beside}",
         "undecided": f"it remains open whether {arm} helps",
     }
     return heads[outcome]
@@ -321,9 +331,6 @@ def _reason(outcome: Outcome, rivals: list[Evidence], rule: Rule) -> str:
         return _limit(rule)
     beaten = [rival.rival for rival in rivals if rule.gains(rival)]
     unclear = [rival for rival in rivals if not (rule.gains(rival) or rule.level_with(rival))]
-    if not unclear:
-        level = listed([rival.rival for rival in rivals if rival.rival not in beaten])
-        return f"; it beats {listed(beaten)}, and no difference from {level} as large as {_margin(rule)} is left"
     remedy = _remedy(unclear, rule)
     if beaten:
         return f"; only the gain over {listed(beaten)} is beyond chance{remedy}"

@@ -17,7 +17,7 @@ from stages.downstream.params import ClassicParams, TrainDownstreamParams
 # float32 (N, C, H, W) in [-1, 1] and a generator on the same device -> the same shape, type and range
 Policy = Callable[[Tensor, Generator], Tensor]
 
-IMAGES_PER_DRAW = 8
+IMAGES_PER_DRAW = 16
 
 
 def build_policy(name: str, params: TrainDownstreamParams, flip_ok: bool) -> Policy:
