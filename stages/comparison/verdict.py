@@ -234,13 +234,14 @@ def judge(evidence: Mapping[str, list[Evidence]], rule: Rule) -> Verdict:
 
     The question is whether there is a named way to use the generated images that helps. So the whole helps when an
     arm does (Holm has paid for there being several) and hurts when every arm hurts; otherwise the arms that do not
-    hurt decide: undecided when one of them is, else equivalent. The sentence names every arm.
+    hurt decide: undecided when one of them is, else equivalent. The sentence names every arm, and of the deciding ones
+    the difference from the strongest rival; each arm's own sentence has all of them.
     """
     outcomes = {arm: arm_outcome(rivals, rule) for arm, rivals in evidence.items()}
     order: tuple[Outcome, ...] = ("helps", "undecided", "equivalent", "hurts")
     overall = next(outcome for outcome in order if outcome in outcomes.values())
     decisive = [
-        _finding(arm, o, evidence[arm], rule) + ("" if _limit(rule) else _reason(o, evidence[arm], rule))
+        _gist(arm, o, evidence[arm], rule) + ("" if _limit(rule) else _reason(o, evidence[arm], rule))
         for arm, o in outcomes.items()
         if o == overall
     ]
@@ -275,6 +276,13 @@ def _finding(arm: str, outcome: Outcome, rivals: list[Evidence], rule: Rule) -> 
     clauses = [_clause(rival, outcome, rule, first=i == 0) for i, rival in enumerate(rest)]
     clauses += [_clause(rival, "helps", rule, first=i == 0) for i, rival in enumerate(beaten)]
     return f"{_head(arm, outcome, rivals, rule)}, its {rule.measure} being {listed(clauses)}"
+
+
+def _gist(arm: str, outcome: Outcome, rivals: list[Evidence], rule: Rule) -> str:
+    strongest = min(rivals, key=lambda rival: rival.mean)
+    clause = _clause(strongest, outcome, rule, first=True)
+    remark = ", its strongest rival" if len(rivals) > 1 else ""
+    return f"{_head(arm, outcome, rivals, rule)}, its {rule.measure} being {clause}{remark}"
 
 
 def _head(arm: str, outcome: Outcome, rivals: list[Evidence], rule: Rule) -> str:

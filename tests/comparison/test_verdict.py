@@ -112,10 +112,16 @@ def test_the_rival_that_takes_most_replicates_is_named_and_decided_ones_are_not(
 
 def test_where_nothing_is_open_no_replicates_are_asked_for():
     rivals = [replace(GAIN, power=Power(80, 14, 0.03, 0.1)), replace(SAME, rival="b", power=Power(80, 14, 0.03, 0.1))]
-    assert judge({"gan": rivals}, RULE).sentence == (
+    verdict = judge({"gan": rivals}, RULE)
+    assert verdict.sentence == (
         "No difference that matters: over 10 replicates, gan makes no difference as large as 1 percentage point beside "
-        "b, though it beats classic, its accuracy being 0.1 percentage points above b's (90 % interval \N{MINUS SIGN}0.7 "
-        "to +0.8) and 3.0 percentage points above classic's (95 % interval +1.0 to +5.0)."
+        "b, though it beats classic, its accuracy being 0.1 percentage points above b's (90 % interval "
+        "\N{MINUS SIGN}0.7 to +0.8), its strongest rival."
+    )
+    assert verdict.arms["gan"].sentence == (
+        "Over 10 replicates, gan makes no difference as large as 1 percentage point beside b, though it beats classic, "
+        "its accuracy being 0.1 percentage points above b's (90 % interval \N{MINUS SIGN}0.7 to +0.8) and 3.0 "
+        "percentage points above classic's (95 % interval +1.0 to +5.0)."
     )
 
 
