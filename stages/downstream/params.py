@@ -83,7 +83,7 @@ class QualityFilter(_Section):
 class Synthetic(_Section):
     """Share of each batch drawn from synthetic images; 1 where the arm uses no real ones.
 
-    loss_weight: what a synthetic image counts in the loss, beside 1 for a real one. filter: None trains on all that the
+    loss_weight: what a synthetic image counts in the loss, beside 1 for a real one. filter: null trains on all that the
     memorization filter kept. shuffled_labels: a control that must hurt, wrong labels.
     """
 
@@ -107,7 +107,8 @@ class PseudoLabels(_Section):
 class FixMatch(_Section):
     """FixMatch on the unlabelled pool: see `fixmatch.train_fixmatch`.
 
-    fixmatch_threshold: confidence from which the teacher's guess is learned. unlabelled_share: of each batch.
+    fixmatch_threshold: confidence from which the teacher's guess is learned. unlabelled_share: share of each batch
+    that comes from the pool.
     """
 
     fixmatch_threshold: float = Field(ge=0, lt=1)
