@@ -49,7 +49,7 @@ class EvaluateParams(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**32)
     contrast: ContrastParams
     learning_curve: tuple[str, ...]
     robustness: tuple[Disturbance, ...]

@@ -215,7 +215,7 @@ class ScikitLearnParams(_Section):
 class TrainDownstreamParams(_Section):
     """Section `train_downstream` of params.yaml."""
 
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**32)
     classifier: ClassifierParams
     classic: ClassicParams
     randaugment: RandAugmentParams

@@ -1,6 +1,7 @@
 """Reads params.yaml, checks all of it, and hands it out as frozen objects."""
 
 import io
+import reprlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -17,6 +18,9 @@ from stages.plumbing.errors import UserError
 from stages.sources.params import PrepareParams
 
 PARAMS_FILE = Path("params.yaml")
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 2
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
 
 
 class ParallelParams(BaseModel):
@@ -88,17 +92,29 @@ def load(path: Path = PARAMS_FILE) -> Params:
 
     Raises UserError naming every wrong key, its value and what is allowed.
     """
-    try:
-        raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: run the stages from the project's root") from None
-    except YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    raw = _parse(path)
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        lines = [_describe(each, raw) for each in error.errors()]
-        raise UserError("\n".join([f"{path} is not valid:", *lines])) from None
+        lines = [_printable(_describe(each, raw)) for each in error.errors()]
+    except (OverflowError, RecursionError) as error:  # `re` lets these through when it compiles a pattern
+        lines = [f"  {error}"]
+    raise UserError("\n".join([f"{path} is not valid:", *lines]))
+
+
+def _parse(path: Path) -> Any:
+    """What the file holds. Raises UserError when it cannot be read or is no YAML."""
+    try:
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run the stages from the project's root") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except YAMLError as error:
+        reason = str(error)
+    except Exception as error:  # of any kind: ruamel lets through whatever its constructors stumble on
+        reason = f"{type(error).__name__}: {error}"
+    raise UserError(f"{path} is not valid YAML: {_printable(' '.join(reason.split()))}")
 
 
 def as_yaml(values: dict[str, Any]) -> str:
@@ -117,7 +133,7 @@ def _describe(error: Any, raw: Any) -> str:
         key, message, given = f"{key}.kind", f"must be one of {error['ctx']['expected_tags']}", error["ctx"]["tag"]
     elif error["type"] == "union_tag_not_found":
         key, message = f"{key}.kind", "Field required"
-    given = "" if error["type"] in ("missing", "value_error", "union_tag_not_found") else f" (got {given!r})"
+    given = "" if error["type"] in ("missing", "value_error", "union_tag_not_found") else f" (got {_shown(given)})"
     return f"  {key}: {message}{given}" if key else f"  {message}{given}"
 
 
@@ -125,8 +141,21 @@ def _key(error: Any, raw: Any) -> Iterator[str]:
     """Where the error lies, as it stands in the file: pydantic puts the names of a union's alternatives in between."""
     here = raw
     for depth, part in enumerate(error["loc"], start=1):
-        if isinstance(here, list) or (isinstance(here, dict) and part in here):
+        if (isinstance(here, list) and isinstance(part, int)) or (isinstance(here, dict) and part in here):
             here = here[part]
             yield str(part)
         elif error["type"] == "missing" and depth == len(error["loc"]):
             yield str(part)
+
+
+def _shown(value: Any) -> str:
+    """The value as Python writes it, cut short: a few lines of YAML with aliases may stand for any amount."""
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # Python writes no integer of more than 4300 digits
+        return "a number of very many digits"
+
+
+def _printable(text: str) -> str:
+    """The text with escapes in place of what would steer a terminal or cannot be written to one."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

@@ -18,6 +18,7 @@ from stages.sources.tree import list_tree, read_bytes
 SUFFIXES = frozenset(
     {".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".snd", ".w64", ".wav"}
 )
+LARGEST_CLIP = 2**28  # samples over all channels: 1 GiB
 
 
 def find(params: AudioParams) -> Listing:
@@ -46,7 +47,8 @@ def read(params: AudioParams, locators: Sequence[str]) -> Iterator[Image.Image |
 def clip(data: bytes, params: AudioParams) -> NDArray[np.float32]:
     """The middle of the recording in `data`, (clip_seconds * sample_rate,), channels averaged, resampled (soxr).
 
-    Raises BadItem when it is no recording, cut off or of no length, or when the part that is used has NaN or infinity.
+    Raises BadItem when it is no recording, cut off or of no length, has more than `LARGEST_CLIP` samples in the part
+    that is used, or NaN or infinity among them.
     """
     import librosa
     import soundfile
@@ -56,6 +58,8 @@ def clip(data: bytes, params: AudioParams) -> NDArray[np.float32]:
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             wanted = min(file.frames, round(params.clip_seconds * file.samplerate))
+            if wanted * file.channels > LARGEST_CLIP:
+                raise BadItem("too_large", "has too many samples in each second: resample it or remove it")
             file.seek((file.frames - wanted) // 2)
             channels = file.read(wanted, dtype="float32", always_2d=True)
             rate = file.samplerate

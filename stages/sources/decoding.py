@@ -8,6 +8,10 @@ from PIL import Image, UnidentifiedImageError
 from stages.sources.listing import BadItem
 
 LARGEST_PIXELS = 2**26  # 256 MiB once decoded
+# A progressive JPEG passes over all of its pixels once for each scan. Encoders write about ten; 100 bytes suffice for
+# one that changes nothing, so that 10 MB would keep the decoder busy for hours.
+MOST_SCANS = 100  # of LARGEST_PIXELS; of fewer pixels as many more
+_SCAN = b"\xff\xda"  # within a scan, FF is followed by 00
 # Pillow's formats that hold pixels alone; others run a program (EPS), are films or documents, or are only recognised.
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "SGI", "TGA", "TIFF", "WEBP")
 
@@ -15,8 +19,8 @@ FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM",
 def decode(data: bytes) -> Image.Image:
     """The image in `data`, wholly loaded, in whatever mode and size its file has, EXIF orientation not applied.
 
-    Raises BadItem when it is empty, no image in one of `FORMATS`, cut off, animated (or has pages), or has more than
-    `LARGEST_PIXELS`, which its header tells before anything is decoded.
+    Raises BadItem when it is empty, no image in one of `FORMATS`, cut off, animated (or has pages), or too large: has
+    more than `LARGEST_PIXELS`, which its header tells before anything is decoded, or more scans than they may take.
     """
     if not data:
         raise BadItem("empty", "has no content (0 bytes): copy it anew or remove it")
@@ -42,6 +46,8 @@ def _load(data: bytes) -> Image.Image:
     # A phone's photograph may carry a preview or depth map behind it (MPO); the first picture is the photograph.
     if getattr(image, "is_animated", False) and image.format != "MPO":
         raise BadItem("animated", "has several frames or pages: export the one wanted as a still image")
+    if image.format in ("JPEG", "MPO") and data.count(_SCAN) * image.width * image.height > MOST_SCANS * LARGEST_PIXELS:
+        raise BadItem("too_large", "is a JPEG that would take minutes to decode: save it anew or remove it")
     image.load()
     return image
 

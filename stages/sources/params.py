@@ -29,7 +29,10 @@ class FolderParams(_Source):
 
 
 class TorchvisionParams(_Source):
-    """A classification set of `torchvision.datasets`; `path` is its root."""
+    """A classification set of `torchvision.datasets`; `path` is its root.
+
+    name: of its class there. download: whether it may be fetched from the internet.
+    """
 
     kind: Literal["torchvision"]
     name: str = Field(min_length=1)
@@ -37,7 +40,11 @@ class TorchvisionParams(_Source):
 
 
 class ParquetParams(_Source):
-    """Parquet files laid out as Hugging Face's image data sets; `group_column` may be null."""
+    """Parquet files laid out as Hugging Face's image data sets.
+
+    image_column: name of the column with the images. label_column: of that with the classes. group_column: of that with
+    patients, speakers, ..., or null.
+    """
 
     kind: Literal["parquet"]
     image_column: str = Field(min_length=1)
@@ -46,7 +53,13 @@ class ParquetParams(_Source):
 
 
 class AudioParams(_Source):
-    """A folder of recordings for each class, turned into log-mel spectrograms."""
+    """A folder of recordings for each class, turned into log-mel spectrograms.
+
+    sample_rate: samples per second that every recording is brought to. clip_seconds: longer recordings keep their
+    middle, shorter ones are padded with silence. window_seconds: length of the pieces whose spectrum is taken.
+    hop_seconds: from one piece to the next. mel_bands: rows of the spectrogram. range_decibels: loudness below the
+    clip's peak that is still shown.
+    """
 
     kind: Literal["audio"]
     sample_rate: int = Field(ge=1000, le=192_000)
@@ -155,7 +168,7 @@ LabelsPerClass = Annotated[
 class PrepareParams(_Section):
     """Source, image properties, the sizes of the roles, and what becomes of bad images; docs in params.yaml."""
 
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**32)
     replicates: int = Field(ge=1)
     source: SourceParams
     shift: ShiftParams
@@ -163,7 +176,7 @@ class PrepareParams(_Section):
     groups: Annotated[NoGroups | CsvGroups | PatternGroups, Field(discriminator="kind")]
     test_share: float = Field(gt=0, lt=1)
     labels_per_class: LabelsPerClass
-    imbalance_factor: float = Field(ge=1)
+    imbalance_factor: float = Field(ge=1, allow_inf_nan=False)
     validation_per_class: Labels
     calibration: int = Field(ge=1)
     unlabelled: Annotated[

@@ -20,12 +20,17 @@ from stages.plumbing.dataset import TEST, TRAIN, VALIDATION
 from stages.plumbing.errors import UserError
 from stages.plumbing.images import UNLABELLED
 from stages.sources.decoding import decode
-from stages.sources.listing import BadItem, Listing
+from stages.sources.listing import BadItem, Listing, check_names
 from stages.sources.params import ParquetParams
 
 Locator = tuple[str, int]  # file relative to the source, row in it
 _SPLITS = {"train": TRAIN, "validation": VALIDATION, "valid": VALIDATION, "val": VALIDATION, "test": TEST}
 _ID = "id"
+# A few kB of Parquet can stand for any number of bytes. Columns are read as dictionaries, in which repeated values cost
+# nothing and which Arrow keeps below 2 GiB; these numbers bound the rest.
+LARGEST_ROW_GROUP = 2**31 - 1  # bytes of images, unpacked
+MOST_ROWS = 2**24  # in one file
+LARGEST_TEXT = 2**28  # characters: rows times the longest value of a column
 
 
 @dataclass(frozen=True)
@@ -60,10 +65,12 @@ def find(params: ParquetParams) -> Listing:
     if set(splits) <= {"", TRAIN}:
         splits[:] = ""
     _check_classes(root, class_names, labels, splits)
+    ids = _ids(files)
+    check_names(root, [*class_names, *ids.tolist()])
     groups = [group for file in files for group in file.groups]
     return Listing(
         class_names=class_names,
-        ids=_ids(files),
+        ids=ids,
         labels=labels,
         splits=splits,
         groups=groups if any(group is not None for group in groups) else None,
@@ -73,13 +80,17 @@ def find(params: ParquetParams) -> Listing:
 
 
 def read(params: ParquetParams, locators: Sequence[Locator]) -> Iterator[Image.Image | BadItem]:
-    """The images at `locators`, in that order; one row group is in memory at a time. Raises UserError as `find`."""
+    """The images at `locators`, in that order; one row group is in memory at a time. Raises UserError as `find`.
+
+    The field `path` that `datasets` keeps beside the bytes is never followed.
+    """
     base = _base(Path(params.path))
     for name, row in locators:
         ends = _row_group_ends(base / name)
         index = int(np.searchsorted(ends, row, side="right"))
         start = int(ends[index - 1]) if index else 0
-        data = _row_group(base / name, params.image_column, index)[row - start].as_py()
+        with _opening(base / name):
+            data = _row_group(base / name, params.image_column, index)[row - start].as_py()
         try:
             if data is None:
                 raise BadItem("empty", "the row has no image: fill it or remove the row")
@@ -100,6 +111,9 @@ def _file_names(root: Path) -> tuple[list[str], int]:
     relative = [path.relative_to(root) for path in root.rglob("*") if path.is_file()]
     visible = [path for path in relative if not any(part.startswith(".") for part in path.parts)]
     names = sorted(path.as_posix() for path in visible if path.suffix.lower() == ".parquet")
+    for name in names:
+        if not (root / name).resolve().is_relative_to(root.resolve()):
+            raise UserError(f"{root / name} is a symbolic link out of the source's folder: put the file itself there")
     if not names:
         raise UserError(
             f"{root} has no .parquet file: export the data set there, as `datasets` does with `to_parquet`, "
@@ -115,27 +129,54 @@ def _read_columns(base: Path, name: str, params: ParquetParams) -> _File:
         file = pq.ParquetFile(path)
         _check_columns(path, file, params)
         has_id = _ID in file.schema_arrow.names
-        wanted = [params.label_column, *[params.group_column] * bool(params.group_column), *[_ID] * has_id]
-        table = file.read(columns=list(dict.fromkeys(wanted)), use_threads=False)
+        wanted = {params.label_column, params.group_column, _ID if has_id else None}
+        table = _read_texts(path, sorted(filter(None, wanted)))
         class_names = _class_names(file.schema_arrow, params.label_column)
-    labels = table[params.label_column].to_pylist()
-    groups = table[params.group_column].to_pylist() if params.group_column else [None] * len(labels)
+        labels, groups, ids = (
+            table[column].to_pylist() if column in table.column_names else [None] * len(table)
+            for column in (params.label_column, params.group_column, _ID)
+        )
     return _File(
         name=name,
         split=_split(name),
         labels=labels,
         class_names=class_names,
         groups=[None if group is None else str(group) for group in groups],
-        ids=[str(each) for each in table[_ID].to_pylist()] if has_id and not table[_ID].null_count else None,
+        ids=None if None in ids else [str(each) for each in ids],
     )
+
+
+def _read_texts(path: Path, columns: list[str]) -> pa.Table:
+    """Labels, groups and ids. Raises UserError when they would not fit in memory."""
+    with pq.ParquetFile(path, read_dictionary=columns) as file:
+        if sum(file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)) > MOST_ROWS:
+            raise UserError(f"{path} has more than {MOST_ROWS:,} rows: spread them over several files")
+        table = file.read(columns=columns, use_threads=False)
+    for column, values in zip(table.column_names, table.columns, strict=True):
+        texts = [chunk.dictionary for chunk in values.chunks if pa.types.is_dictionary(chunk.type)]
+        longest = max((pc.max(pc.binary_length(each)).as_py() or 0 for each in texts), default=0)
+        if longest * len(table) > LARGEST_TEXT:
+            raise UserError(f"{path}: the column {column!r} has a value of {longest:,} characters: shorten it")
+    return table
+
+
+def _check_names_and_texts(path: Path, schema: pa.Schema, params: ParquetParams) -> None:
+    """Raises UserError when a column is missing or there twice, or groups or ids are no plain values."""
+    for column in filter(None, (params.image_column, params.label_column, params.group_column)):
+        if column not in schema.names:
+            raise UserError(f"{path} has no column {column!r}; it has {', '.join(schema.names)}")
+    for column in filter(None, (params.image_column, params.label_column, params.group_column, _ID)):
+        if schema.names.count(column) > 1:
+            raise UserError(f"{path} has several columns named {column!r}: rename all but one")
+    for column in filter(None, (params.group_column, _ID)):
+        if column in schema.names and pa.types.is_nested(_type(schema, column)):
+            raise UserError(f"{path}: the column {column!r} must hold integers or strings, one in each row")
 
 
 def _check_columns(path: Path, file: pq.ParquetFile, params: ParquetParams) -> None:
     """Raises UserError when a column is missing or of a type that cannot be used."""
     schema = file.schema_arrow
-    for column in (params.image_column, params.label_column, params.group_column):
-        if column and column not in schema.names:
-            raise UserError(f"{path} has no column {column!r}; it has {', '.join(schema.names)}")
+    _check_names_and_texts(path, schema, params)
     label = _type(schema, params.label_column)
     if not (pa.types.is_integer(label) or _is_string(label)):
         raise UserError(
@@ -159,11 +200,15 @@ def _check_columns(path: Path, file: pq.ParquetFile, params: ParquetParams) -> N
 
 def _holds_nothing(file: pq.ParquetFile, leaf: str) -> bool:
     """Whether each value of the leaf column is null by the file's own statistics."""
-    position = [file.schema.column(index).path for index in range(len(file.schema))].index(leaf)
+    position = _position(file, leaf)
     chunks = [file.metadata.row_group(index).column(position) for index in range(file.num_row_groups)]
     return bool(chunks) and all(
         chunk.statistics is not None and chunk.statistics.null_count == chunk.num_values for chunk in chunks
     )
+
+
+def _position(file: pq.ParquetFile, leaf: str) -> int:
+    return [file.schema.column(index).path for index in range(len(file.schema))].index(leaf)
 
 
 def _split(name: str) -> str:
@@ -180,8 +225,14 @@ def _class_names(schema: pa.Schema, column: str) -> tuple[str, ...] | None:
     """Names of the ClassLabel that `datasets` notes in the metadata, for an integer column."""
     if not pa.types.is_integer(schema.field(column).type):
         return None
-    metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    names = metadata.get("info", {}).get("features", {}).get(column, {}).get("names")
+    try:
+        metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        names = metadata.get("info", {}).get("features", {}).get(column, {}).get("names")
+    except (AttributeError, RecursionError):  # whatever JSON may hold in place of a dictionary
+        names = False
+    is_sound = names is None or (isinstance(names, list) and all(isinstance(name, str) for name in names))
+    if not is_sound or len(set(names or ())) < len(names or ()):
+        raise ValueError("its metadata `huggingface` do not name the classes as `datasets` does")
     return tuple(names) if names else None
 
 
@@ -263,10 +314,17 @@ def _row_group_ends(path: Path) -> NDArray[np.int64]:
 
 @lru_cache(maxsize=1)  # chunks follow one another within a row group; one, because it may be large
 def _row_group(path: Path, column: str, index: int) -> pa.ChunkedArray:
-    """Encoded images of one row group, null where a row has none."""
+    """Encoded images of one row group, null where a row has none. Raises UserError when they are too large."""
     with _opening(path):
-        file = pq.ParquetFile(path)
-        images = file.read_row_group(index, columns=[_leaf(file.schema_arrow, column)], use_threads=False)[column]
+        leaf = _leaf(pq.read_schema(path), column)
+        with pq.ParquetFile(path, read_dictionary=[leaf]) as file:
+            size = file.metadata.row_group(index).column(_position(file, leaf)).total_uncompressed_size
+            if size > LARGEST_ROW_GROUP:
+                raise UserError(
+                    f"{path}: row group {index} has {size / 2**30:.1f} GiB of images, unpacked: write the file with "
+                    "fewer rows in each (row_group_size=1000)"
+                )
+            images = file.read_row_group(index, columns=[leaf], use_threads=False)[column]
     return pc.struct_field(images, "bytes") if pa.types.is_struct(images.type) else images
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from stages.plumbing.dataset import TEST, TRAIN, VALIDATION
 from stages.plumbing.errors import UserError
 from stages.plumbing.images import UNLABELLED
-from stages.sources.listing import BadItem, Listing
+from stages.sources.listing import BadItem, Listing, check_names
 
 LARGEST_FILE = 2**30  # bytes
 _SPLITS = {
@@ -203,12 +203,11 @@ def _check_classes(tree: _Tree, splits: dict[str, str], classes: list[_ClassFold
 
 
 def _check_ids(root: Path, ids: list[str]) -> None:
-    """Raises UserError for names that are no valid Unicode, or the same in its composed form."""
+    """Raises UserError for names that cannot be shown, or are the same in Unicode's composed form."""
+    check_names(root, ids)
     for name, count in Counter(ids).items():
         if count > 1:
             raise UserError(f"{root} has {count} files named {name!r}, written differently in Unicode: rename one")
-        if not _is_unicode(name):
-            raise UserError(f"{root} has a file whose name is not valid UTF-8, {name!a}: rename it")
 
 
 def _listing(items: list[_Item], class_names: list[str], ignored: Counter[str]) -> Listing:
@@ -249,10 +248,6 @@ def _is_hidden(name: str) -> bool:
 
 def _is_pool(name: str) -> bool:
     return name.casefold() in _POOLS
-
-
-def _is_unicode(name: str) -> bool:
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _composed(name: str) -> str:

@@ -41,6 +41,7 @@ def refuse(tmp_path: Path) -> Callable[[dict[str, Any]], str]:
         ({"train_downstream.classifier.steps": None}, ["train_downstream.classifier.steps", "integer"]),
         ({"evaluate.contrast.rivals": ["clasic"]}, ["evaluate.contrast.rivals", "'clasic'", "classic"]),
         ({"evaluate.learning_curve": ["real", "clasic"]}, ["evaluate.learning_curve", "'clasic'", "classic"]),
+        ({"train_downstream.arms.classic.settings": [[]]}, ["train_downstream.arms.classic.settings.0", "[]"]),
         ({"parallel.jobs": 0}, ["parallel.jobs", "greater than or equal to 1"]),
     ],
 )
@@ -64,6 +65,54 @@ def test_missing_and_broken_files_are_told_in_words(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("prepare: {seed: 0\n")
     with pytest.raises(UserError, match="not valid YAML"):
         params.load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: !!python/object/apply:os.system [ls]",
+        "a: 2001-99-99",
+        "a: !!bool x",
+        "a: " + "9" * 5000,
+        "[" * 500,
+        "{{a: 1}: 2}",
+        "a: \x00",
+    ],
+    ids=lambda text: text[:12],
+)
+def test_what_yaml_stumbles_on_is_told_in_words(tmp_path: Path, text: str) -> None:
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(UserError, match="not valid YAML: ") as error:
+        params.load(tmp_path / "params.yaml")
+    assert str(error.value).isprintable()
+
+
+def test_bytes_that_are_no_text_and_folders_are_told_in_words(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read: Is a directory"):
+        params.load(tmp_path)
+    (tmp_path / "params.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"not valid YAML: .*can't decode byte 0xff"):
+        params.load(tmp_path / "params.yaml")
+
+
+def test_values_are_shown_short_and_without_control_characters(
+    tmp_path: Path, refuse: Callable[[dict[str, Any]], str]
+) -> None:
+    laughs = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))  # 9 ** 9 values
+    (tmp_path / "params.yaml").write_text(f"a0: &a0 [{', '.join('x' * 9)}]\n{laughs}prepare: *a8\n")
+    with pytest.raises(UserError) as error:
+        params.load(tmp_path / "params.yaml")
+    assert len(str(error.value)) < 5000
+    message = refuse({"train_gan": {"\x1b[2J": 5, "steps": "\x1b[2J" * 1000}})
+    assert "\x1b" not in message
+    assert len(message) < 5000
+
+
+@pytest.mark.parametrize("pattern", ["(a{99999999999})", "(" * 3000 + ")" * 3000])
+def test_a_pattern_that_re_cannot_hold_is_told_in_words(refuse: Callable[[dict[str, Any]], str], pattern: str) -> None:
+    assert "too large" in (message := refuse({"prepare.groups": {"kind": "pattern", "pattern": pattern}})) or (
+        "recursion" in message
+    )
 
 
 def test_numbers_are_read_as_yaml_1_2(tmp_path: Path) -> None:

@@ -171,6 +171,14 @@ def test_a_bad_recording_gets_words_and_the_others_are_read(
     assert words in bad.reason
 
 
+def test_a_recording_of_too_many_samples_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audio, "LARGEST_CLIP", 9600)
+    assert picture(encode(np.stack([tone(300)] * 2, axis=1))).any()
+    with pytest.raises(BadItem, match="too many samples in each second") as caught:
+        picture(encode(np.stack([tone(300)] * 3, axis=1)))
+    assert caught.value.fault == "too_large"
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

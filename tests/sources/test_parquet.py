@@ -202,6 +202,14 @@ def test_a_wrong_column_is_named(tmp_path: Path, changes: dict[str, str], words:
         parquet.find(make_params(path, **changes))
 
 
+@pytest.mark.parametrize("twice", ["image", "label", "id"])
+def test_a_column_that_is_there_twice_is_named(tmp_path: Path, twice: str) -> None:
+    table = pa.table({"image": [png(0), png(1)], "label": [0, 1], "id": ["a", "b"]})
+    pq.write_table(table.append_column(twice, table[twice]), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=f"has several columns named '{twice}': rename all but one"):
+        parquet.find(make_params(tmp_path / "a.parquet"))
+
+
 @pytest.mark.parametrize(
     ("labels", "names", "words"),
     [
