@@ -155,13 +155,14 @@ def write_table(path: Path, table: pa.Table) -> None:
 def write_tables(path: Path, tables: Iterable[pa.Table]) -> None:
     """Writes tables of one schema, at least one, as one Parquet file that never lies in memory as a whole.
 
-    How the rows are spread over the tables changes no byte. The file appears beside `path` and is renamed into place.
+    How the rows are spread over the tables changes no byte. Every page has a check sum, which readers here hold it
+    against. The file appears beside `path` and is renamed into place.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     groups = _row_groups(tables)
     first = next(groups)
-    with pq.ParquetWriter(partial, first.schema, compression="zstd") as writer:
+    with pq.ParquetWriter(partial, first.schema, compression="zstd", write_page_checksum=True) as writer:
         writer.write_table(first)
         for group in groups:
             writer.write_table(group)
@@ -184,7 +185,7 @@ def read_blocks(path: Path) -> Iterator[ImageSet]:
 
     Raises UserError when it is missing or damaged.
     """
-    with reading(path), pq.ParquetFile(path) as file:
+    with reading(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
         for batch in file.iter_batches(ROW_GROUP):
             yield from_table(pa.Table.from_batches([batch]))
 
@@ -198,4 +199,5 @@ def count(path: Path) -> int:
 def read_table(path: Path) -> pa.Table:
     """Reads a Parquet table. Raises UserError when it is missing or damaged."""
     with reading(path):
-        return pq.read_table(path)
+        table = pq.read_table(path, page_checksum_verification=True)
+        return table.select(table.column_names)  # damaged names are noticed here: no check sum covers them

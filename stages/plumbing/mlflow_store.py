@@ -16,6 +16,9 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import psutil
 
 from stages.plumbing.run_contents import Content, DataFacts
 
@@ -28,6 +31,8 @@ COMPLETE = "understudy.complete"
 PROCESS = "understudy.process"
 _PARENT = "mlflow.parentRunId"
 _MANY = 50_000  # as many runs as MLflow lists in one answer
+_SECRETS = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD")
+_DAYS_UNSEEN = 7  # after these, a run that another machine began counts as left behind
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # pages for training, not for chatbots
 
 # Quiet, and quick to give up: a stage must not hang on a server that is down. What the user has set stays.
@@ -38,6 +43,7 @@ _ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",  # it may ask for hours
 }
 
 
@@ -54,8 +60,14 @@ def tracking_uri() -> str:
 
 
 def without_secrets(text: str) -> str:
-    """The text with user names and passwords taken out of its addresses."""
-    return re.sub(r"(?<=://)[^/@\s]+@", "", text)
+    """The text without what the environment keeps secret, and without user names and passwords in addresses."""
+    address = tracking_uri().partition("://")[2]
+    login = address.rpartition("@")[0]  # by the last @, and with any /: a password need not be quoted as it should
+    password = login.partition(":")[2]
+    for secret in (login, password, unquote(password), *map(os.environ.get, _SECRETS)):
+        if secret:
+            text = text.replace(secret, "***")
+    return re.sub(r"(?<=://)[^/\s]+@", "", text)
 
 
 @dataclass(frozen=True)
@@ -99,14 +111,31 @@ class Store:
         parents = [run for run in parents if is_complete(run) or not _has_another_owner(run)]
         everywhere = {**tags, FINGERPRINT: fingerprint, PROCESS: _this_process()}
         parent = max(parents, key=is_complete, default=None) or self._create(name, everywhere)
-        children = {run.info.run_name: run for run in runs if run.data.tags.get(_PARENT) == parent.info.run_id}
-        return RunTree(self, everywhere, parent, children)
+        families: dict[str, list[Run]] = {}
+        for run in runs:
+            families.setdefault(run.data.tags.get(_PARENT, ""), []).append(run)
+        barren = [run for run in parents if not is_complete(run) and run.info.run_id not in families]
+        self._delete([run for run in barren if run is not parent])
+        return RunTree(self, everywhere, parent, self._by_name(families.get(parent.info.run_id, [])))
+
+    def _by_name(self, runs: "Iterable[Run]") -> "dict[str, Run]":
+        """One run of each name, a finished one if there is one; the others are deleted."""
+        kept: dict[str, Run] = {}
+        for run in sorted(runs, key=lambda run: run.info.status != "FINISHED"):
+            kept.setdefault(run.info.run_name, run)
+        self._delete([run for run in runs if run is not kept[run.info.run_name]])
+        return kept
+
+    def _delete(self, twins: "Iterable[Run]") -> None:
+        """Deletes runs that are there twice: where a server's answer was lost, MLflow asked again and got another."""
+        for run in twins:
+            self.client.delete_run(run.info.run_id)
 
     def end_orphans(self) -> None:
-        """Ends the runs, as killed, whose process on this machine is gone."""
-        mine = f"attributes.status = 'RUNNING' AND tags.`{PROCESS}` LIKE '{socket.gethostname()}/%'"
-        for run in self.client.search_runs([self.experiment_id], mine, max_results=_MANY):
-            if not _is_alive(run.data.tags[PROCESS]):
+        """Ends the runs, as killed, whose process is gone."""
+        running = "attributes.status = 'RUNNING'"
+        for run in self.client.search_runs([self.experiment_id], running, max_results=_MANY):
+            if PROCESS in run.data.tags and not _is_alive(run):
                 self.client.set_terminated(run.info.run_id, "KILLED")
 
     def log(self, run_id: str, content: Content) -> None:
@@ -248,23 +277,28 @@ def _commit_without_waiting(connection: Any, _: object) -> None:
 
 
 def _this_process() -> str:
-    return f"{socket.gethostname()}/{os.getpid()}"
+    return _process(psutil.Process())
+
+
+def _process(process: psutil.Process) -> str:
+    """`host/pid/start`, the start in seconds since the machine's: a number alone is soon another process's."""
+    return f"{socket.gethostname()}/{process.pid}/{process.create_time() - psutil.boot_time():.2f}"
 
 
 def _has_another_owner(run: "Run") -> bool:
+    return run.info.status == "RUNNING" and run.data.tags.get(PROCESS) != _this_process() and _is_alive(run)
+
+
+def _is_alive(run: "Run") -> bool:
+    """Whether the process that began the run goes on; of one on another machine, whether it may."""
     owner = run.data.tags.get(PROCESS, "")
-    return run.info.status == "RUNNING" and owner != _this_process() and _is_alive(owner)
-
-
-def _is_alive(process: str) -> bool:
-    """Whether `host/pid` runs; taken for granted on another machine."""
-    host, _, pid = process.rpartition("/")
+    host, _, number = owner.partition("/")
     if host != socket.gethostname():
-        return bool(host)
+        return time.time() - run.info.start_time / 1000 < _DAYS_UNSEEN * 86_400
     try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
+        process = psutil.Process(int(number.partition("/")[0]))
+        return _process(process) == owner and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.AccessDenied:
         return True
-    return True
+    except (psutil.NoSuchProcess, ValueError):
+        return False

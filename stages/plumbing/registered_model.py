@@ -6,27 +6,31 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.plumbing import code, workdir
+from stages.plumbing import code, images, workdir
 from stages.plumbing.mlflow_store import FINGERPRINT, RunTree
+from stages.sources.params import ImageParams
+
+if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
 
 ALIAS = "best"
 _SERVED = Path("stages/downstream/served.py")
-_LIBRARIES = ("mlflow", "numpy", "pandas", "pydantic", "safetensors", "torch")
+_LIBRARIES = ("mlflow", "numpy", "pandas", "pillow", "pydantic", "safetensors", "torch")
 
 
 @dataclass(frozen=True)
 class Classifier:
     """A trained classifier.
 
-    shape: (C, H, W) of its images; kind and width: of its network; classes: names in their order.
+    image: what `prepare` makes of every image; kind and width: of its network; classes: names in their order.
     """
 
     weights: Path
-    shape: tuple[int, int, int]
+    image: ImageParams
     kind: str
     width: int
     classes: list[str]
@@ -39,43 +43,55 @@ def register(tree: RunTree, child: str, name: str, classifier: Classifier, tags:
 
     The model is shown with the child and with the parent.
     """
-    from mlflow.entities import LoggedModelOutput
     from mlflow.exceptions import MlflowException
 
     client, run_id = tree.store.client, tree.child(child).info.run_id
-    fingerprint = tree.tags[FINGERPRINT]
-    if client.search_model_versions(f"name = '{name}' AND tag.`{FINGERPRINT}` = '{fingerprint}'"):
-        return
-    tags = {**tags, FINGERPRINT: fingerprint}
-    model = client.create_logged_model(tree.store.experiment_id, name, run_id, tags)
-    with TemporaryDirectory() as folder:
-        _pack(classifier, Path(folder))
-        client.log_model_artifacts(model.model_id, str(Path(folder) / "model"))
-    client.finalize_logged_model(model.model_id, "READY")
-    for run in (run_id, tree.run_id):
-        client.log_outputs(run, [LoggedModelOutput(model.model_id, step=0)])
+    tags = {**tags, FINGERPRINT: tree.tags[FINGERPRINT]}
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    made = client.create_model_version(
-        name, model.artifact_location, run_id, tags, model_id=model.model_id, await_creation_for=10
-    )
+    same = f"name = '{name}' AND tag.`{FINGERPRINT}` = '{tags[FINGERPRINT]}'"
+    if not client.search_model_versions(same):
+        model = _logged(tree, run_id, name, classifier, tags)
+        client.create_model_version(
+            name, model.artifact_location, run_id, tags, model_id=model.model_id, await_creation_for=10
+        )
+    first, *twins = sorted(client.search_model_versions(same), key=lambda each: int(each.version))
+    for twin in twins:  # as with runs: an answer was lost
+        client.delete_model_version(name, twin.version)
     if "dvc.experiment" not in tree.tags:  # a trial is no new best
-        client.set_registered_model_alias(name, ALIAS, made.version)
+        client.set_registered_model_alias(name, ALIAS, first.version)
+
+
+def _logged(tree: RunTree, run_id: str, name: str, classifier: Classifier, tags: Mapping[str, str]) -> "LoggedModel":
+    """The model as the child run's and the parent's output; one that an interrupted process began is completed."""
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+
+    client, experiment = tree.store.client, tree.store.experiment_id
+    begun = client.search_logged_models([experiment], f"tags.`{FINGERPRINT}` = '{tags[FINGERPRINT]}'")
+    model = begun[0] if begun else client.create_logged_model(experiment, name, run_id, dict(tags))
+    if model.status != LoggedModelStatus.READY:
+        with TemporaryDirectory() as folder:
+            _pack(classifier, Path(folder))
+            client.log_model_artifacts(model.model_id, str(Path(folder) / "model"))
+        for run in (run_id, tree.run_id):
+            client.log_outputs(run, [LoggedModelOutput(model.model_id, step=0)])
+        client.finalize_logged_model(model.model_id, "READY")
+    return model
 
 
 def _pack(classifier: Classifier, folder: Path) -> None:
     """Writes the MLflow model to `folder/model`."""
+    import pandas as pd
     from mlflow import pyfunc
     from mlflow.models import ModelSignature
-    from mlflow.types.schema import ColSpec, Schema, TensorSpec
+    from mlflow.types.schema import ColSpec, Map, Schema
 
-    channels, size, _ = classifier.shape
     libraries = (*_LIBRARIES, "torchvision") if classifier.kind == "resnet18" else _LIBRARIES
-    network = {"kind": classifier.kind, "channels": channels, "size": size, "width": classifier.width}
-    config = network | {"classes": classifier.classes}
+    network = {"kind": classifier.kind, "width": classifier.width}
+    config = network | {"image": classifier.image.model_dump(mode="json"), "classes": classifier.classes}
     workdir.write_json(folder / "classifier.json", config)
     shutil.copyfile(classifier.weights, folder / "classifier.safetensors")
     for path in code.closure(_SERVED):
@@ -89,15 +105,15 @@ def _pack(classifier: Classifier, folder: Path) -> None:
         code_paths=[str(folder / "stages")],
         artifacts={"weights": str(folder / "classifier.safetensors"), "config": str(folder / "classifier.json")},
         signature=ModelSignature(
-            Schema([TensorSpec(np.dtype(np.uint8), (-1, *classifier.shape))]),
-            Schema([ColSpec("float", each) for each in classifier.classes]),
+            Schema([ColSpec("binary", "image")]),
+            Schema([ColSpec("string", "class"), ColSpec(Map("float"), "probabilities")]),
         ),
-        input_example=_blank(classifier.shape),
+        input_example=pd.DataFrame({"image": [_blank(classifier.image)]}),
         pip_requirements=[f"{library}=={version(library).partition('+')[0]}" for library in libraries],
         metadata={"classes": classifier.classes},
     )
 
 
-def _blank(shape: tuple[int, int, int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """One grey image: an example must show the form, and not one of the user's images."""
-    return np.full((1, *shape), 127, dtype=np.uint8)
+def _blank(image: ImageParams) -> bytes:
+    """A grey PNG: an example must show the form, and not one of the user's images."""
+    return images.encode_png(np.full((image.channel_count, image.size, image.size), 127, dtype=np.uint8))

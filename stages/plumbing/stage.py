@@ -72,10 +72,10 @@ class StageRun:
     def fan_out(
         self, work: Callable[[Job], Result], jobs: Sequence[Job], unit: str, show_bar: bool = True
     ) -> list[Result]:
-        """The results of `work` over `jobs`, in order, from `parallel.jobs` processes of one thread each."""
+        """The results of `work` over `jobs`, in order, from processes of one thread each (params.yaml: `parallel`)."""
         from stages.plumbing.parallel import fan_out
 
-        results, cpu_seconds = fan_out(work, jobs, self.params.parallel.jobs, self.name, unit, show_bar)
+        results, cpu_seconds = fan_out(work, jobs, self.params.parallel, self.name, unit, show_bar)
         self.cpu_seconds_of_workers += cpu_seconds
         return results
 

@@ -1,4 +1,4 @@
-"""Shows runs in MLflow. Files are the record and MLflow is a view of them, so nothing here can fail a stage.
+"""Shows runs in MLflow. Files are the record and MLflow is a view of them, so nothing here can fail or hold up a stage.
 
 `python -m stages.plumbing.tracking` logs whatever the store lacks; a second time changes nothing.
 """
@@ -8,10 +8,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from threading import Event
+from queue import SimpleQueue
+from threading import Event, Thread
 from typing import Any
 
 import pandas as pd
@@ -28,11 +29,14 @@ from stages.plumbing.stage import timings
 
 GAN, COMPARISON = "train_gan", "comparison"
 FLUSH_SECONDS = 5.0
+RECORD_SECONDS = 300.0  # after so long a stage no longer waits for a slow server
+CLOSE_SECONDS = 30.0  # the same for what is left to show when training ends
 _SAMPLES_LOGGED = "understudy.samples"
 _GAN_DATA = workdir.DATA / "train_gan"
 _ARMS_DATA = workdir.DATA / "train_downstream"
 _EVALUATE_DATA = workdir.DATA / "evaluate"
 _warned = Event()
+_given_up = Event()  # a thread may still speak with a slow server: a second one beside it would log things twice
 
 
 @contextmanager
@@ -57,13 +61,15 @@ class LiveGan:
     def __init__(self, everything: Params, fingerprint: str) -> None:
         self._params = everything
         self._fingerprint = fingerprint
-        self._writer = ThreadPoolExecutor(1, "mlflow")
         self._tree: RunTree | None = None
         self._works = True
         self._pending: dict[str, list[dict[str, float]]] = {}
         self._there: dict[str, set[int]] = {}
         self._flushed = time.monotonic()
-        self._submit(self._open)
+        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._queue.put(self._open)
+        self._thread = Thread(target=self._run, name="mlflow", daemon=True)
+        self._thread.start()
 
     def log(self, replicate: int, record: Mapping[str, Any]) -> None:
         """Shows a record of `progress.say`: `step`, `measures` and, maybe, `picture`, the path of a grid of samples.
@@ -71,20 +77,22 @@ class LiveGan:
         Returns at once. Steps that an interrupted run has shown already are not shown again.
         """
         point = {"step": record["step"], **record["measures"]}
-        self._submit(self._write, f"{GAN}/{replicate}", point, record["picture"])
+        self._queue.put(partial(self._write, f"{GAN}/{replicate}", point, record["picture"]))
 
     def close(self, status: str | None = None) -> None:
-        """Writes out what is pending, and ends the runs if they end in another way than well."""
-        self._submit(self._flush)
+        """Writes out what is pending, and ends the runs if they end in another way than well.
+
+        Gives MLflow up for this process when that takes more than CLOSE_SECONDS.
+        """
+        self._queue.put(self._flush)
         if status:
-            self._submit(lambda: self._tree.abandon(status) if self._tree else None)
-        self._writer.shutdown(wait=True)
+            self._queue.put(lambda: self._tree.abandon(status) if self._tree else None)
+        self._queue.put(None)
+        _wait(self._thread, CLOSE_SECONDS)
 
-    def _submit(self, work: Callable[..., None], *arguments: object) -> None:
-        self._writer.submit(self._attempt, work, *arguments)
-
-    def _attempt(self, work: Callable[..., None], *arguments: object) -> None:
-        self._works = self._works and _attempt(lambda: work(*arguments))
+    def _run(self) -> None:
+        while work := self._queue.get():
+            self._works = self._works and _attempt(work)
 
     def _open(self) -> None:
         store = Store.open(self._params.tracking.experiment)
@@ -118,18 +126,21 @@ class LiveGan:
 
 
 def record_gan(everything: Params) -> None:
-    """Makes sure that MLflow shows the GANs, as data/train_gan has them. Warns when it cannot."""
-    _attempt(lambda: _complete_gan(Store.open(everything.tracking.experiment), everything))
+    """Makes sure that MLflow shows the GANs, as data/train_gan has them. Warns when it cannot, in RECORD_SECONDS."""
+    _record(lambda: _complete_gan(Store.open(everything.tracking.experiment), everything))
 
 
 def record_comparison(everything: Params) -> None:
-    """Makes sure that MLflow shows the comparison and its GANs, as the files have them. Warns when it cannot."""
+    """Makes sure that MLflow shows the comparison and its GANs, as the files have them.
+
+    Warns when it cannot, in RECORD_SECONDS.
+    """
 
     def record() -> None:
         store = Store.open(everything.tracking.experiment)
         _complete_comparison(store, everything, _complete_gan(store, everything))
 
-    _attempt(record)
+    _record(record)
 
 
 def _complete_gan(store: Store, everything: Params) -> str | None:
@@ -197,7 +208,7 @@ def _register_best(
     folder = _ARMS_DATA / arm
     network = record["params"]["train_downstream"]["classifier"]
     weights = folder / f"{replicate}.safetensors"
-    classifier = Classifier(weights, dataset.shape, network["kind"], network["width"], dataset.classes)
+    classifier = Classifier(weights, dataset.image, network["kind"], network["width"], dataset.classes)
     tags = {"arm": arm, "replicate": str(replicate)}
     if str(folder) in hashes:
         tags[f"dvc.{folder}"] = hashes[str(folder)]
@@ -229,23 +240,45 @@ def _may_show_samples(everything: Params) -> bool:
     return everything.evaluate.publish_real_images
 
 
+def _record(work: Callable[[], object]) -> None:
+    """Attempts the work, and waits no longer than RECORD_SECONDS for it."""
+    thread = Thread(target=_attempt, args=[work], name="mlflow", daemon=True)
+    thread.start()
+    _wait(thread, RECORD_SECONDS)
+
+
+def _wait(thread: Thread, seconds: float) -> None:
+    """Waits for a thread that speaks with MLflow; when time is up, leaves it behind and gives MLflow up."""
+    thread.join(seconds)
+    if thread.is_alive():
+        _given_up.set()
+        _warn(TimeoutError(f"slow: not done after {seconds:.0f} s"))
+
+
 def _attempt(work: Callable[[], object]) -> bool:
     """Whether it went well. The first failure of this process is told on standard error, later ones are not."""
+    if _given_up.is_set():
+        return False
     try:
         work()
     except Exception as error:
-        if not _warned.is_set():
-            _warned.set()
-            again = "`python -m stages.plumbing.tracking` logs later what is missing"
-            tqdm.write(f"warning: {_reason(error)}; the results are safe in files, and {again}", file=sys.stderr)
+        _warn(error)
         return False
     return True
+
+
+def _warn(error: Exception) -> None:
+    if not _warned.is_set():
+        _warned.set()
+        again = "`python -m stages.plumbing.tracking` logs later what is missing"
+        tqdm.write(f"warning: {_reason(error)}; the results are safe in files, and {again}", file=sys.stderr)
 
 
 def _reason(error: Exception) -> str:
     """What went wrong with tracking, in one line without secrets."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    reason = without_secrets(lines[0])
+    cause = lines[0].rpartition("(Caused by ")[2]  # of urllib3; what stands before it is an address
+    reason = without_secrets(cause)
     short = reason if len(reason) <= 200 else reason[:200] + "..."
     return f"MLflow tracking at {without_secrets(tracking_uri())} failed ({short})"
 
@@ -263,6 +296,9 @@ def main() -> None:
             print(f"{COMPARISON}: nothing to log, data/evaluate is not there")  # noqa: T201
     except UserError as error:
         sys.exit(f"tracking: {error}")
+    except KeyboardInterrupt:
+        print("tracking: interrupted; run it again to log what is missing", file=sys.stderr)  # noqa: T201
+        sys.exit(130)
     except Exception as error:
         sys.exit(f"tracking: {_reason(error)}")
 

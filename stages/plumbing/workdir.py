@@ -1,20 +1,25 @@
 """Finished work is kept by what it was made from, and every output appears whole or not at all."""
 
+import fcntl
+import glob
 import hashlib
 import io
 import json
+import os
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, TextIO
+from uuid import uuid4
 
 import numpy as np
 from pydantic import BaseModel
 
-from stages.plumbing.errors import reading
+from stages.plumbing.errors import reading, writing
 
 WORK = Path(".work")
 DATA = Path("data")
@@ -45,29 +50,81 @@ def fingerprint(*parts: Any) -> str:
 
 
 @contextmanager
+def alone(path: Path, wait: bool = True) -> Iterator[None]:
+    """While the block runs, no other process is in such a block for `path`; the lock of a killed one is free at once.
+
+    Waits for the other process, or raises BlockingIOError where `wait` is false.
+    """
+    lock = WORK / "locks" / "-".join(path.parts)
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(lock, wait, path):
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _lock(lock: Path, wait: bool, path: Path) -> TextIO:
+    """The lock's file, open and locked. Whoever had it before may have removed it: then there is another one."""
+    handle = lock.open("a")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if not wait:
+            handle.close()
+            raise
+        print(f"{path}: waiting for another process that makes it", file=sys.stderr)  # noqa: T201
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    with suppress(FileNotFoundError):
+        if os.path.samestat(os.fstat(handle.fileno()), lock.stat()):
+            return handle
+    handle.close()
+    return _lock(lock, wait, path)
+
+
+@contextmanager
 def replacing(folder: Path, before_swap: Callable[[], None] = lambda: None) -> Iterator[Path]:
     """An empty folder beside `folder` to write into; it takes the place of `folder` when the block ends well.
 
-    `before_swap` may raise to leave `folder` as it was.
+    `before_swap` may raise to leave `folder` as it was. Another process that replaces `folder` is waited for.
     """
-    partial, replaced = (folder.with_name(f"{folder.name}.{end}") for end in ("partial", "replaced"))
-    for left_over in (partial, replaced):
-        shutil.rmtree(left_over, ignore_errors=True)
+    with alone(folder), _replacing(folder, before_swap) as partial:
+        yield partial
+
+
+@contextmanager
+def _replacing(folder: Path, before_swap: Callable[[], None] = lambda: None) -> Iterator[Path]:
+    # A name of its own: the workers of a killed process may still be writing into that one's.
+    partial, replaced = (folder.with_name(f"{folder.name}.{uuid4().hex[:8]}.{end}") for end in ("partial", "replaced"))
+    _remove_leftovers(folder)
     partial.mkdir(parents=True)
-    yield partial
-    before_swap()
-    if folder.exists():
-        folder.rename(replaced)
-    partial.rename(folder)
-    shutil.rmtree(replaced, ignore_errors=True)
+    try:
+        with writing(folder):
+            yield partial
+        before_swap()
+        if folder.exists():
+            folder.rename(replaced)
+        partial.rename(folder)
+    finally:
+        _remove_leftovers(folder)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """What replacing `folder` has left beside it, in this process or in killed ones."""
+    for end in ("partial", "replaced"):
+        for left_over in folder.parent.glob(f"{glob.escape(folder.name)}.????????.{end}"):
+            shutil.rmtree(left_over, ignore_errors=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes beside `path` and renames into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -84,12 +141,15 @@ def read_json(path: Path) -> Any:
 def finished(stage: str, key: str, build: Callable[[Path], None]) -> Path:
     """The work folder of the unit `key` of a stage: built now, or found finished from an earlier, perhaps killed, run.
 
-    `build(folder)` writes the unit's files. A folder that exists is whole, because it was renamed into place.
+    `build(folder)` writes the unit's files. A folder that exists is whole, because it was renamed into place. A unit
+    that another process is building, such as a worker that outlived its stage, is waited for.
     """
     folder = WORK / stage / key
     if not folder.is_dir():
-        with replacing(folder) as partial:
-            build(partial)
+        with alone(folder):
+            if not folder.is_dir():
+                with _replacing(folder) as partial:
+                    build(partial)
     return folder
 
 
@@ -127,8 +187,10 @@ class CheckpointFile:
 
 
 def forget_others(stage: str, keys: Iterable[str]) -> None:
-    """Removes the stage's finished units that the run which just succeeded did not use."""
+    """Removes the stage's units that the run which just succeeded did not use, but none that is being built."""
     root, kept = WORK / stage, set(keys)
     for folder in root.iterdir() if root.is_dir() else ():
+        unit = folder.with_name(folder.name.split(".", 1)[0])
         if folder.name not in kept:
-            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(BlockingIOError), alone(unit, wait=False):
+                shutil.rmtree(folder, ignore_errors=True)

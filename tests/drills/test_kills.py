@@ -1,0 +1,85 @@
+"""kill -9 at random moments of fixed seeds: the next run ends in the bytes of an undisturbed one."""
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import edit_params
+from tests.drills.exercise import (
+    copy_of,
+    ended_within,
+    forget,
+    kill_once,
+    results,
+    run,
+    runs_left_running,
+    seconds_of,
+    stage_of,
+    start,
+)
+
+ALL = ("prepare", "train_gan", "generate", "filter_memorized", "train_downstream@gan_classic", "evaluate")
+IN_SHORT = {"prepare": 2, "train_downstream@classic": 3}
+WITH_WORKERS = tuple(name for name in ALL if name != "generate")
+
+
+@pytest.mark.parametrize(
+    ("name", "seed"),
+    [*(("prepare", seed) for seed in range(2)), *(("train_downstream@classic", seed) for seed in range(3))],
+)
+def test_a_killed_stage_ends_in_the_same_bytes_the_next_time(begun: Path, tmp_path: Path, name: str, seed: int) -> None:
+    stage, folder = stage_of(begun, name), copy_of(begun, tmp_path / "copy")
+    forget(folder, stage)
+    kill_once(stage.command, folder, seconds_of(begun, stage), np.random.default_rng(seed), stage)
+    run(stage.command, folder)
+    assert results(folder) == results(begun)
+
+
+@pytest.mark.drill
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("name", ALL)
+def test_a_stage_killed_four_times_in_a_row_ends_in_the_same_bytes(
+    whole: Path, tmp_path: Path, name: str, seed: int
+) -> None:
+    stage, folder = stage_of(whole, name), copy_of(whole, tmp_path / "copy")
+    chance = np.random.default_rng([ALL.index(name), seed])
+    forget(folder, stage)
+    for _ in range(4):
+        kill_once(stage.command, folder, seconds_of(whole, stage), chance, stage)
+    run(stage.command, folder)
+    assert results(folder) == results(whole)
+    assert runs_left_running(folder) == 0
+
+
+@pytest.mark.drill
+@pytest.mark.parametrize("name", ALL)
+def test_dvc_repro_killed_twice_ends_in_the_same_bytes(whole: Path, tmp_path: Path, name: str) -> None:
+    stage, folder = stage_of(whole, name), copy_of(whole, tmp_path / "copy")
+    chance = np.random.default_rng(ALL.index(name))
+    forget(folder, stage)
+    for _ in range(2):
+        kill_once("dvc repro", folder, 3 + seconds_of(whole, stage), chance, stage)
+    run("dvc repro", folder)
+    assert results(folder) == results(whole)
+    assert runs_left_running(folder) == 0
+    assert "up to date" in run("dvc status", folder)
+
+
+@pytest.mark.drill
+@pytest.mark.parametrize("moment", [0.4, 0.6, 0.8])
+@pytest.mark.parametrize("name", WITH_WORKERS)
+def test_workers_that_outlive_their_killed_stage_damage_nothing(
+    whole: Path, tmp_path: Path, name: str, moment: float
+) -> None:
+    stage, folder = stage_of(whole, name), copy_of(whole, tmp_path / "copy")
+    edit_params(folder, {"parallel.jobs": 2})
+    forget(folder, stage)
+    process = start(stage.command, folder)
+    if not ended_within(process, moment * seconds_of(whole, stage)):
+        os.kill(process.pid, signal.SIGKILL)
+    run(stage.command, folder)
+    assert results(folder) == results(whole)
+    assert runs_left_running(folder) == 0
