@@ -1,10 +1,11 @@
 """What a second process gains, on this machine (loky) or in a dask cluster, and what a job costs beside its work.
 
 The work is a matrix product of one thread, repeated, the same for each of two jobs. `efficiency`: the time that one
-process takes, over twice the time that two take; 1 would be perfect. `bare`: processes without an engine, which no
-engine can beat on the same machine. Processes are warm: a run that is not timed goes before each. Engines take turns,
-since the machine's speed drifts, and a number is the median of the rounds. Overhead: the time of many jobs that do
-nothing, for each, on two processes: `python -m benchmarks.parallel`.
+process takes, over twice the time that two take; 1 would be perfect. `CPU`: the CPU seconds of a job, which other work
+on the machine disturbs less. `bare`: processes without an engine, which no engine can beat. Processes are warm: a run
+that is not timed goes before each. Engines take turns, since the machine's speed drifts, and a number is the median of
+the rounds. Overhead: the time of many jobs that do nothing, for each, on two processes. Workers are started as
+docs/cluster.md says: `python -m benchmarks.parallel`.
 """
 
 import json
@@ -27,9 +28,14 @@ ROUNDS = 3
 JOBS = 2
 REPETITIONS = 200
 EMPTY_JOBS = 40
-BARE = """import sys; from benchmarks.parallel import multiply
-for line in sys.stdin: print(*[multiply(int(each)) for each in line.split()], flush=True)"""
-Spread = Callable[[Sequence[int], int], object]  # (repetitions of each job, processes)
+BARE = """import sys, time; from benchmarks.parallel import multiply
+for line in sys.stdin:
+    started = time.process_time()
+    for each in line.split(): multiply(int(each))
+    print(time.process_time() - started, flush=True)"""
+MEMORY = {"MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_MMAP_THRESHOLD_": "33554432"}
+Times = dict[str, list[list[tuple[float, float]]]]  # of each engine and round, with one and two processes: wall, CPU
+Spread = Callable[[Sequence[int], int], float]  # (repetitions of each job, processes) -> CPU seconds
 
 
 def main() -> None:
@@ -39,8 +45,8 @@ def main() -> None:
         (Path(folder) / "stages").symlink_to(ROOT / "stages")
         os.chdir(folder)
         engines = {"bare": bare(processes), "loky": engine("loky"), "dask": engine("dask", address)}
-        overheads = {name: seconds(engines[name], [0] * EMPTY_JOBS, 2) / EMPTY_JOBS for name in ("loky", "dask")}
-        times: dict[str, list[list[float]]] = {name: [] for name in engines}
+        overheads = {name: seconds(engines[name], [0] * EMPTY_JOBS, 2)[0] / EMPTY_JOBS for name in ("loky", "dask")}
+        times: Times = {name: [] for name in engines}
         for _ in range(ROUNDS):
             for name, spread in engines.items():
                 times[name].append([seconds(spread, [REPETITIONS] * JOBS, count) for count in (1, 2)])
@@ -48,26 +54,32 @@ def main() -> None:
     report(times, overheads)
 
 
-def report(times: dict[str, list[list[float]]], overheads: dict[str, float]) -> None:
+def report(times: Times, overheads: dict[str, float]) -> None:
     """Prints the table, and the ratios as JSON."""
-    print(f"{'':<8}{'1 process, s':>14}{'2 processes, s':>16}{'efficiency':>12}{'overhead per job, ms':>22}")
-    efficiency = {}
+    print(
+        f"{'':<8}{'1 process, s':>14}{'2 processes, s':>16}{'efficiency':>12}{'CPU, s':>8}{'overhead per job, ms':>22}"
+    )
+    efficiency, cpu = {}, {}
     for name, rounds in times.items():
-        one, two = (statistics.median(column) for column in zip(*rounds, strict=True))
-        efficiency[name] = statistics.median(one / (2 * two) for one, two in rounds)
+        one, two = (statistics.median(wall for wall, _ in column) for column in zip(*rounds, strict=True))
+        efficiency[name] = statistics.median(one / (2 * two) for (one, _), (two, _) in rounds)
+        cpu[name] = statistics.median(seconds for each in rounds for _, seconds in each) / JOBS
         overhead = f"{1000 * overheads[name]:.1f}" if name in overheads else ""
-        print(f"{name:<8}{one:>14.2f}{two:>16.2f}{efficiency[name]:>12.2f}{overhead:>22}")
-    over_bare = {name: efficiency[name] / efficiency["bare"] for name in overheads}
-    rounded = [{name: round(value, 3) for name, value in each.items()} for each in (efficiency, over_bare)]
-    print(json.dumps({"efficiency": rounded[0], "efficiency over bare": rounded[1]}))
+        print(f"{name:<8}{one:>14.2f}{two:>16.2f}{efficiency[name]:>12.2f}{cpu[name]:>8.2f}{overhead:>22}")
+    ratios = {
+        "efficiency": efficiency,
+        "efficiency over bare": {name: efficiency[name] / efficiency["bare"] for name in overheads},
+        "CPU of bare over that of the engine": {name: cpu["bare"] / cpu[name] for name in overheads},
+    }
+    print(json.dumps({key: {name: round(ratio, 3) for name, ratio in each.items()} for key, each in ratios.items()}))
 
 
-def seconds(spread: Spread, repetitions: Sequence[int], processes: int) -> float:
-    """Wall time, once that many processes have started and imported torch."""
+def seconds(spread: Spread, repetitions: Sequence[int], processes: int) -> tuple[float, float]:
+    """Wall time and CPU time, once that many processes have started and imported torch."""
     spread([1] * processes, processes)
     started = time.perf_counter()
-    spread(repetitions, processes)
-    return time.perf_counter() - started
+    cpu = spread(repetitions, processes)
+    return time.perf_counter() - started, cpu
 
 
 def multiply(repetitions: int) -> float:
@@ -84,9 +96,10 @@ def multiply(repetitions: int) -> float:
 def engine(backend: str, scheduler: str = "") -> Spread:
     """`fan_out` as the stages use it."""
 
-    def spread(repetitions: Sequence[int], processes: int) -> object:
+    def spread(repetitions: Sequence[int], processes: int) -> float:
         raw = {"backend": backend, "jobs": processes, "scheduler": scheduler}
-        return fan_out(multiply, repetitions, ParallelParams.model_validate(raw), backend, "job", show_bar=False)
+        params = ParallelParams.model_validate(raw)
+        return fan_out(multiply, repetitions, params, backend, "job", show_bar=False)[1]
 
     return spread
 
@@ -94,24 +107,22 @@ def engine(backend: str, scheduler: str = "") -> Spread:
 def bare(processes: "Sequence[subprocess.Popen[str]]") -> Spread:
     """Lines of jobs to processes, and a line back from each."""
 
-    def spread(repetitions: Sequence[int], count: int) -> None:
+    def spread(repetitions: Sequence[int], count: int) -> float:
         for number, each in enumerate(processes[:count]):
             assert each.stdin
             print(*repetitions[number::count], file=each.stdin, flush=True)
-        for each in processes[:count]:
-            assert each.stdout
-            each.stdout.readline()
+        return sum(float(each.stdout.readline()) for each in processes[:count] if each.stdout)
 
     return spread
 
 
 @contextmanager
-def process(*arguments: str, cwd: Path) -> "Iterator[subprocess.Popen[str]]":
+def process(*arguments: str, cwd: Path, **variables: str) -> "Iterator[subprocess.Popen[str]]":
     """A Python process with pipes, of one thread, that ends with the block."""
     started = subprocess.Popen(  # noqa: S603
         [sys.executable, *arguments],
         cwd=cwd,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | variables | {"OMP_NUM_THREADS": "1"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -136,7 +147,7 @@ def cluster(folder: Path) -> Iterator[str]:
     options = ("--host", "127.0.0.1", "--no-dashboard")
     with (
         process("-m", "dask", "scheduler", "--port", port, *options, cwd=folder),
-        process("-m", "dask", "worker", address, "--nthreads", "1", "--nworkers", "2", *options, cwd=folder),
+        process("-m", "dask", "worker", address, "--nthreads", "1", "--nworkers", "2", *options, cwd=folder, **MEMORY),
         Client(address, timeout=30, set_as_default=False) as client,
     ):
         client.wait_for_workers(2, timeout=60)

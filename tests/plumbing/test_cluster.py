@@ -233,7 +233,9 @@ def test_the_exception_of_a_job_arrives_with_its_place_and_the_rest_is_dropped(
         spread(refuse, range(4), cluster)
     assert not (project / "ended 0").exists()  # nobody waited for it
     assert "in refuse" in caught.value.__notes__[0]
-    assert sorted(path.name for path in project.glob("begun *")) == ["begun 0", "begun 1"]
+    begun = {path.name for path in project.glob("begun *")}
+    assert "begun 1" in begun
+    assert begun <= {"begun 0", "begun 1"}
 
 
 @pytest.mark.usefixtures("project")
