@@ -22,7 +22,6 @@ from tests.drills.exercise import (
 )
 
 ALL = ("prepare", "train_gan", "generate", "filter_memorized", "train_downstream@gan_classic", "evaluate")
-IN_SHORT = {"prepare": 3, "train_downstream@classic": 2}
 WITH_WORKERS = tuple(name for name in ALL if name != "generate")
 
 
