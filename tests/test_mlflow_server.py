@@ -326,9 +326,9 @@ FAULTS: dict[str, tuple[Callable[[], Fault], bool]] = {
     "down while the model is uploaded": (lambda: during("MLmodel", "down"), True),
     "500 in the middle": (lambda: after(40, "500"), True),
     "busy for an hour": (lambda: after(5, "busy"), True),
-    "the first answer on every new run is lost": (lambda: once("runs/create", "lost"), False),
 }
 MORE_FAULTS: dict[str, tuple[Callable[[], Fault], bool]] = {
+    "the first answer on every new run is lost": (lambda: once("runs/create", "lost"), False),
     "down after the first call": (lambda: after(1, "down"), True),
     "down during the comparison": (lambda: after(60, "down"), True),
     "down at the alias": (lambda: during("registered-models/alias", "down"), True),

@@ -86,6 +86,7 @@ def test_a_fresh_clone_pulls_what_was_pushed_and_runs_nothing(
     ]
 
 
+@pytest.mark.drill
 def test_experiments_are_run_queued_and_shown(prepared: Path, tmp_path: Path, run_in: Run) -> None:
     folder = clone(prepared, tmp_path / "trials", run_in)
     succeed(run_in(f"dvc cache dir --local '{prepared}/.dvc/cache' && dvc checkout prepare", folder))
@@ -102,6 +103,7 @@ def test_experiments_are_run_queued_and_shown(prepared: Path, tmp_path: Path, ru
     assert (seeds["now"], seeds["later"]) == ("1", "2")
 
 
+@pytest.mark.drill
 def test_a_run_that_the_run_cache_knows_is_checked_out_instead(prepared: Path, tmp_path: Path, run_in: Run) -> None:
     """Without dvc.lock, the run-cache alone knows the run. DVC keeps none for outputs that persist: here none do."""
     folder = clone(prepared, tmp_path / "first", run_in)

@@ -1,5 +1,6 @@
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -96,7 +97,7 @@ def test_nothing_is_stale_after_a_run_with_or_without_its_data(repository: Path,
     if clone:
         forget_data(repository)
     before = (repository / "dvc.lock").read_bytes()
-    done = run_in(str(STALE), repository)
+    done = run_in(shlex.quote(str(STALE)), repository)
     assert (done.returncode, done.stdout) == (0, "")
     assert "none" in done.stderr
     assert (repository / "dvc.lock").read_bytes() == before
@@ -107,21 +108,21 @@ def test_stages_that_changed_are_stale_with_or_without_their_data(repository: Pa
     if clone:
         forget_data(repository)
     edit(repository, "second")
-    assert run_in(str(STALE), repository).stdout == "second\n"
+    assert run_in(shlex.quote(str(STALE)), repository).stdout == "second\n"
     (repository / "source.txt").write_text("2")
-    done = run_in(str(STALE), repository)
+    done = run_in(shlex.quote(str(STALE)), repository)
     assert (done.returncode, done.stdout.split()) == (0, ["first", "second"])
 
 
 def test_a_lost_lock_makes_every_stage_stale(repository: Path, run_in: Run) -> None:
     forget_data(repository)
     (repository / "dvc.lock").unlink()
-    assert run_in(str(STALE), repository).stdout.split()[0] == "first"
+    assert run_in(shlex.quote(str(STALE)), repository).stdout.split()[0] == "first"
 
 
 def test_where_dvc_cannot_tell_it_says_why(repository: Path, run_in: Run) -> None:
     (repository / "dvc.yaml").write_text("stages: {first: {comand: echo}}")
-    done = run_in(str(STALE), repository)
+    done = run_in(shlex.quote(str(STALE)), repository)
     assert (done.returncode, done.stdout) == (1, "")
     assert "dvc.yaml" in done.stderr
 

@@ -83,16 +83,18 @@ class StageRun:
 def execute(name: str, work: Callable[[StageRun], None], item: str | None = None) -> None:
     """Runs a stage as a process: exit 0, or 1 after one clear message for what a user can mend, or 130 on Ctrl-C.
 
-    `item` names one of a stage's `foreach` items, for its timing.
+    `item` names one of a stage's `foreach` items. The same stage and item never run twice at once: the second waits.
     """
+    label = f"{name}@{item}" if item else name
     # Two threads on tiny networks collapse when the machine is busy, and the number of threads changes the bytes.
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
     if torch := sys.modules.get("torch"):  # a stage that imports it itself did so before these were set
         torch.set_num_threads(1)
     try:
-        run = StageRun(name, params.load())
-        work(run)
-        _write_timing(run, item)
+        with workdir.alone(Path(label)):
+            run = StageRun(name, params.load())
+            work(run)
+            _write_timing(run, label)
     except UserError as error:
         _stop(name, str(error), 1)
     except KeyboardInterrupt:
@@ -109,12 +111,11 @@ def _stop(name: str, message: str, status: int) -> None:
     sys.exit(status)
 
 
-def _write_timing(run: StageRun, item: str | None) -> None:
+def _write_timing(run: StageRun, label: str) -> None:
     """Seconds since the process began, its imports included."""
     seconds = time.time() - psutil.Process().create_time()
     usage = resource.getrusage(resource.RUSAGE_SELF)
     cpu_seconds = usage.ru_utime + usage.ru_stime + run.cpu_seconds_of_workers
-    label = f"{run.name}@{item}" if item else run.name
     workdir.write_json(TIMING / f"{label}.json", {"seconds": round(seconds, 2), "cpu_seconds": round(cpu_seconds, 2)})
 
 

@@ -52,7 +52,8 @@ def test_an_impossible_plan_is_refused_in_words(plan: BalancePlan | FactorPlan, 
     ],
 )
 def test_wrong_parameters_are_refused(wrong: dict[str, object]) -> None:
-    good = {"seed": 0, "external": "data/raw/none", "truncation": 1.0, "plan": {"kind": "balance", "per_class": 5}}
+    good = {"seed": 0, "external": "data/raw/none", "truncation": 1.0, "scores": False}
+    good |= {"plan": {"kind": "balance", "per_class": 5}}
     GenerateParams.model_validate(good)
     with pytest.raises(ValidationError):
         GenerateParams.model_validate(good | wrong)

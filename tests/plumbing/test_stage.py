@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from joblib.externals.loky import get_reusable_executor
 
 import stages.evaluate
 import stages.filter_memorized
@@ -39,7 +40,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, run_in: Run) -> Path:
 
 @pytest.fixture
 def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it, to damage; the working directory."""
+    """A copy of it, to damage; the working directory, also of workers: those of an earlier test have their own."""
+    get_reusable_executor().shutdown(wait=True)
     shutil.copytree(prepared, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
     return tmp_path / "copy"
