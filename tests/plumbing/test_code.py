@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from stages.downstream.params import TrainDownstreamParams
 from stages.plumbing import code
 from stages.plumbing.stage import EXEMPT
 
@@ -63,3 +64,9 @@ def test_digest_changes_with_any_edit_and_with_nothing_else() -> None:
     assert code.digest(paths) == before
     Path("stages/noun/behind.py").write_text("x = 1\n")
     assert code.digest(paths) != before
+
+
+def test_an_arm_depends_on_every_parameter_of_its_section() -> None:
+    stage = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]["train_downstream"]["do"]
+    fields = {f"train_downstream.{name}" for name in TrainDownstreamParams.model_fields if name != "arms"}
+    assert set(stage["params"]) == fields | {"train_downstream.arms.${key}"}
