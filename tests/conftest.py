@@ -83,18 +83,23 @@ def copy_project(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def run_in() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a command in a folder as on a fresh machine: our Python first in PATH, no git identity, no MLflow server."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "GIT_"))}
-    environment |= {
+def fresh_environment() -> dict[str, str]:
+    """Variables as on a fresh machine: our Python first in PATH, no git identity, no MLflow server."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "GIT_"))}
+    return inherited | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_CONFIG_SYSTEM": os.devnull,
         "DVC_NO_ANALYTICS": "1",
-        "DVC_SITE_CACHE_DIR": str(Path(os.environ.get("TMPDIR", "/tmp")) / f"dvc-site-{os.getpid()}"),  # noqa: S108
         "PYTHONDONTWRITEBYTECODE": "1",
     }
+
+
+@pytest.fixture(scope="session")
+def run_in() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a command in a folder, with the variables of `fresh_environment`."""
+    site_cache = str(Path(os.environ.get("TMPDIR", "/tmp")) / f"dvc-site-{os.getpid()}")  # noqa: S108
+    environment = fresh_environment() | {"DVC_SITE_CACHE_DIR": site_cache}
 
     def run(command: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(  # noqa: S602

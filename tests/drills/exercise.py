@@ -6,7 +6,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-from tests.conftest import TINY, copy_project, edit_params, read_params
+from tests.conftest import TINY, copy_project, edit_params, fresh_environment, read_params
 
 MODEST: dict[str, Any] = TINY | {
     "prepare.test_share": 0.1,
@@ -104,13 +103,7 @@ def _lock(folder: Path) -> Any:
 
 def start(command: str, folder: Path, **options: Any) -> subprocess.Popen[str]:
     """Starts a command as a process group of its own, as a shell does."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "GIT_"))}
-    environment |= {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "DVC_NO_ANALYTICS": "1",
-        "DVC_SITE_CACHE_DIR": str(folder.with_name(f"{folder.name} site cache")),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
+    environment = fresh_environment() | {"DVC_SITE_CACHE_DIR": str(folder.with_name(f"{folder.name} site cache"))}
     return subprocess.Popen(  # noqa: S602
         f"exec {command}",
         shell=True,
