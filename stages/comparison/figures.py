@@ -99,7 +99,7 @@ def _draw_arms(axes: Axes, scores: Scores, params: EvaluateParams) -> None:
         axes.plot(percent.mean(), row, "D", ms=7, color=colours[arm], mec="white", mew=1.2, zorder=4)
         _note(axes, row, f"{percent.mean():.1f}")
     _name_rows(axes, list(scores), [colours[arm] if arm in params.contrast.arms else INK for arm in scores])
-    axes.set_title(f"Test {MEASURE_NAMES[measure]} per replicate, and mean")
+    axes.set_title(f"Test {MEASURE_NAMES[measure]} per replicate, and mean", wrap=True)
     axes.set_xlabel(f"{MEASURE_NAMES[measure]}, %")
 
 
@@ -124,7 +124,7 @@ def _draw_contrasts(
     _name_rows(axes, labels, [colours[arm] for arm, _ in pairs])
     has_interval = numbers["replicates"] > 1
     spread = f", mean and {100 * params.confidence:g} % interval" if has_interval else " (one replicate)"
-    axes.set_title(f"Paired differences{spread}")
+    axes.set_title(f"Paired differences{spread}", wrap=True)
     axes.set_xlabel(
         f"difference of {MEASURE_NAMES[measure]}, percentage points\n"
         f"(within the band, ±{100 * params.margin:g}: no difference that matters)"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import get_args
 
 import numpy as np
@@ -56,12 +56,17 @@ class Bench:
     params: TrainDownstreamParams
     replicate: int
 
-    @property
-    def real(self) -> Labelled | None:
-        """The real images that the arm trains on."""
-        return labelled_images(self.arm, self.data, self.seeds.order) if self.arm.real else None
+    @cached_property
+    def labelled(self) -> Labelled:
+        """The real images with labels, which exist even where the arm itself trains on synthetic ones alone."""
+        return labelled_images(self.arm, self.data, self.seeds.order)
 
     @property
+    def real(self) -> Labelled | None:
+        """Those of them that the arm trains on."""
+        return self.labelled if self.arm.real else None
+
+    @cached_property
     def seeds(self) -> Seeds:
         """Shared by all arms of a replicate, so that these are paired."""
         return derive_seeds(self.params.seed, self.replicate)
@@ -109,14 +114,13 @@ def advise(bench: Bench) -> Advice:
 
 
 def _all_real(bench: Bench) -> Part:
-    """Whole batches of labelled real images, which exist even where the arm itself trains on synthetic ones alone."""
-    real = labelled_images(bench.arm, bench.data, bench.seeds.order)
-    return Part("real", real.images, real.labels, bench.params.classifier.batch_size)
+    """Whole batches of labelled real images."""
+    return Part("real", bench.labelled.images, bench.labelled.labels, bench.params.classifier.batch_size)
 
 
 def _pool_data(bench: Bench) -> GanData:
     """What the ensemble sees; validation images that the arm trains on can't choose among its members too."""
-    data, real = bench.data, labelled_images(bench.arm, bench.data, bench.seeds.order)
+    data, real = bench.data, bench.labelled
     held_out = slice(0 if real.from_validation else None)
     return GanData(
         real.images,

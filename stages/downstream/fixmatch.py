@@ -27,10 +27,10 @@ from stages.downstream.training import (
     Trained,
     check_converged,
     make_optimizer,
-    moving_average,
     soft_targets,
     summarise,
 )
+from stages.gan.averaging import moving_average
 
 TEACHER_DECAY = 0.999  # in effect after 9,000 steps; until then the average spans about the last tenth of the steps
 

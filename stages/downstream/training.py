@@ -8,18 +8,17 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import OneCycleLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from stages.downstream.augment import Policy
 from stages.downstream.classifiers import build_classifier, to_input
 from stages.downstream.mixing import Mixing
 from stages.downstream.params import ClassifierParams
+from stages.gan.averaging import moving_average
 from stages.plumbing.errors import UserError
 
 PREDICTION_BATCH = 128
 HISTORY_POINTS = 20
 WARM_UP = 0.2  # share of the steps in which the learning rate rises
-TensorList = tuple[Tensor, ...] | list[Tensor]
 
 
 @dataclass(frozen=True)
@@ -149,20 +148,6 @@ def make_optimizer(model: nn.Module, params: ClassifierParams, steps: int) -> tu
         model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay, fused=True
     )
     return optimizer, OneCycleLR(optimizer, params.learning_rate, total_steps=steps + 1, pct_start=WARM_UP)
-
-
-def moving_average(model: nn.Module, decay: float) -> AveragedModel:
-    """A copy in evaluation mode whose weights and buffers become a moving average, by `update_parameters(model)`.
-
-    The decay grows to `decay` as (1 + n) / (10 + n) with the number n of updates, as in TensorFlow's
-    ExponentialMovingAverage: a constant one near 1 would keep a short training's first weights.
-    """
-
-    def update(average: TensorList, current: TensorList, updates: Tensor | int) -> None:
-        n = int(updates)
-        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(average, current, n)
-
-    return AveragedModel(model, multi_avg_fn=update, use_buffers=True).eval()
 
 
 class Choice:

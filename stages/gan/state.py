@@ -1,6 +1,5 @@
 """All that changes while a GAN is trained, and how it is kept and brought back to the last bit."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -8,8 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
+from stages.gan.averaging import moving_average
 from stages.gan.families.interface import MEASURES, Players
 from stages.gan.families.registry import FAMILIES
 from stages.gan.moments import Moments
@@ -18,7 +18,6 @@ from stages.gan.params import TrainGanParams
 
 # No momentum, as the other player moves (Zhang et al., "Self-Attention GANs", 2019): 0.5 cost 5 points of accuracy.
 ADAM_BETAS = (0.0, 0.9)
-TensorList = tuple[Tensor, ...] | list[Tensor]
 
 
 class Checkpoint(Protocol):
@@ -117,7 +116,7 @@ def start(config: NetworkConfig, moments: Moments, params: TrainGanParams, seed:
     if config.layers == "convolutional":
         place["memory_format"] = torch.channels_last
     generator, discriminator = generator.to(**place), discriminator.to(**place)
-    average = AveragedModel(generator, multi_avg_fn=ramped_average(params.ema_decay), use_buffers=True).eval()
+    average = moving_average(generator, params.ema_decay)
     if params.compile:
         _compile(generator, discriminator)
     return TrainingState(
@@ -138,20 +137,6 @@ def start(config: NetworkConfig, moments: Moments, params: TrainGanParams, seed:
 def tensors(network: nn.Module) -> dict[str, Tensor]:
     """A copy of a network's parameters and buffers on the CPU, laid out plainly."""
     return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in network.state_dict().items()}
-
-
-def ramped_average(decay: float) -> Callable[[TensorList, TensorList, Tensor | int], None]:
-    """Return an exponential moving average whose decay grows to `decay` as (1 + n) / (10 + n).
-
-    A constant decay near 1 would keep the untrained weights for thousands of steps (TensorFlow's
-    ExponentialMovingAverage has the same ramp).
-    """
-
-    def update(average: TensorList, current: TensorList, updates: Tensor | int) -> None:
-        n = int(updates)
-        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(average, current, n)
-
-    return update
 
 
 def _compile(generator: nn.Module, discriminator: nn.Module) -> None:

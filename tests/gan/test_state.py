@@ -1,6 +1,5 @@
 """A training's state comes back to the last bit, and its average follows its recurrence."""
 
-from copy import deepcopy
 from dataclasses import fields, replace
 from typing import Any
 
@@ -8,11 +7,10 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from stages.gan.families.interface import MEASURES, Players
 from stages.gan.network_config import NetworkConfig
-from stages.gan.state import Snapshot, TrainingState, ramped_average, start, tensors
+from stages.gan.state import Snapshot, TrainingState, start, tensors
 from tests.gan.toy import CONFIG as DENSE
 from tests.gan.toy import Memory, random_moments, toy_params
 
@@ -113,20 +111,3 @@ def test_tensors_are_plain_copies() -> None:
     with torch.no_grad():
         network.weight += 1
     assert torch.equal(copied["weight"], kept)
-
-
-def test_the_average_follows_its_recurrence_in_weights_and_buffers() -> None:
-    network = nn.BatchNorm1d(4)
-    average = AveragedModel(network, multi_avg_fn=ramped_average(0.6), use_buffers=True)
-    expected = deepcopy(network.state_dict())
-    random = torch.Generator().manual_seed(0)
-    for update in range(8):
-        with torch.no_grad():
-            network.weight.normal_(generator=random)
-        network(torch.randn(16, 4, generator=random))
-        decay = 0.0 if update == 0 else min(0.6, (1 + update) / (10 + update))
-        for name in ("weight", "running_mean", "running_var"):
-            expected[name] = decay * expected[name] + (1 - decay) * network.state_dict()[name]
-        average.update_parameters(network)
-    for name in ("weight", "running_mean", "running_var"):
-        assert torch.allclose(average.module.state_dict()[name], expected[name], atol=1e-6)

@@ -23,7 +23,8 @@ import pytest
 from distributed import Client
 from joblib.externals.loky import get_reusable_executor
 
-from stages.plumbing import parallel, workdir
+from stages.plumbing import cluster as dask_cluster
+from stages.plumbing import workdir
 from stages.plumbing.errors import UserError
 from stages.plumbing.parallel import fan_out
 from stages.plumbing.params import ParallelParams
@@ -266,7 +267,7 @@ def test_a_worker_with_a_copy_of_the_folder_is_refused(
     def elsewhere(**_: object) -> Iterator[SimpleNamespace]:
         yield SimpleNamespace(name=".work/of another machine")
 
-    monkeypatch.setattr(parallel.tempfile, "NamedTemporaryFile", elsewhere)
+    monkeypatch.setattr(dask_cluster.tempfile, "NamedTemporaryFile", elsewhere)
     with pytest.raises(UserError, match=r"tcp://127.* has another folder at .*/a project: .* no copies"):
         spread(multiply, [0], cluster)
     assert not files()
@@ -274,7 +275,7 @@ def test_a_worker_with_a_copy_of_the_folder_is_refused(
 
 @pytest.mark.usefixtures("project")
 def test_a_worker_without_the_folder_is_refused(cluster: ParallelParams, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel.Path, "cwd", lambda: Path("/nowhere/project"))
+    monkeypatch.setattr(dask_cluster.Path, "cwd", lambda: Path("/nowhere/project"))
     with pytest.raises(UserError, match="has no folder /nowhere/project: all machines must share"):
         spread(multiply, [0], cluster)
 
@@ -282,7 +283,7 @@ def test_a_worker_without_the_folder_is_refused(cluster: ParallelParams, monkeyp
 def test_a_worker_with_several_threads_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = SimpleNamespace(address="tcp://10.0.0.2:1", state=SimpleNamespace(nthreads=4))
     monkeypatch.setattr(distributed, "get_worker", lambda: worker)
-    said = parallel._in_project(parallel._Project(str(tmp_path), str(tmp_path / "token"), ""), b"")
+    said = dask_cluster._in_project(dask_cluster._Project(str(tmp_path), str(tmp_path / "token"), ""), b"")
     assert said == (
         "the worker tcp://10.0.0.2:1 runs 4 jobs in one process: start it with --nthreads 1, "
         "and as many with --nworkers"

@@ -18,7 +18,7 @@ FORBIDDEN_CALLS = {
     *("torch.hub.load", "torch.jit.load"),
 }
 # What passes between the processes of a cluster is pickled: whoever reaches a worker of dask runs code on it anyway.
-EXCEPTIONS = {"stages/plumbing/parallel.py": {"cloudpickle", "pickle.loads"}}
+EXCEPTIONS = {"stages/plumbing/cluster.py": {"cloudpickle", "pickle.loads"}}
 DEMANDED_OPTIONS = {
     "torch.load": ("weights_only", True),
     "np.load": ("allow_pickle", False),
