@@ -133,7 +133,7 @@ def sampler(gan: training.TrainedGan) -> Sampler:
     generator = load_generator(gan.generator, gan.config)
 
     def sample(counts: Sequence[int], seed: int) -> tuple[Tensor, Tensor]:
-        blocks = list(generate(generator, gan.config, counts, seed, 0, truncation=1.0))
+        blocks = list(generate(generator, gan.config, list(map(range, counts)), seed, 0, truncation=1.0))
         images = torch.cat([torch.from_numpy(block.images) for block in blocks])
         return images, torch.cat([torch.from_numpy(block.labels) for block in blocks])
 

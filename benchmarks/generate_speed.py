@@ -96,7 +96,7 @@ def _generator(config: NetworkConfig) -> nn.Module:
 
 
 def _blocks(generator: nn.Module, config: NetworkConfig, count: int) -> Iterator[images.ImageSet]:
-    each = [count // config.classes] * config.classes
+    each = [range(count // config.classes)] * config.classes
     return (named(block, replicate=0) for block in generate(generator, config, each, 0, 0, 1.0))
 
 

@@ -1,11 +1,11 @@
 """What a second process gains, on this machine (loky) or in a dask cluster, and what a job costs beside its work.
 
 The work is a matrix product of one thread, repeated, the same for each of two jobs. `efficiency`: the time that one
-process takes, over twice the time that two take; 1 would be perfect. `CPU`: the CPU seconds of a job, which other work
-on the machine disturbs less. `bare`: processes without an engine, which no engine can beat. Processes are warm: a run
-that is not timed goes before each. Engines take turns, since the machine's speed drifts, and a number is the median of
-the rounds. Overhead: the time of many jobs that do nothing, for each, on two processes. Workers are started as
-docs/cluster.md says: `python -m benchmarks.parallel`.
+process takes, over twice the time that two take; 1 would be perfect. `CPU`: the CPU seconds of a job on one of two
+processes, which other work on the machine disturbs less. `bare`: processes without an engine, which no engine can beat.
+Processes are warm: a run that is not timed goes before each. Engines take turns, since the machine's speed drifts, and
+a number is the median of the rounds. Overhead: the time of many jobs that do nothing, for each, on two processes.
+Workers are started as docs/cluster.md says: `python -m benchmarks.parallel`.
 """
 
 import json
@@ -24,9 +24,9 @@ from stages.plumbing.parallel import fan_out
 from stages.plumbing.params import ParallelParams
 
 ROOT = Path(__file__).parents[1]
-ROUNDS = 3
+ROUNDS = 5
 JOBS = 2
-REPETITIONS = 200
+REPETITIONS = 600
 EMPTY_JOBS = 40
 BARE = """import sys, time; from benchmarks.parallel import multiply
 for line in sys.stdin:
@@ -63,7 +63,7 @@ def report(times: Times, overheads: dict[str, float]) -> None:
     for name, rounds in times.items():
         one, two = (statistics.median(wall for wall, _ in column) for column in zip(*rounds, strict=True))
         efficiency[name] = statistics.median(one / (2 * two) for (one, _), (two, _) in rounds)
-        cpu[name] = statistics.median(seconds for each in rounds for _, seconds in each) / JOBS
+        cpu[name] = statistics.median(seconds for _, (_, seconds) in rounds) / JOBS
         overhead = f"{1000 * overheads[name]:.1f}" if name in overheads else ""
         print(f"{name:<8}{one:>14.2f}{two:>16.2f}{efficiency[name]:>12.2f}{cpu[name]:>8.2f}{overhead:>22}")
     ratios = {
@@ -75,8 +75,11 @@ def report(times: Times, overheads: dict[str, float]) -> None:
 
 
 def seconds(spread: Spread, repetitions: Sequence[int], processes: int) -> tuple[float, float]:
-    """Wall time and CPU time, once that many processes have started and imported torch."""
-    spread([1] * processes, processes)
+    """Wall time and CPU time, once that many processes have started and imported torch.
+
+    The jobs before are long enough that no process does those of all, and leaves another one without torch.
+    """
+    spread([REPETITIONS // 4] * processes, processes)
     started = time.perf_counter()
     cpu = spread(repetitions, processes)
     return time.perf_counter() - started, cpu

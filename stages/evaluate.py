@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from stages.comparison.report import Finding
 from stages.comparison.scores import align, align_models
 from stages.downstream.params import ClassifierParams
 from stages.plumbing import images, tracking, workdir
+from stages.plumbing.artifacts import ArmFacts, FilterMetrics, GanMetrics, PrepareMetrics
 from stages.plumbing.dataset import TEST, TRAIN, VALIDATION, Dataset
 from stages.plumbing.errors import reading
 from stages.plumbing.images import ImageSet
@@ -55,8 +56,7 @@ def main(run: StageRun) -> None:
     outcomes = _outcomes(run, dataset, arms)
     synthetic = _synthetic_set(dataset)
     labelled = images.concatenate([dataset.role(0, role) for role in (TRAIN, VALIDATION)])
-    prepared = workdir.read_json(workdir.METRICS / "prepare.json")
-    privacy = workdir.read_json(workdir.METRICS / "filter_memorized.json")
+    prepared = workdir.read_json(workdir.METRICS / "prepare.json", PrepareMetrics)
     findings, finding_pictures = _findings(dataset)
     own = (dataset.folder / name for name in ("images.parquet", "findings.parquet"))
     trained = sorted(path for kind in ("*.parquet", "*.safetensors") for path in ARMS.rglob(kind))
@@ -73,7 +73,7 @@ def main(run: StageRun) -> None:
             finding_pictures=finding_pictures,
             params=settings,
             outcomes=outcomes,
-            privacy=privacy,
+            privacy=_privacy(dataset),
             synthetic=(synthetic.pixels, synthetic.labels),
             real=(labelled.pixels, labelled.labels),
             pairs=_pairs(dataset, settings.nearest_pairs),
@@ -81,7 +81,7 @@ def main(run: StageRun) -> None:
             generator=run.params.train_gan.model_dump(mode="json") if run.params.generate.trains_gan else {},
             run={"fingerprint": fingerprint} | {library: version(library) for library in LIBRARIES},
             parameters=as_yaml(run.params.decisive()),
-            gans=workdir.read_json(workdir.METRICS / "train_gan.json")["replicates"],
+            gans=workdir.read_json(workdir.METRICS / "train_gan.json", GanMetrics)["replicates"],
             validation_labels=len(dataset.role(0, VALIDATION)),
         )
     )
@@ -111,7 +111,7 @@ def _outcomes(run: StageRun, dataset: Dataset, arms: Sequence[str]) -> Outcomes:
     return Outcomes(
         predictions=predictions,
         models=align_models(_tables(arms, "models.parquet"), truth, classes, predictions.replicates),
-        facts={arm: workdir.read_json(ARMS / arm / "arm.json") for arm in arms},
+        facts={arm: workdir.read_json(ARMS / arm / "arm.json", ArmFacts) for arm in arms},
         examinations=run.fan_out(examine_replicate, jobs, "replicate"),
         groups=np.array([groups[each] or each for each in truth.index]) if groups else None,
     )
@@ -157,6 +157,16 @@ def _remove_other_arms(arms: Iterable[str]) -> None:
     for folder in ARMS.iterdir() if ARMS.is_dir() else ():
         if folder.name not in arms:
             shutil.rmtree(folder)
+
+
+def _privacy(dataset: Dataset) -> dict[str, Any]:
+    """What the filter found, of the data set's classes."""
+    path = workdir.METRICS / "filter_memorized.json"
+    metrics = workdir.read_json(path, FilterMetrics)
+    with reading(path):
+        if metrics["classes"].keys() != set(dataset.classes):
+            raise ValueError("it has other classes than the data set")
+    return metrics
 
 
 def _synthetic_set(dataset: Dataset) -> ImageSet:

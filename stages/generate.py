@@ -1,20 +1,17 @@
 """Stage 3: draws the synthetic images that the class plan asks for, each reproducible alone, or takes given ones."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 
 from stages.gan.network_config import NetworkConfig
 from stages.gan.params import GenerateParams
-from stages.gan.plan import class_plan
-from stages.gan.sampling import Samples, generate, load_generator
-from stages.gan.scoring import load_discriminator, score
+from stages.gan.plan import class_plan, shards
 from stages.plumbing import images, workdir
 from stages.plumbing.dataset import TRAIN, Dataset
 from stages.plumbing.errors import reading
@@ -22,22 +19,41 @@ from stages.plumbing.images import ImageSet
 from stages.plumbing.stage import StageRun, execute
 from stages.sources import external
 
+if TYPE_CHECKING:
+    from stages.gan.sampling import Samples
+
 DATA = workdir.DATA / "generate"
 GANS = workdir.DATA / "train_gan"
 UNKNOWN_SEED = -1
 
 
+@dataclass(frozen=True)
+class Shard:
+    """Images to draw with a replicate's GAN, a range of each class, and the file that they go to."""
+
+    replicate: int
+    wanted: list[range]
+    path: Path
+    params: GenerateParams
+
+
 def main(run: StageRun) -> None:
     params, dataset = run.params.generate, Dataset.open()
-    given = None if params.trains_gan else external.load(Path(params.external), dataset.image, dataset.classes)
-    generated = Counter[int]()
     with run.replacing(DATA) as folder:
-        for replicate in range(dataset.replicates):
-            sets = [_given(given, replicate)] if given else _drawn(params, dataset, replicate)
-            tables = (images.as_table(each, dataset.classes) for each in _counted(sets, generated))
-            images.write_tables(folder / f"{replicate}.parquet", tables)
-    by_class = {name: {"generated": generated[label]} for label, name in enumerate(dataset.classes)}
-    run.write_metrics({"generated": generated.total(), "classes": by_class})
+        if params.trains_gan:
+            generated = _draw_all(run, dataset, folder)
+        else:
+            generated = _take_given(Path(params.external), dataset, folder)
+    by_class = {name: {"generated": int(count)} for name, count in zip(dataset.classes, generated, strict=True)}
+    run.write_metrics({"generated": int(generated.sum()), "classes": by_class})
+
+
+def _take_given(source: Path, dataset: Dataset, folder: Path) -> NDArray[np.int64]:
+    """Writes images made elsewhere for every replicate; how many there are of each class, (classes,)."""
+    given = external.load(source, dataset.image, dataset.classes)
+    for replicate in range(dataset.replicates):
+        images.write(folder / f"{replicate}.parquet", _given(given, replicate), dataset.classes)
+    return dataset.replicates * np.bincount(given.labels, minlength=len(dataset.classes))
 
 
 def _given(images_: ImageSet, replicate: int) -> ImageSet:
@@ -46,23 +62,53 @@ def _given(images_: ImageSet, replicate: int) -> ImageSet:
     return replace(images_, extra=_origin(replicate, unknown, np.arange(len(unknown))))
 
 
-def _drawn(params: GenerateParams, dataset: Dataset, replicate: int) -> Iterator[ImageSet]:
+def _draw_all(run: StageRun, dataset: Dataset, folder: Path) -> NDArray[np.int64]:
+    """Draws the images of all replicates, shard by shard; how many there are of each class, (classes,)."""
+    params, work = run.params.generate, list[Shard]()
+    for replicate in range(dataset.replicates):
+        labelled = np.bincount(dataset.role(replicate, TRAIN).labels, minlength=len(dataset.classes))
+        for number, wanted in enumerate(shards(class_plan(labelled.tolist(), params.plan))):
+            work.append(Shard(replicate, wanted, folder / f"{replicate}-{number}.part", params))
+    generated = run.fan_out(draw, work, "shard")
+    for replicate in range(dataset.replicates):
+        parts = [shard.path for shard in work if shard.replicate == replicate]
+        images.join(folder / f"{replicate}.parquet", parts)
+    return np.sum(generated, axis=0)
+
+
+def draw(shard: Shard) -> NDArray[np.int64]:
+    """In a worker process: draws the shard's images; how many there are of each class, (classes,)."""
+    dataset = Dataset.open()
+    generated = np.zeros(len(dataset.classes), dtype=np.int64)
+
+    def tables() -> Iterator[pa.Table]:
+        for block in _blocks(shard):
+            generated[:] += np.bincount(block.labels, minlength=len(generated))
+            yield images.as_table(block, dataset.classes)
+
+    images.write_tables(shard.path, tables())
+    return generated
+
+
+def _blocks(shard: Shard) -> Iterator[ImageSet]:
     """What the replicate's GAN draws, block by block."""
-    gan = GANS / str(replicate)
+    from safetensors.torch import load_file
+
+    from stages.gan.sampling import generate, load_generator
+    from stages.gan.scoring import load_discriminator, score
+
+    params, gan = shard.params, GANS / str(shard.replicate)
     with reading(gan):
         config = NetworkConfig(**workdir.read_json(gan / "gan.json")["networks"])
         generator = load_generator(load_file(gan / "generator.safetensors"), config)
         discriminator = params.scores and load_discriminator(load_file(gan / "discriminator.safetensors"), config)
-    labelled = np.bincount(dataset.role(replicate, TRAIN).labels, minlength=len(dataset.classes))
-    counts = class_plan(labelled.tolist(), params.plan)
-    blocks = generate(generator, config, counts, params.seed, replicate, params.truncation)
-    for block in blocks:
-        drawn = named(block, replicate)
+    for block in generate(generator, config, shard.wanted, params.seed, shard.replicate, params.truncation):
+        drawn = named(block, shard.replicate)
         scores = asdict(score(discriminator, config, block)) if discriminator else {}
         yield replace(drawn, extra=drawn.extra | scores)
 
 
-def named(block: Samples, replicate: int) -> ImageSet:
+def named(block: "Samples", replicate: int) -> ImageSet:
     """The images with ids that say which GAN, class and index each comes from."""
     ids = [f"synthetic-{replicate}-{y}-{i}" for y, i in zip(block.labels.tolist(), block.index.tolist(), strict=True)]
     return ImageSet(np.array(ids), block.images, block.labels, extra=_origin(replicate, block.seeds, block.index))
@@ -72,13 +118,6 @@ def _origin(replicate: int, seeds: NDArray[np.int64], index: NDArray[np.int64]) 
     """The columns that synthetic sets have beside those of all sets."""
     count = len(seeds)
     return {"replicate": np.full(count, replicate), "seed": seeds, "index": index, "synthetic": np.full(count, True)}
-
-
-def _counted(sets: Iterable[ImageSet], generated: Counter[int]) -> Iterator[ImageSet]:
-    """The sets as they come; their images are counted by class."""
-    for each in sets:
-        generated.update(each.labels.tolist())
-        yield each
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Stage 1: reads the images from their source, checks them, and gives each a role in every replicate."""
 
 import shutil
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +18,10 @@ SCRATCH = workdir.WORK / "prepare"
 def main(run: StageRun) -> None:
     params = run.params.prepare
     shutil.rmtree(SCRATCH, ignore_errors=True)
+    scratch = SCRATCH / uuid4().hex  # jobs of a stage that was killed may go on, and write into its own
     listing = collection.find(params)
     splits.check_regime(listing.class_names, params)
-    found = intake.take_in(listing, params, SCRATCH, run.fan_out)
+    found = intake.take_in(listing, params, scratch, run.fan_out)
     sets = duplicates.exact_sets(found.facts.digests)
     near = duplicates.search(
         sets,

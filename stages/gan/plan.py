@@ -1,9 +1,14 @@
-"""How many synthetic images each class gets."""
+"""How many synthetic images each class gets, and in which shards they are drawn."""
 
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 
 from stages.gan.params import BalancePlan, FactorPlan
 from stages.plumbing.errors import UserError
+
+BATCH = 128  # images of one class that a generator draws at a time
+SHARD = 128  # batches that a process draws: 16,384 images, tens of times what it takes to load the generator
 
 
 def class_plan(labelled: Sequence[int], plan: BalancePlan | FactorPlan) -> list[int]:
@@ -19,6 +24,23 @@ def class_plan(labelled: Sequence[int], plan: BalancePlan | FactorPlan) -> list[
     if sum(counts) == 0:
         raise UserError("generate.plan comes to no image in any class; raise generate.plan.factor")
     return counts
+
+
+def shards(counts: Sequence[int], batches: int = SHARD) -> list[list[range]]:
+    """Split counts[c] images of each class c into shards of so many batches, each with the range of every class.
+
+    Drawn one shard after the other they come class by class, and whole batches stay together.
+    """
+    starts = [(label, start) for label, count in enumerate(counts) for start in range(0, count, BATCH)]
+    return [_ranges(starts[first : first + batches], counts) for first in range(0, len(starts), batches)]
+
+
+def _ranges(starts: Sequence[tuple[int, int]], counts: Sequence[int]) -> list[range]:
+    ranges = [range(0)] * len(counts)
+    for label, group in groupby(starts, key=itemgetter(0)):
+        of_class = [start for _, start in group]
+        ranges[label] = range(of_class[0], min(of_class[-1] + BATCH, counts[label]))
+    return ranges
 
 
 def _balance(labelled: Sequence[int], plan: BalancePlan) -> list[int]:

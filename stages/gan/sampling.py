@@ -17,8 +17,8 @@ from stages.gan import moments
 from stages.gan.families.registry import FAMILIES
 from stages.gan.network_config import NetworkConfig
 from stages.gan.pixels import to_bytes
+from stages.gan.plan import BATCH
 
-BATCH = 128
 BLOCK = 8  # batches that are handed on at a time: 50 MB at 128x128 RGB; one batch at a time costs a tenth more
 
 
@@ -43,14 +43,14 @@ def load_generator(state: Mapping[str, Tensor], config: NetworkConfig) -> nn.Mod
 
 
 def generate(
-    generator: nn.Module, config: NetworkConfig, counts: Sequence[int], seed: int, replicate: int, truncation: float
+    generator: nn.Module, config: NetworkConfig, wanted: Sequence[range], seed: int, replicate: int, truncation: float
 ) -> Iterator[Samples]:
-    """Generate counts[c] images of each class c, class by class, in blocks of at most BLOCK batches.
+    """Generate the images wanted[c] of each class c, class by class, in blocks of at most BLOCK batches.
 
-    No more than two blocks are in memory. Asking for more changes no earlier image. `truncation`, above 0 and at most
-    1, scales the latents: lower values give more typical, less varied images.
+    No more than two blocks are in memory. Asking for other images too changes none. Each range begins at a multiple of
+    BATCH. `truncation`, above 0 and at most 1, scales the latents: lower values give more typical, less varied images.
     """
-    batches = _batches(generator, config, counts, seed, replicate, truncation)
+    batches = _batches(generator, config, wanted, seed, replicate, truncation)
     while block := list(islice(batches, BLOCK)):
         yield Samples(
             np.concatenate([batch.images for batch in block]),
@@ -61,17 +61,17 @@ def generate(
 
 
 def _batches(
-    generator: nn.Module, config: NetworkConfig, counts: Sequence[int], seed: int, replicate: int, truncation: float
+    generator: nn.Module, config: NetworkConfig, wanted: Sequence[range], seed: int, replicate: int, truncation: float
 ) -> Iterator[Samples]:
     """Every batch is drawn whole; of a class's last one, only the images asked for are handed on."""
-    for label, count in enumerate(counts):
+    for label, of_class in enumerate(wanted):
         labels = np.full(BATCH, label)
-        for start in range(0, count, BATCH):
+        for start in of_class[::BATCH]:
             index = np.arange(start, start + BATCH)
             seeds = image_seeds(seed, replicate, label, index)
             images = _draw(generator, draw_latents(seeds, config.latent_dim) * truncation, labels)
-            wanted = slice(count - start)
-            yield Samples(images[wanted], labels[wanted], index[wanted], seeds[wanted])
+            kept = slice(of_class.stop - start)
+            yield Samples(images[kept], labels[kept], index[kept], seeds[kept])
 
 
 def image_seeds(seed: int, replicate: int, label: int, index: NDArray[np.int64]) -> NDArray[np.int64]:

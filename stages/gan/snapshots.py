@@ -92,7 +92,7 @@ def _shortfall(best: Snapshot, other: Snapshot) -> float:
 def draw(state: TrainingState, per_class: int, seed: int) -> tuple[Tensor, Tensor]:
     """Images uint8 (N, C, H, W) of the averaged generator and their labels int64 (N,), as many of each class."""
     counts = [per_class] * state.config.classes
-    blocks = list(generate(state.average.module, state.config, counts, seed, 0, truncation=1.0))
+    blocks = list(generate(state.average.module, state.config, list(map(range, counts)), seed, 0, truncation=1.0))
     images = torch.cat([torch.from_numpy(block.images) for block in blocks])
     labels = torch.cat([torch.from_numpy(block.labels) for block in blocks])
     return images.to(state.sums.device), labels.to(state.sums.device)

@@ -141,11 +141,11 @@ def _check_calibration(calibrating: NDArray[np.int64], images: int, params: Filt
         ) from error
 
 
-def check_some_kept(decisions: Decisions, replicate: int) -> None:
-    """Raises UserError, with advice, when every generated image of a replicate was dropped."""
-    if decisions.dropped.all():
+def check_some_kept(dropped: NDArray[np.bool_], replicate: int) -> None:
+    """Raises UserError, with advice, when every one of a replicate's generated images (N,) was dropped."""
+    if dropped.all():
         raise UserError(
-            f"all {len(decisions.dropped)} generated images of replicate {replicate} were dropped as copies of real "
+            f"all {len(dropped)} generated images of replicate {replicate} were dropped as copies of real "
             "images: the GAN has memorised what it saw. Train it for fewer steps (train_gan.steps) or on more images"
         )
 

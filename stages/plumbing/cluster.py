@@ -5,11 +5,13 @@ refusing what would give other results, is done here.
 """
 
 import contextlib
+import ctypes
 import importlib
 import os
 import pickle
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import warnings
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 _CONNECT_SECONDS = 5
+_LOOK_EVERY = 0.5  # seconds
 
 
 def on_cluster(
@@ -146,6 +149,7 @@ def _in_project(project: _Project, call: bytes) -> bytes | str:
     if refused := _refusal(project):
         return refused
     started = time.process_time()
+    wanted = _while_wanted(Path(project.token))
     with contextlib.chdir(project.root), _fresh_modules(project.root), _one_thread():
         if _sources() != project.sources:  # before any result is made under the name of other code
             return "source files changed while the stage ran; nothing was written, run it again"
@@ -153,7 +157,8 @@ def _in_project(project: _Project, call: bytes) -> bytes | str:
             work, job = pickle.loads(call)  # noqa: S301 - whoever reaches a worker of dask can run code on it anyway
             if torch := sys.modules.get("torch"):
                 torch.set_num_threads(1)
-            result = work(job)
+            with wanted:
+                result = work(job)
         except Exception as error:
             error.add_note(traceback.format_exc())
             result = error
@@ -193,6 +198,31 @@ def _fresh_modules(root: str) -> Iterator[None]:
         yield
     finally:
         sys.path.remove(root)
+
+
+class _NoLongerWanted(Exception):  # noqa: N818 - what the worker does is no error
+    """Raised within a job whose stage has ended."""
+
+
+@contextlib.contextmanager
+def _while_wanted(token: Path) -> Iterator[None]:
+    """Ends the block by an exception when the stage that asks for its result takes `token` away, as it does on Ctrl-C.
+
+    dask can't stop what has begun, and the next run of the stage would find its workers busy.
+    """
+    thread, over = ctypes.c_ulong(threading.get_ident()), threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_LOOK_EVERY):
+            if not token.exists():
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(_NoLongerWanted))
+                return
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 @contextlib.contextmanager

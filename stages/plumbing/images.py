@@ -180,14 +180,35 @@ def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     yield waiting
 
 
-def read_blocks(path: Path) -> Iterator[ImageSet]:
+def join(path: Path, parts: Sequence[Path]) -> None:
+    """Makes one set of several, at least one, and removes these: the same bytes as if it had been written in one go."""
+    write_tables(path, map(read_table, parts))
+    for part in parts:
+        part.unlink()
+
+
+def read_blocks(path: Path, blocks: range | None = None) -> Iterator[ImageSet]:
     """The images of a set that `write` wrote, in blocks of at most ROW_GROUP that lie in memory one at a time.
 
-    Raises UserError when it is missing or damaged.
+    `blocks`: which of them, counted from 0; else all. Raises UserError when the set is missing or damaged.
     """
     with reading(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
-        for batch in file.iter_batches(ROW_GROUP):
+        for batch in file.iter_batches(ROW_GROUP, None if blocks is None else list(blocks)):
             yield from_table(pa.Table.from_batches([batch]))
+
+
+def read_pixels(path: Path, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """The images at these rows, at least one, ascending: uint8 (n, C, H, W); of the others, none is decoded.
+
+    Raises UserError when the set is missing or damaged.
+    """
+    found, start = [], 0
+    with reading(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        for batch in file.iter_batches(ROW_GROUP):
+            own = rows[(rows >= start) & (rows < start + len(batch))] - start
+            found.append(from_table(pa.Table.from_batches([batch.take(own)])))
+            start += len(batch)
+    return np.concatenate([each.pixels for each in found if len(each)])
 
 
 def count(path: Path) -> int:

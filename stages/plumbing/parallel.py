@@ -1,6 +1,8 @@
 """Replicates on several processes of one thread each: of this machine, or of a cluster of dask's."""
 
+import os
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +17,7 @@ from stages.plumbing.params import ParallelParams
 FanOut = Callable[[Callable[[Any], Any], Sequence[Any], str], list[Any]]
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+_LOOK_EVERY = 0.5  # seconds
 
 
 def fan_out(
@@ -25,10 +28,10 @@ def fan_out(
     unit: str,
     show_bar: bool,
 ) -> tuple[list[Result], float]:
-    """The results of `work` over `jobs` in order, and the CPU seconds the work took.
+    """The results of `work` over `jobs` in order, and the CPU seconds the work took in other processes.
 
-    The first exception of a job is raised here, and jobs that have not begun are dropped; those that run on a cluster
-    go on to their end there. Raises UserError when the cluster cannot do the work.
+    The first exception of a job is raised here, and the other jobs are dropped, also those that have begun. Raises
+    UserError when the cluster cannot do the work.
     """
     if not jobs:
         return [], 0.0
@@ -44,19 +47,35 @@ def fan_out(
 def _on_this_machine(
     work: Callable[[Job], Result], jobs: Sequence[Job], params: ParallelParams
 ) -> Iterator[tuple[Result, float]]:
-    with (
-        parallel_config(backend="loky", n_jobs=min(params.jobs, len(jobs)), inner_max_num_threads=1),
-        warnings.catch_warnings(),
-    ):
+    config = parallel_config(
+        backend="loky",
+        n_jobs=min(params.jobs, len(jobs)),
+        inner_max_num_threads=1,
+        initializer=_end_with,
+        initargs=(os.getpid(),),
+    )
+    with config, warnings.catch_warnings():
         # loky takes the memory of an import of torch for a leak, and starts a new worker: nothing that a user can mend
         warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-        yield from Parallel(return_as="generator")(delayed(_timed)(work, job) for job in jobs)
+        yield from Parallel(return_as="generator")(delayed(_timed)(work, job, os.getpid()) for job in jobs)
 
 
-def _timed(work: Callable[[Job], Result], job: Job) -> tuple[Result, float]:
+def _end_with(stage: int) -> None:
+    """In a worker process: sees to it that it does not outlive a stage that was killed, and write where others do."""
+
+    def watch() -> None:
+        while os.getppid() == stage:
+            time.sleep(_LOOK_EVERY)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _timed(work: Callable[[Job], Result], job: Job, stage: int) -> tuple[Result, float]:
+    """The result, and the CPU seconds that it took another process than the stage's own, where single jobs are done."""
     started = time.process_time()
     result = work(job)
-    return result, time.process_time() - started
+    return result, (time.process_time() - started) * (os.getpid() != stage)
 
 
 def progress_bar(items: object, total: int, description: str, unit: str) -> tqdm:

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 from uuid import uuid4
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from stages.plumbing.errors import reading, writing
 
@@ -132,10 +132,21 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
-    """Reads a JSON artifact. Raises UserError when it is missing or damaged."""
+def read_json(path: Path, form: type[BaseModel] | None = None) -> Any:
+    """Reads a JSON artifact, as plain values. Raises UserError when it is missing, damaged or not of this form."""
     with reading(path):
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if form is not None:
+            _hold_against(form, value)
+        return value
+
+
+def _hold_against(form: type[BaseModel], value: Any) -> None:
+    try:
+        form.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def finished(stage: str, key: str, build: Callable[[Path], None]) -> Path:

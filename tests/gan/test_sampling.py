@@ -10,6 +10,7 @@ from scipy import stats
 from torch import nn
 
 from stages.gan.networks import build_generator
+from stages.gan.plan import shards
 from stages.gan.sampling import BATCH, BLOCK, Samples, draw_latents, generate, image_seeds, load_generator, sample_grid
 from tests.gan import toy
 from tests.gan.toy import random_moments
@@ -28,8 +29,12 @@ def generator() -> nn.Module:
 def drawn(
     generator: nn.Module, counts: Sequence[int], seed: int = 4, replicate: int = 1, truncation: float = 1.0
 ) -> Samples:
+    """All images of so many in each class."""
+    return joined(list(generate(generator, CONFIG, list(map(range, counts)), seed, replicate, truncation)))
+
+
+def joined(blocks: Sequence[Samples]) -> Samples:
     """All blocks as one."""
-    blocks = list(generate(generator, CONFIG, counts, seed, replicate, truncation))
     return Samples(*(np.concatenate([getattr(block, each.name) for block in blocks]) for each in fields(Samples)))
 
 
@@ -39,6 +44,16 @@ def test_asking_for_more_changes_no_earlier_image(generator: nn.Module) -> None:
     for label, count in enumerate([3, 5, BATCH + 7]):
         assert np.array_equal(few.images[few.labels == label], many.images[many.labels == label][:count])
         assert np.array_equal(few.seeds[few.labels == label], many.seeds[many.labels == label][:count])
+
+
+@pytest.mark.parametrize("batches", [1, 3, BLOCK, 3 * BLOCK])
+def test_shards_together_are_the_whole(generator: nn.Module, batches: int) -> None:
+    counts = [BATCH + 9, 0, 2 * BATCH]
+    wanted = shards(counts, batches)
+    parts = [block for ranges in wanted for block in generate(generator, CONFIG, ranges, 4, 1, 1.0)]
+    together, whole = joined(parts), drawn(generator, counts)
+    assert len(wanted) == -(-4 // batches)
+    assert all(np.array_equal(getattr(together, each.name), getattr(whole, each.name)) for each in fields(Samples))
 
 
 def test_a_class_does_not_depend_on_the_others(generator: nn.Module) -> None:
@@ -58,7 +73,7 @@ def test_records_name_class_index_and_seed(generator: nn.Module) -> None:
 def test_images_are_drawn_when_they_are_asked_for(generator: nn.Module) -> None:
     calls: list[int] = []
     hook = generator.register_forward_hook(lambda *_: calls.append(1))
-    blocks = generate(generator, CONFIG, [10**12, 5, 3], seed=4, replicate=1, truncation=1.0)
+    blocks = generate(generator, CONFIG, [range(10**12), range(5), range(3)], seed=4, replicate=1, truncation=1.0)
     sizes = [len(next(blocks).images) for _ in range(3)]
     hook.remove()
     assert sizes == [BLOCK * BATCH] * 3

@@ -34,7 +34,7 @@ def players(config: NetworkConfig) -> tuple[nn.Module, nn.Module]:
 
 
 def drawn(generator: nn.Module, config: NetworkConfig, counts: list[int]) -> Samples:
-    (samples,) = generate(generator, config, counts, seed=0, replicate=0, truncation=0.5)
+    (samples,) = generate(generator, config, list(map(range, counts)), seed=0, replicate=0, truncation=0.5)
     return samples
 
 

@@ -72,7 +72,7 @@ def assert_finite(gan: TrainedGan) -> None:
 def class_mean_error(gan: TrainedGan) -> float:
     """Mean distance, in grey levels, of generated class means from real ones."""
     images, labels = toy_images(50, seed=3)
-    (made,) = generate(load_generator(gan.generator, gan.config), gan.config, [100] * CLASSES, 0, 0, 1.0)
+    (made,) = generate(load_generator(gan.generator, gan.config), gan.config, [range(100)] * CLASSES, 0, 0, 1.0)
     synthetic = torch.from_numpy(made.images).float()
     errors = [
         (synthetic[made.labels == label].mean(0) - images[labels == label].float().mean(0)).abs().mean()
@@ -453,7 +453,7 @@ def test_odd_data_sets_are_trained_on_all_the_same(name: str, family: str, layer
     params = toy_params(family=family, layers=layers, steps=5, width=16, batch_size=16, checkpoint_every=4, log_every=1)
     gan = trained(data, params)
     assert_finite(gan)
-    (made,) = generate(load_generator(gan.generator, gan.config), gan.config, [2] * data.classes, 0, 0, 1.0)
+    (made,) = generate(load_generator(gan.generator, gan.config), gan.config, [range(2)] * data.classes, 0, 0, 1.0)
     assert made.images.shape == (2 * data.classes, *data.images.shape[1:])
 
 

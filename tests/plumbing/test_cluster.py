@@ -3,13 +3,11 @@
 import os
 import shutil
 import signal
-import socket
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -28,62 +26,13 @@ from stages.plumbing import workdir
 from stages.plumbing.errors import UserError
 from stages.plumbing.parallel import fan_out
 from stages.plumbing.params import ParallelParams
+from tests.clusters import cluster_of, scheduling, wait_for
 from tests.conftest import ROOT, TINY, copy_project, edit_params
 
 Run = Callable[..., "CompletedProcess[str]"]
 ARMS = ("classic", "gan_classic")
 LOKY = ParallelParams(backend="loky", jobs=2, scheduler="")
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as the functions of a stage's `__main__` travel
-
-
-@contextmanager
-def scheduling(folder: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    """A scheduler on this machine: its address and its process. It gives a job up when that lost its worker twice."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-    host, port = address.removeprefix("tcp://").split(":")
-    patience = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
-    with running(["scheduler", "--host", host, "--port", port], folder, **patience) as process:
-        while True:
-            with suppress(ConnectionRefusedError), socket.create_connection((host, int(port))):
-                break
-            assert process.poll() is None
-            time.sleep(0.05)
-        yield address, process
-
-
-@contextmanager
-def running(arguments: Sequence[str], folder: Path, **variables: str) -> Iterator["subprocess.Popen[bytes]"]:
-    process = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", "dask", *arguments, "--no-dashboard"],
-        cwd=folder,
-        env=os.environ | variables,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-@contextmanager
-def cluster_of(workers: int, folder: Path, *options: str) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    """Worker processes that know nothing of the project, and that are started anew when they die."""
-    with scheduling(folder) as (address, process):
-        # two threads unless someone sees to it
-        told = {"DASK_DISTRIBUTED__NANNY__PRE_SPAWN_ENVIRON__OMP_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
-        arguments = ["worker", address, "--host", "127.0.0.1", "--nthreads", "1", "--nworkers", str(workers), *options]
-        with running(arguments, folder, **told):
-            wait_for(workers, address)
-            yield address, process
-
-
-def wait_for(workers: int, address: str) -> None:
-    with Client(address, timeout=60, set_as_default=False) as client:
-        client.wait_for_workers(workers, timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +125,12 @@ def nap(_: int) -> tuple[float, float]:
     return started, time.time()
 
 
+def count_up(file: Path) -> None:
+    for number in range(600):
+        file.write_text(str(number))
+        time.sleep(0.05)
+
+
 def loiter(_: int) -> None:
     Path("waiting").touch()
     time.sleep(10)
@@ -237,6 +192,25 @@ def test_the_exception_of_a_job_arrives_with_its_place_and_the_rest_is_dropped(
     begun = {path.name for path in project.glob("begun *")}
     assert "begun 1" in begun
     assert begun <= {"begun 0", "begun 1"}
+
+
+@pytest.mark.usefixtures("project")
+def test_a_job_ends_with_the_stage_that_asked_for_it(project: Path, cluster: ParallelParams) -> None:
+    counter = project / "counter"
+
+    def interrupt_when_begun() -> None:
+        while not counter.exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt_when_begun, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        spread(count_up, [counter], cluster)
+    time.sleep(2)
+    before = counter.read_text()
+    time.sleep(0.5)
+    assert counter.read_text() == before
+    assert spread(multiply, [1], cluster) == [Path(".work/multiply/1")]  # the worker is there, and free
 
 
 @pytest.mark.usefixtures("project")
@@ -346,8 +320,7 @@ def test_a_pipeline_on_a_cluster_that_loses_a_worker_ends_in_the_same_bytes(
         if params.scheduler:
             killer.join()
             assert (folder / "killed").exists()
-        written = [folder / "data/train_gan", folder / "data/train_downstream"]
-        paths = [path for place in written for path in place.rglob("*") if path.is_file()]
+        paths = [path for path in (folder / "data").rglob("*") if path.is_file()]
         artifacts.append({str(path.relative_to(folder)): path.read_bytes() for path in paths})
         assert not list(folder.rglob("*.partial"))
     assert len(artifacts[0]) > 10

@@ -90,6 +90,43 @@ def test_a_set_read_and_written_in_blocks_has_the_same_bytes(tmp_path: Path, mon
     assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "set.parquet").read_bytes()
 
 
+@pytest.mark.parametrize("cuts", [[0, 6], [0, 1, 6], [0, 4, 4, 5, 6]])
+def test_sets_joined_have_the_bytes_of_the_whole_and_are_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cuts: list[int]
+) -> None:
+    monkeypatch.setattr(images, "ROW_GROUP", 4)
+    table, parts = images.as_table(make_set(), CLASSES), []
+    images.write(tmp_path / "whole.parquet", make_set(), CLASSES)
+    for start, stop in pairwise(cuts):
+        parts.append(tmp_path / f"{len(parts)}.part")
+        images.write_table(parts[-1], table.slice(start, stop - start))
+    images.join(tmp_path / "joined.parquet", parts)
+    assert (tmp_path / "joined.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["joined.parquet", "whole.parquet"]
+
+
+@pytest.mark.parametrize("blocks", [range(1), range(1, 3), range(2, 2)])
+def test_some_blocks_are_those_of_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: range) -> None:
+    monkeypatch.setattr(images, "ROW_GROUP", 2)
+    images.write(tmp_path / "set.parquet", make_set(), CLASSES)
+    all_blocks = [block.ids.tolist() for block in images.read_blocks(tmp_path / "set.parquet")]
+    some = [block.ids.tolist() for block in images.read_blocks(tmp_path / "set.parquet", blocks)]
+    assert some == [all_blocks[index] for index in blocks]
+
+
+@pytest.mark.parametrize("rows", [[0], [5], [1, 3, 4], [0, 1, 2, 3, 4, 5]])
+def test_only_the_pixels_asked_for_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[int]
+) -> None:
+    monkeypatch.setattr(images, "ROW_GROUP", 4)
+    images.write(tmp_path / "set.parquet", make_set(), CLASSES)
+    decode, decoded = images.decode_png, []
+    monkeypatch.setattr(images, "decode_png", lambda data: decoded.append(data) or decode(data))
+    pixels = images.read_pixels(tmp_path / "set.parquet", np.array(rows))
+    assert np.array_equal(pixels, make_set().pixels[rows])
+    assert len(decoded) == len(rows)
+
+
 @pytest.mark.parametrize("count", [0, 1, 6])
 def test_images_are_counted_without_being_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     monkeypatch.setattr(images, "ROW_GROUP", 4)

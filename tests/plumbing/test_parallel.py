@@ -1,6 +1,8 @@
 """Replicates on processes of this machine; tests/plumbing/test_cluster.py has those on a cluster."""
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,7 +14,18 @@ from threadpoolctl import threadpool_info
 from stages.plumbing.errors import UserError
 from stages.plumbing.parallel import fan_out
 from stages.plumbing.params import ParallelParams
+from tests.conftest import ROOT
 
+COUNTING = """import sys, time
+from stages.plumbing.parallel import fan_out
+from stages.plumbing.params import ParallelParams
+def count_up(name):
+    for number in range(600):
+        with open(name, "w") as file:
+            file.write(str(number))
+        time.sleep(0.05)
+two = ParallelParams(backend="loky", jobs=2, scheduler="")
+fan_out(count_up, sys.argv[1:], two, "counting", "job", show_bar=False)"""
 TWO = ParallelParams(backend="loky", jobs=2, scheduler="")
 
 
@@ -53,6 +66,11 @@ def test_cpu_seconds_are_those_of_the_jobs() -> None:
     assert seconds == pytest.approx(0.5, abs=0.2)
 
 
+def test_cpu_seconds_of_jobs_that_this_process_does_count_once() -> None:
+    alone = TWO.model_copy(update={"jobs": 1})
+    assert fan_out(busy, [0.1], alone, "busy", "job", show_bar=False)[1] == 0
+
+
 def test_the_first_exception_arrives_and_jobs_that_have_not_begun_are_dropped(tmp_path: Path) -> None:
     places = [tmp_path / str(number) for number in range(20)]
     with pytest.raises(UserError, match="no such thing"):
@@ -67,6 +85,20 @@ def test_jobs_run_in_processes_of_one_thread(monkeypatch: pytest.MonkeyPatch) ->
     told, _ = fan_out(threads, [0, 1], TWO, "threads", "job", show_bar=False)
     assert all(counts == {1} for counts, _ in told)
     assert os.getpid() not in {pid for _, pid in told}
+
+
+def test_workers_do_not_outlive_a_stage_that_was_killed(tmp_path: Path) -> None:
+    counters = [tmp_path / name for name in ("one", "two")]
+    arguments = [sys.executable, "-c", COUNTING, *map(str, counters)]
+    with subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.DEVNULL) as stage:  # noqa: S603
+        while not all(counter.exists() for counter in counters):
+            assert stage.poll() is None
+            time.sleep(0.05)
+        stage.kill()
+    time.sleep(1.5)
+    before = [counter.read_text() for counter in counters]
+    time.sleep(0.5)
+    assert [counter.read_text() for counter in counters] == before
 
 
 def test_a_bar_without_a_terminal_is_lines(capsys: pytest.CaptureFixture[str]) -> None:
