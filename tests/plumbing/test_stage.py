@@ -6,6 +6,9 @@ import re
 import resource
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -22,7 +25,7 @@ import stages.prepare
 import stages.train_downstream
 from stages.plumbing.errors import UserError
 from stages.plumbing.stage import StageRun, execute
-from tests.conftest import TINY, copy_project, edit_params
+from tests.conftest import ROOT, TINY, copy_project, edit_params
 
 Run = Callable[..., "CompletedProcess[str]"]
 Fail = Callable[..., str]
@@ -180,6 +183,22 @@ def test_ctrl_c_ends_with_130_and_clean_words(fail: Fail) -> None:
         raise KeyboardInterrupt
 
     assert "interrupted" in fail("prepare", main, status=130)
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.5])
+def test_ctrl_c_while_a_stage_imports_has_clean_words_too(seconds: float) -> None:
+    stage = subprocess.Popen(
+        [sys.executable, "-m", "stages.evaluate"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    time.sleep(seconds)
+    stage.send_signal(signal.SIGINT)
+    assert stage.communicate(timeout=60)[1] == "interrupted before the stage began; run it again\n"
+    assert stage.returncode == -signal.SIGINT  # 130 in a shell
 
 
 def test_sources_edited_while_a_stage_runs_are_noticed_before_it_writes(project: Path, fail: Fail) -> None:
