@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stages.gan.network_config import NetworkConfig
 from stages.gan.params import GenerateParams
 from stages.gan.plan import class_plan, shards
 from stages.plumbing import images, workdir
@@ -94,6 +93,7 @@ def _blocks(shard: Shard) -> Iterator[ImageSet]:
     """What the replicate's GAN draws, block by block."""
     from safetensors.torch import load_file
 
+    from stages.gan.network_config import NetworkConfig
     from stages.gan.sampling import generate, load_generator
     from stages.gan.scoring import load_discriminator, score
 

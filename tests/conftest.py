@@ -19,16 +19,20 @@ settings.register_profile("understudy", deadline=None, derandomize=True)
 settings.load_profile("understudy")
 ROOT = Path(__file__).parents[1]
 DEFAULT_PARAMS = ROOT / "presets/base.yaml"  # params.yaml may hold any other set
-# As few steps as keep every stage real; two replicates, the fewest that can be compared.
+# As few steps and images as keep every stage real; two replicates, the fewest that can be compared. One process: where
+# tests run side by side, starting more of them takes longer than their work.
 TINY: dict[str, Any] = {
     "prepare.replicates": 2,
     "train_gan.steps": 20,
     "train_gan.log_every": 10,
     "train_gan.samples_every": 10,
     "train_gan.snapshots": 1,
+    "generate.plan.per_class": 25,
+    "filter_memorized.planted_copies": 5,
     "train_downstream.classifier.steps": 10,
     "train_downstream.scikit_learn": {"classifiers": ["nearest_neighbours"], "images": 50},
     "evaluate.bootstrap": 100,
+    "parallel.jobs": 1,
 }
 KEPT_ARMS = ("classic", "pseudo_label", "gan_classic", "synthetic_only")
 

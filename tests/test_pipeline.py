@@ -23,9 +23,10 @@ def repro(tmp_path_factory: pytest.TempPathFactory, run_in: Run) -> Path:
     folder = copy_project(tmp_path_factory.mktemp("pipeline") / "a project")
     arms = read_params(folder)["train_downstream"]["arms"]
     kept = {"train_downstream.arms": {arm: arms[arm] for arm in KEPT_ARMS}, "evaluate.contrast.rivals": [*BASELINES]}
-    edit_params(folder, TINY | kept | {"evaluate.learning_curve": []})
+    edit_params(folder, TINY | kept | {"evaluate.learning_curve": [], "parallel.jobs": 2})
     first = run_in("dvc repro", folder)
     assert first.returncode == 0, first.stdout + first.stderr
+    edit_params(folder, {"parallel.jobs": 1})
     return folder
 
 
@@ -152,6 +153,16 @@ def test_changing_the_gan_reruns_no_baseline_arm(repro: Path, run_in: Run) -> No
     ran = stages_run(run_in("dvc repro", repro))
     expected = ["train_gan", "generate", "filter_memorized", *(f"train_downstream@{arm}" for arm in ARMS_OF_GAN)]
     assert sorted(ran) == sorted([*expected, "evaluate"])
+
+
+def test_parameters_seen_before_bring_back_their_results_and_train_nothing(repro: Path, run_in: Run) -> None:
+    after = (repro / "metrics/train_gan.json").read_bytes()
+    edit_params(repro, {"train_gan.steps": TINY["train_gan.steps"]})
+    assert stages_run(run_in("dvc repro", repro)) == ["evaluate"]
+    assert (repro / "metrics/train_gan.json").read_bytes() != after
+    edit_params(repro, {"train_gan.steps": 21})
+    assert stages_run(run_in("dvc repro train_gan", repro)) == []
+    assert (repro / "metrics/train_gan.json").read_bytes() == after
 
 
 def test_a_removed_arm_is_noticed_and_its_folder_goes(repro: Path, run_in: Run) -> None:

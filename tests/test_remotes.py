@@ -4,7 +4,6 @@ One stage, `prepare`, stands for all: how DVC moves results does not depend on w
 """
 
 import csv
-import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -105,12 +104,8 @@ def test_experiments_are_run_queued_and_shown(prepared: Path, tmp_path: Path, ru
 
 @pytest.mark.drill
 def test_a_run_that_the_run_cache_knows_is_checked_out_instead(prepared: Path, tmp_path: Path, run_in: Run) -> None:
-    """Without dvc.lock, the run-cache alone knows the run. DVC keeps none for outputs that persist: here none do."""
+    """Without dvc.lock, the run-cache alone knows the run."""
     folder = clone(prepared, tmp_path / "first", run_in)
-    text = re.sub(r"^ +persist: true\n", "", (folder / "dvc.yaml").read_text(), flags=re.MULTILINE)
-    (folder / "dvc.yaml").write_text(
-        re.sub(r"^( +- (?:data|metrics)/.*):\n(?! +cache)", r"\1\n", text, flags=re.MULTILINE)
-    )
     succeed(run_in(f"dvc cache dir --local '{tmp_path}/shared cache' && dvc repro prepare", folder))
     succeed(run_in("git rm --quiet --cached dvc.lock && git commit -qam 'no lock'", folder, **IDENTITY))
     colleague = clone(folder, tmp_path / "second", run_in)

@@ -53,10 +53,11 @@ def made(project: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shards of three blocks of the generator's, and of one of the filter's: two or more of each replicate."""
+def small_shards(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards of three blocks of the generator's, of one of the filter's: two or more of a replicate. Two processes."""
     monkeypatch.setattr(stages.generate, "shards", functools.partial(shards, batches=24))
     monkeypatch.setattr(stages.filter_memorized, "SHARD", 1)
+    edit_params(project, {"parallel.jobs": 2})
 
 
 def test_replicates_have_several_shards_and_all_files_are_compared(project: Path, whole: dict[str, bytes]) -> None:

@@ -103,7 +103,7 @@ def execute(name: str, work: Callable[[StageRun], None], item: str | None = None
         trouble = _DISK_TROUBLE.get(error.errno or 0)
         if trouble is None:
             raise
-        _stop(name, f"cannot write {error.filename or 'an output'}: {trouble}. Nothing earlier was lost", 1)
+        _stop(name, f"cannot write {error.filename or 'an output'}: {trouble}. Run it again once that is mended", 1)
 
 
 def _stop(name: str, message: str, status: int) -> None:

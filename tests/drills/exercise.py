@@ -33,7 +33,6 @@ MODEST: dict[str, Any] = TINY | {
     "evaluate.learning_curve": [],
     "evaluate.examples_per_class": 1,
     "evaluate.nearest_pairs": 2,
-    "parallel.jobs": 1,
 }
 ARMS = {
     "classic": [{}],

@@ -33,7 +33,7 @@ def _refused_by_file_size(name: str, project: Path, folder: Path) -> None:
     shutil.rmtree(copy_of(project, folder) / ".work")
     before = results(folder)
     words = run(stage.command, folder, status=1, preexec_fn=_small_files)
-    assert "the file would be larger than allowed here. Nothing earlier was lost" in words
+    assert "the file would be larger than allowed here. Run it again once that is mended" in words
     assert results(folder) == before
     run(stage.command, folder)
     assert results(folder) == results(project)
@@ -70,7 +70,7 @@ def test_a_full_disk_is_told_and_loses_nothing(whole: Path, tmp_path: Path, name
         {stage_of(whole, name).command}; status=$?; cp -a data metrics "{folder}"; exit $status
     """)
     words = run(_mounting(f"sh {script}"), folder, status=1)
-    assert "the disk is full. Nothing earlier was lost" in words
+    assert "the disk is full. Run it again once that is mended" in words
     assert results(folder) == results(whole)
 
 

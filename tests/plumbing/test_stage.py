@@ -245,8 +245,9 @@ def test_the_same_parameters_give_the_same_bytes() -> None:
     assert runs[0] == runs[1]
 
 
-@pytest.mark.usefixtures("project")
-def test_the_error_of_a_worker_arrives_as_words(fail: Fail) -> None:
+def test_the_error_of_a_worker_arrives_as_words(project: Path, fail: Fail) -> None:
+    edit_params(project, {"parallel.jobs": 2})
+
     def main(run: StageRun) -> None:
         run.fan_out(_refuse, [1, 2], "job", show_bar=False)
 
