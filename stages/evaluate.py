@@ -16,7 +16,6 @@ from stages.comparison.numbers import Outcomes
 from stages.comparison.params import EvaluateParams
 from stages.comparison.publication import Evidence, publish
 from stages.comparison.release import kept_everywhere
-from stages.comparison.report import Finding
 from stages.comparison.scores import align, align_models
 from stages.downstream.params import ClassifierParams
 from stages.plumbing import images, tracking, workdir
@@ -26,6 +25,7 @@ from stages.plumbing.errors import reading
 from stages.plumbing.images import ImageSet
 from stages.plumbing.params import as_yaml
 from stages.plumbing.stage import StageRun, execute
+from stages.sources.findings import Finding
 
 if TYPE_CHECKING:
     import pandas as pd

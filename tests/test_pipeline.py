@@ -207,6 +207,7 @@ def test_metrics_plots_and_experiments_of_dvc_work(repro: Path, run_in: Run) -> 
     assert steps
 
 
+@pytest.mark.drill
 def test_a_set_made_elsewhere_is_compared_without_a_gan(repro: Path, run_in: Run) -> None:
     made = repro / "data/raw/made/synthetic.parquet"
     made.parent.mkdir()

@@ -17,71 +17,24 @@ from stages.comparison.privacy import privacy_section
 from stages.comparison.scores import MEASURES
 from stages.comparison.statistics import equivalence_confidence, least_p
 from stages.comparison.verdict import MEASURE_NAMES, named_pairs, signed_points
+from stages.comparison.wording import (
+    ACTIONS,
+    CHECKS,
+    FIDELITY_MEASURES,
+    FURTHER_MEASURES,
+    OUTCOMES,
+    check_words,
+    count,
+    disturbance_words,
+    fidelity_value,
+    markdown_cell,
+    p_value,
+    percent,
+    sentence,
+    setting_words,
+    shortened,
+)
 from stages.sources.findings import Finding
-
-OUTCOMES = {
-    "helps": ("\N{BLACK UP-POINTING TRIANGLE}", "Helps"),
-    "hurts": ("\N{BLACK DOWN-POINTING TRIANGLE}", "Hurts"),
-    "equivalent": ("\N{ALMOST EQUAL TO}", "No difference that matters"),
-    "undecided": ("?", "Undecided"),
-}
-# What the checks of `prepare` look for, in the words and the order of the report.
-CHECKS = {
-    "empty": "file without content",
-    "undecodable": "file that cannot be read as what its name says",
-    "truncated": "file that breaks off before its end",
-    "too_large": "too large to be opened safely",
-    "animated": "moving picture",
-    "forbidden": "file that may not be read",
-    "outside": "link to a place outside the folder",
-    "not_a_number": "recording with values that are no numbers",
-    "duplicate": "copy of another image of its class",
-    "near_duplicate": "nearly a copy of another image of its class",
-    "contradicting_labels": "copy of an image of another class",
-    "near_contradicting_labels": "nearly a copy of an image of another class",
-    "leak": "also in the test or validation set",
-    "constant": "one colour throughout",
-    "channel_outlier": "grey among images in colour, or the reverse",
-    "size_outlier": "size or shape unlike all others",
-    "upscaled": "smaller than it is used here, so enlarged",
-    "wrong_extension": "name and content of the file disagree about its format",
-    "class_too_small": "in a class with too few images",
-}
-# Measures beside the headline ones: name, what it is in plain words.
-FURTHER_MEASURES = {
-    "auroc": ("AUROC", "how often an image of a class is held likelier to be of it than another is; 0.5 is chance"),
-    "average_precision": ("average precision", "how few others are among the likeliest images of a class; 1 is best"),
-    "calibration_error": ("calibration error", "how far probabilities are from how often they are right; 0 is best"),
-    "log_loss": ("log loss", "punishes confident mistakes; 0 is best"),
-    "brier": ("Brier score", "squared error of the probabilities, 0 to 2; 0 is best"),
-}
-# Measures of fidelity: name, what it is in plain words.
-FIDELITY_MEASURES = {
-    "precision": ("precision", "synthetic images that look like some real one; low: many look wrong"),
-    "recall": ("recall", "real images that look like some synthetic one; low: whole kinds are missing"),
-    "coverage": ("coverage", "real images with a synthetic one close by; outliers hardly move it"),
-    "density": ("density", "how crowded synthetic images are where real ones lie; 1 is as crowded"),
-    "two_sample_auc": ("two-sample test", "how well a computer tells the two apart: 0.5 not at all, 1 always"),
-    "frechet_distance": (
-        "Fréchet distance",
-        "FID's formula: how far apart the two clouds of images lie; lower is better",
-    ),
-    "kid": ("kernel distance (KID)", "the same by a formula that is fair to small sets; about 0 is best"),
-}
-# Decimals of those that are no shares.
-_FIDELITY_DIGITS = {"density": 2, "two_sample_auc": 2, "frechet_distance": 2, "kid": 3}
-# Disturbances of the test images, in words, and the words of their degrees.
-DISTURBANCES = {
-    "gaussian_noise": "noise",
-    "gaussian_blur": "blur",
-    "contrast": "less contrast",
-    "brightness": "too bright",
-    "jpeg": "coarse JPEG",
-    "fgsm": "attack in one step (FGSM)",
-    "pgd": "attack in many steps (PGD)",
-}
-_DEGREES = {"1": "slight", "2": "medium", "3": "strong"}
-_ACTIONS = {"dropped": "dropped", "kept": "kept", "unlabelled": "kept without its label", "skipped": "skipped"}
 
 
 @dataclass(frozen=True)
@@ -249,21 +202,21 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {
-        "percent": _percent,
+        "percent": percent,
         "points": signed_points,
-        "p_value": _p_value,
-        "count": _count,
-        "setting": _setting,
+        "p_value": p_value,
+        "count": count,
+        "setting": setting_words,
         "data_uri": lambda png: f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}",
         "quoted": lambda text: json.dumps(text, ensure_ascii=False),
-        "cell": _markdown_cell,
-        "check": _check,
+        "cell": markdown_cell,
+        "check": check_words,
         "classifier": lambda name: CLASSIFIER_NAMES.get(name, name.replace("_", " ")),
-        "disturbance": _disturbance,
-        "fidelity": _fidelity_value,
-        "sentence": _sentence,
-        "action": _ACTIONS.__getitem__,
-        "shortened": _shortened,
+        "disturbance": disturbance_words,
+        "fidelity": fidelity_value,
+        "sentence": sentence,
+        "action": ACTIONS.__getitem__,
+        "shortened": shortened,
     }
     environment.globals |= {
         "measures": MEASURES,
@@ -276,73 +229,10 @@ def _environment() -> Environment:
     return environment
 
 
-def _percent(share: float, digits: int = 1) -> str:
-    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
-
-
-def _count(number: int) -> str:
-    return f"{number:,}".replace(",", "\N{NO-BREAK SPACE}")
-
-
-def _p_value(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _setting(setting: Mapping[str, Any]) -> str:
-    """What an arm chose, in words: synthetic share 0.5, loss weight 0.5, filter by confidence keep 0.8."""
-    words = {name.replace("_", " "): value for name, value in setting.items()}
-    parts = [f"{name} {_inner(value) if isinstance(value, Mapping) else value}" for name, value in words.items()]
-    return ", ".join(parts) or "none to choose"
-
-
-def _inner(setting: Mapping[str, Any]) -> str:
-    return " ".join(f"{name} {value}" for name, value in setting.items())
-
-
-def _disturbance(name: str) -> str:
-    """What was done to the images, in words: gaussian_noise_2 is noise, medium."""
-    kind, _, degree = name.rpartition("_")
-    words = DISTURBANCES.get(kind, kind.replace("_", " "))
-    attack = kind in ("fgsm", "pgd")
-    return f"{words}, {f'{degree} grey levels' if attack else _DEGREES.get(degree, degree)}"
-
-
-def _fidelity_value(value: float, measure: str) -> str:
-    """A value of one of FIDELITY_MEASURES, shares in percent."""
-    digits = _FIDELITY_DIGITS.get(measure)
-    if digits is None:
-        return _percent(value)
-    rounded = round(value, digits) + 0.0  # the sum turns -0.0 into 0.0
-    return f"{rounded:.{digits}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _sentence(text: str) -> str:
-    """With a capital letter and a full stop."""
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
-
-
-def _check(kind: str) -> str:
-    return CHECKS.get(kind, kind.replace("_", " "))
-
-
-def _shortened(name: str, most: int = 48) -> str:
-    """A long name without its middle: folders and the file itself are told by the ends."""
-    end = (most - 1) // 2
-    return name if len(name) <= most else f"{name[: most - 1 - end]}\N{HORIZONTAL ELLIPSIS}{name[-end:]}"
-
-
-def _markdown_cell(text: str) -> str:
-    """Text that can break neither out of a Markdown table's cell nor into HTML."""
-    flat = " ".join(str(text).split())
-    for character in "&\\|`*[]<>":
-        flat = flat.replace(character, f"&#{ord(character)};")
-    return flat
-
-
 def _comparison_text(named: Sequence[tuple[str, str]], content: ReportContent) -> str:
     """The comparison figure for those who cannot see it."""
     measure = content.params.contrast.measure
-    means = ", ".join(f"{arm} {_percent(values[measure]['mean'])}" for arm, values in content.numbers["arms"].items())
+    means = ", ".join(f"{arm} {percent(values[measure]['mean'])}" for arm, values in content.numbers["arms"].items())
     differences = ", ".join(
         f"{arm} minus {rival} {signed_points(content.numbers['differences'][arm][rival][measure]['mean'])}"
         for arm, rival in named
@@ -354,9 +244,9 @@ def _curve_text(content: ReportContent) -> str:
     """The learning curve for those who cannot see it."""
     numbers, measure = content.numbers, content.params.contrast.measure
     curve = numbers.get("learning_curve", {})
-    points = ", ".join(f"{_percent(curve[each]['mean'])} with {each}" for each in sorted(curve, key=int))
+    points = ", ".join(f"{percent(curve[each]['mean'])} with {each}" for each in sorted(curve, key=int))
     arms = ", ".join(
-        f"{arm} {_percent(numbers['arms'][arm][measure]['mean'])} with {worth['labels_per_class']}"
+        f"{arm} {percent(numbers['arms'][arm][measure]['mean'])} with {worth['labels_per_class']}"
         for arm, worth in numbers.get("worth", {}).items()
     )
     without = f"Mean test {MEASURE_NAMES[measure]} by labels per class. Without synthetic images: {points}."
@@ -367,7 +257,7 @@ def _models_text(models: Mapping[str, Mapping[str, Any]], params: EvaluateParams
     """The figure model by model for those who cannot see it."""
     rows = []
     for classifier, scores in models.items():
-        means = [f"{arm} {_percent(scores[arm]['mean'])}" for arm in model_arms(models, params) if arm in scores]
+        means = [f"{arm} {percent(scores[arm]['mean'])}" for arm in model_arms(models, params) if arm in scores]
         rows.append(f"{CLASSIFIER_NAMES.get(classifier, classifier)}: {', '.join(means)}")
     return f"Mean test {MEASURE_NAMES[params.contrast.measure]}. {'; '.join(rows)}."
 
@@ -378,8 +268,8 @@ def _settings_text(arms: Mapping[str, Mapping[str, Any]]) -> str:
     for arm, facts in arms.items():
         if len(facts["settings"]) > 1:
             tried = zip(facts["settings"], facts["validation"], strict=True)
-            scores = ", ".join(f"{_setting(setting)}: {_percent(score)}" for setting, score in tried)
-            rows.append(f"{arm} ({scores}; chosen: {_setting(facts['settings'][facts['chosen']])})")
+            scores = ", ".join(f"{setting_words(setting)}: {percent(score)}" for setting, score in tried)
+            rows.append(f"{arm} ({scores}; chosen: {setting_words(facts['settings'][facts['chosen']])})")
     return f"Mean validation scores by setting. {'; '.join(rows)}."
 
 
@@ -393,35 +283,35 @@ def _found(checks: Mapping[str, Mapping[str, int]]) -> list[tuple[str, int, int]
 
 def _checks_text(real_images: int, left_out: int, found: Sequence[tuple[str, int, int]]) -> str:
     """What was looked at, what for, and what came of it."""
-    images = {0: "no image was", 1: "one image was"}.get(left_out, f"{_count(left_out)} images were")
+    images = {0: "no image was", 1: "one image was"}.get(left_out, f"{count(left_out)} images were")
     outcome = f"what was found is listed here, and {images} left out for it." if found else "nothing was found."
     return (
-        f"All {_count(real_images)} real images were searched for files that cannot be read, for copies (within a "
+        f"All {count(real_images)} real images were searched for files that cannot be read, for copies (within a "
         f"class, in two classes, in training and test set) and for images unlike the others: {outcome}"
     )
 
 
 def _findings_text(findings: Sequence[Finding]) -> str:
     """The pictures of the findings for those who cannot see them."""
-    return "; ".join(f"{n}: {_check(each.kind)}, {_ACTIONS[each.action]}" for n, each in enumerate(findings, 1))
+    return "; ".join(f"{n}: {check_words(each.kind)}, {ACTIONS[each.action]}" for n, each in enumerate(findings, 1))
 
 
 def _snapshot_rows(gans: Mapping[str, Spread]) -> list[tuple[str, str]]:
     """(measure, value) of the snapshots that were kept, in words; measures that were not taken are left out."""
     words: dict[str, tuple[str, Callable[[float], str]]] = {
-        "kept_step": ("training steps before it", lambda steps: _count(round(steps))),
-        "usefulness": ("validation accuracy of a classifier that learned from its images", _percent),
+        "kept_step": ("training steps before it", lambda steps: count(round(steps))),
+        "usefulness": ("validation accuracy of a classifier that learned from its images", percent),
         "kid": ("distance of its images' distribution from the real one (KID, 0 is best)", "{:.3f}".format),
-        "recall": ("real images that have their like among its images (recall)", _percent),
+        "recall": ("real images that have their like among its images (recall)", percent),
         "nearest_real_ratio": (
             "distance of its images to the nearest that the GAN saw, by that of fresh real images (1 as far, 0 copies)",
             "{:.2f}".format,
         ),
         "most_copied": (
             "of the class copied most, its images nearer to one seen than 95 % of fresh ones are",
-            _percent,
+            percent,
         ),
-        "confused": ("its images that a classifier takes for another class", _percent),
+        "confused": ("its images that a classifier takes for another class", percent),
     }
     return [
         (measure, f"{form(gans[name].mean)} ({form(gans[name].low)} to {form(gans[name].high)})")

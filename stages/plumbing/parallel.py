@@ -1,11 +1,14 @@
 """Replicates on several processes of one thread each: of this machine, or of a cluster of dask's."""
 
 import os
+import signal
 import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.resource_tracker import ensure_running
 from typing import Any, TextIO, TypeVar
 
 from joblib import Parallel, delayed, parallel_config
@@ -57,7 +60,20 @@ def _on_this_machine(
     with config, warnings.catch_warnings():
         # loky takes the memory of an import of torch for a leak, and starts a new worker: nothing that a user can mend
         warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-        yield from Parallel(return_as="generator")(delayed(_timed)(work, job, os.getpid()) for job in jobs)
+        with _deaf_to_ctrl_c():  # joblib starts its processes here, and they stay so
+            results = Parallel(return_as="generator")(delayed(_timed)(work, job, os.getpid()) for job in jobs)
+        yield from results
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes that start meanwhile never hear of Ctrl-C, which a terminal tells to all: their stage ends them."""
+    ensure_running()  # Python 3.11 would lift the block when it starts that process with the first of the others
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with(stage: int) -> None:

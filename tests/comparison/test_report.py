@@ -10,10 +10,11 @@ from ruamel.yaml import YAML
 
 from stages.comparison.fidelity import set_measures
 from stages.comparison.gans import Spread
-from stages.comparison.report import CHECKS, FIDELITY_MEASURES, CardContent, ReportContent, render_card, render_report
+from stages.comparison.report import CardContent, ReportContent, render_card, render_report
 from stages.comparison.robustness import NAMES
 from stages.comparison.scores import align, score
 from stages.comparison.verdict import compare
+from stages.comparison.wording import CHECKS, FIDELITY_MEASURES
 from stages.sources.findings import Finding
 
 NASTY = "<script>alert('x')</script>|`b`"

@@ -22,7 +22,6 @@ from tests.drills.exercise import (
 )
 
 ALL = ("prepare", "train_gan", "generate", "filter_memorized", "train_downstream@gan_classic", "evaluate")
-WITH_WORKERS = tuple(name for name in ALL if name != "generate")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +68,7 @@ def test_dvc_repro_killed_twice_ends_in_the_same_bytes(whole: Path, tmp_path: Pa
 
 @pytest.mark.drill
 @pytest.mark.parametrize("moment", [0.4, 0.6, 0.8])
-@pytest.mark.parametrize("name", WITH_WORKERS)
+@pytest.mark.parametrize("name", ALL)
 def test_workers_that_outlive_their_killed_stage_damage_nothing(
     whole: Path, tmp_path: Path, name: str, moment: float
 ) -> None:

@@ -1,12 +1,15 @@
 """Replicates on processes of this machine; tests/plumbing/test_cluster.py has those on a cluster."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from textwrap import indent
 
 import numpy as np
+import psutil
 import pytest
 from joblib.externals.loky import get_reusable_executor
 from threadpoolctl import threadpool_info
@@ -99,6 +102,33 @@ def test_workers_do_not_outlive_a_stage_that_was_killed(tmp_path: Path) -> None:
     before = [counter.read_text() for counter in counters]
     time.sleep(0.5)
     assert [counter.read_text() for counter in counters] == before
+
+
+@pytest.mark.parametrize("seconds", [0, 0.3, 1])
+def test_ctrl_c_is_heard_by_the_stage_alone_also_while_workers_start(tmp_path: Path, seconds: float) -> None:
+    """A terminal sends it to all processes; those that import something at the moment would show tracebacks."""
+    script = f"try:\n{indent(COUNTING, '  ')}\nexcept KeyboardInterrupt: exit(3)"
+    with subprocess.Popen(  # noqa: S603
+        [sys.executable, "-c", script, str(tmp_path / "one"), str(tmp_path / "two")],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as stage:
+        while not workers(stage.pid):
+            assert stage.poll() is None
+            time.sleep(0.01)
+        time.sleep(seconds)
+        os.killpg(stage.pid, signal.SIGINT)
+        words = stage.communicate(timeout=60)[1]
+    assert "Traceback" not in words, words
+    assert stage.returncode == 3
+
+
+def workers(stage: int) -> list[psutil.Process]:
+    """The processes of loky's that a stage has started."""
+    return [each for each in psutil.Process(stage).children() if "LokyProcess" in " ".join(each.cmdline())]
 
 
 def test_a_bar_without_a_terminal_is_lines(capsys: pytest.CaptureFixture[str]) -> None:
