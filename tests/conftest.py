@@ -1,6 +1,7 @@
 """A copy of the project to run in: a clone's files in a folder whose name has spaces, without a git identity."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -97,6 +98,12 @@ def fresh_environment() -> dict[str, str]:
         "DVC_NO_ANALYTICS": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
+
+
+def hears_ctrl_c() -> None:
+    """For `preexec_fn`: a shell lets what it runs in the background, these tests perhaps, ignore Ctrl-C, and so would
+    all that they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-from tests.conftest import TINY, copy_project, edit_params, fresh_environment, read_params
+from tests.conftest import TINY, copy_project, edit_params, fresh_environment, hears_ctrl_c, read_params
 
 MODEST: dict[str, Any] = TINY | {
     "prepare.test_share": 0.1,
@@ -112,7 +112,7 @@ def start(command: str, folder: Path, **options: Any) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        **options,
+        **({"preexec_fn": hears_ctrl_c} | options),
     )
 
 

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_info
 from stages.plumbing.errors import UserError
 from stages.plumbing.parallel import fan_out
 from stages.plumbing.params import ParallelParams
-from tests.conftest import ROOT
+from tests.conftest import ROOT, hears_ctrl_c
 
 COUNTING = """import sys, time
 from stages.plumbing.parallel import fan_out
@@ -114,7 +114,7 @@ def test_ctrl_c_is_heard_by_the_stage_alone_also_while_workers_start(tmp_path: P
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=hears_ctrl_c,
     ) as stage:
         while not workers(stage.pid):
             assert stage.poll() is None

@@ -25,7 +25,7 @@ import stages.prepare
 import stages.train_downstream
 from stages.plumbing.errors import UserError
 from stages.plumbing.stage import StageRun, execute
-from tests.conftest import ROOT, TINY, copy_project, edit_params
+from tests.conftest import ROOT, TINY, copy_project, edit_params, hears_ctrl_c
 
 Run = Callable[..., "CompletedProcess[str]"]
 Fail = Callable[..., str]
@@ -193,7 +193,7 @@ def test_ctrl_c_while_a_stage_imports_has_clean_words_too(seconds: float) -> Non
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=hears_ctrl_c,
     )
     time.sleep(seconds)
     stage.send_signal(signal.SIGINT)
