@@ -149,7 +149,6 @@ def _in_project(project: _Project, call: bytes) -> bytes | str:
     if refused := _refusal(project):
         return refused
     started = time.process_time()
-    wanted = _while_wanted(Path(project.token))
     with contextlib.chdir(project.root), _fresh_modules(project.root), _one_thread():
         if _sources() != project.sources:  # before any result is made under the name of other code
             return "source files changed while the stage ran; nothing was written, run it again"
@@ -157,7 +156,7 @@ def _in_project(project: _Project, call: bytes) -> bytes | str:
             work, job = pickle.loads(call)  # noqa: S301 - whoever reaches a worker of dask can run code on it anyway
             if torch := sys.modules.get("torch"):
                 torch.set_num_threads(1)
-            with wanted:
+            with _while_wanted():
                 result = work(job)
         except Exception as error:
             error.add_note(traceback.format_exc())
@@ -205,16 +204,19 @@ class _NoLongerWanted(Exception):  # noqa: N818 - what the worker does is no err
 
 
 @contextlib.contextmanager
-def _while_wanted(token: Path) -> Iterator[None]:
-    """Ends the block by an exception when the stage that asks for its result takes `token` away, as it does on Ctrl-C.
+def _while_wanted() -> Iterator[None]:
+    """Ends the block by an exception when nobody waits for its result, as the stage that asks has ended or was killed.
 
-    dask can't stop what has begun, and the next run of the stage would find its workers busy.
+    dask notices, but stops nothing that has begun: the next run would find its workers busy with units that it needs.
     """
-    thread, over = ctypes.c_ulong(threading.get_ident()), threading.Event()
+    from distributed import get_worker
+
+    worker, thread, over = get_worker(), ctypes.c_ulong(threading.get_ident()), threading.Event()
+    tasks, key = worker.state.tasks, worker.get_current_task()
 
     def watch() -> None:
         while not over.wait(_LOOK_EVERY):
-            if not token.exists():
+            if key not in tasks or tasks[key].state == "cancelled":
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(_NoLongerWanted))
                 return
 
