@@ -29,24 +29,12 @@ from stages.plumbing.parallel import fan_out
 from stages.plumbing.params import ParallelParams
 from tests.clusters import cluster_of, scheduling, wait_for
 from tests.conftest import ROOT, TINY, copy_project, edit_params, hears_ctrl_c
+from tests.counting import counting
 
 Run = Callable[..., "CompletedProcess[str]"]
 ARMS = ("classic", "gan_classic")
 LOKY = ParallelParams(backend="loky", jobs=2, scheduler="")
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as the functions of a stage's `__main__` travel
-
-
-ASKING = """import sys
-from stages.plumbing.parallel import fan_out
-from stages.plumbing.params import ParallelParams
-def count_up(name):
-    import time
-    for number in range(600):
-        with open(name, "w") as file:
-            file.write(str(number))
-        time.sleep(0.05)
-cluster = ParallelParams(backend="dask", jobs=2, scheduler=sys.argv[1])
-fan_out(count_up, sys.argv[2:], cluster, "counting", "job", show_bar=False)"""
 
 
 @pytest.fixture(scope="module")
@@ -205,8 +193,9 @@ def test_the_exception_of_a_job_arrives_with_its_place_and_the_rest_is_dropped(
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
 def test_a_job_ends_with_the_stage_that_asked_for_it(project: Path, cluster: ParallelParams, end: int) -> None:
     counter = project / "counter"
-    arguments = [sys.executable, "-c", ASKING, cluster.scheduler, str(counter)]
-    with subprocess.Popen(arguments, cwd=project, stderr=subprocess.DEVNULL, preexec_fn=hears_ctrl_c) as stage:  # noqa: S603
+    with subprocess.Popen(  # noqa: S603
+        counting(cluster, counter), cwd=project, stderr=subprocess.DEVNULL, preexec_fn=hears_ctrl_c
+    ) as stage:
         while not counter.exists():
             assert stage.poll() is None
             time.sleep(0.05)

@@ -3,10 +3,8 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
-from textwrap import indent
 
 import numpy as np
 import psutil
@@ -18,17 +16,8 @@ from stages.plumbing.errors import UserError
 from stages.plumbing.parallel import fan_out
 from stages.plumbing.params import ParallelParams
 from tests.conftest import ROOT, hears_ctrl_c
+from tests.counting import counting
 
-COUNTING = """import sys, time
-from stages.plumbing.parallel import fan_out
-from stages.plumbing.params import ParallelParams
-def count_up(name):
-    for number in range(600):
-        with open(name, "w") as file:
-            file.write(str(number))
-        time.sleep(0.05)
-two = ParallelParams(backend="loky", jobs=2, scheduler="")
-fan_out(count_up, sys.argv[1:], two, "counting", "job", show_bar=False)"""
 TWO = ParallelParams(backend="loky", jobs=2, scheduler="")
 
 
@@ -92,8 +81,7 @@ def test_jobs_run_in_processes_of_one_thread(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_workers_do_not_outlive_a_stage_that_was_killed(tmp_path: Path) -> None:
     counters = [tmp_path / name for name in ("one", "two")]
-    arguments = [sys.executable, "-c", COUNTING, *map(str, counters)]
-    with subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.DEVNULL) as stage:  # noqa: S603
+    with subprocess.Popen(counting(TWO, *counters), cwd=ROOT, stderr=subprocess.DEVNULL) as stage:  # noqa: S603
         while not all(counter.exists() for counter in counters):
             assert stage.poll() is None
             time.sleep(0.05)
@@ -107,9 +95,8 @@ def test_workers_do_not_outlive_a_stage_that_was_killed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seconds", [0, 0.3, 1])
 def test_ctrl_c_is_heard_by_the_stage_alone_also_while_workers_start(tmp_path: Path, seconds: float) -> None:
     """A terminal sends it to all processes; those that import something at the moment would show tracebacks."""
-    script = f"try:\n{indent(COUNTING, '  ')}\nexcept KeyboardInterrupt: exit(3)"
     with subprocess.Popen(  # noqa: S603
-        [sys.executable, "-c", script, str(tmp_path / "one"), str(tmp_path / "two")],
+        counting(TWO, tmp_path / "one", tmp_path / "two"),
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
