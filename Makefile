@@ -10,7 +10,7 @@ INSTALLED := .venv/.installed
 
 repro: $(INSTALLED)
 	dvc repro
-	@python -m stages.plumbing.timing
+	@python -m stages.timing
 
 test: $(INSTALLED)
 	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -19,7 +19,7 @@ drills: $(INSTALLED)
 	python -m pytest --numprocesses 2 --dist loadfile -m drill
 
 preset: $(INSTALLED)
-	@python -m stages.plumbing.presets $(NAME)
+	@python -m stages.presets $(NAME)
 
 ui: $(INSTALLED)
 	@echo "Open http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning (Ctrl-C ends it)"

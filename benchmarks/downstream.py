@@ -24,12 +24,12 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision.transforms import v2
 
+from stages import presets
 from stages.downstream.augment import build_policy
 from stages.downstream.classifiers import build_classifier
 from stages.downstream.params import ClassifierParams, TrainDownstreamParams
 from stages.downstream.sampling import draw_order
 from stages.downstream.training import Examples, derive_seeds, make_optimizer, predict, train_classifier
-from stages.plumbing import presets
 
 POLICIES = ("classic", "randaugment")
 CLASSES = 10

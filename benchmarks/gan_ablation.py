@@ -19,10 +19,10 @@ from benchmarks import gan_sets
 from benchmarks.gan_contest import Fit, gan_data, report, sampler, score, train
 from benchmarks.gan_sets import GanSet
 from benchmarks.reference_generators import Sampler
-from stages.gan import training
-from stages.gan.data import RealImages
-from stages.gan.moments import Moments, measure
-from stages.gan.params import TrainGanParams
+from stages.generators import training
+from stages.generators.moments import Moments, measure
+from stages.generators.params import TrainGanParams
+from stages.labelling.data import RealImages
 
 DEFAULT = "default"
 # Fields of train_gan that are changed, by the name of the change.

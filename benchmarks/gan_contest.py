@@ -18,10 +18,12 @@ from benchmarks.reference_generators import Sampler
 from stages.downstream.augment import build_policy
 from stages.downstream.sampling import draw_order
 from stages.downstream.training import Examples, derive_seeds, predict, train_classifier
-from stages.gan import pool, quality, quick_classifier, training
-from stages.gan.data import GanData
-from stages.gan.params import FamilyName, TrainGanParams
-from stages.gan.sampling import generate, load_generator
+from stages.generators import training
+from stages.generators.params import FamilyName, TrainGanParams
+from stages.generators.sampling import generate, load_generator
+from stages.imaging import set_metrics
+from stages.labelling import pool, quick_classifier
+from stages.labelling.data import GanData
 from stages.memorization.filtering import MemorizationFilter, Originals
 
 SAMPLES = 2000  # of all classes together
@@ -113,7 +115,7 @@ def _likeness(images: Tensor, gan_set: GanSet) -> dict[str, float]:
     weights = torch.ones(len(real))
     eye = quick_classifier.fit(real, labels, weights, len(gan_set.classes), gan_set.flip_ok, seed=0)
     features, drawn = eye.features(real), eye.features(images)
-    return {"kid": quality.kernel_distance(features, drawn), "recall": quality.recall(features, drawn)}
+    return {"kid": set_metrics.kernel_distance(features, drawn), "recall": set_metrics.recall(features, drawn)}
 
 
 def _gan(family: FamilyName) -> Fit:

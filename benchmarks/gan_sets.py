@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from ruamel.yaml import YAML
 from torch import Tensor
 
-from stages.plumbing import code, images, params, presets, workdir
+from stages import presets
+from stages.plumbing import code, images, params, workdir
 from stages.plumbing.dataset import CALIBRATION, TEST, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
 from stages.plumbing.errors import UserError
-from stages.plumbing.stage import EXEMPT
 
 ROOT = Path(__file__).parents[1]
 SEEDS = 20  # replicates that are prepared at once
@@ -146,7 +146,7 @@ def _prepared(name: str, folder: Path) -> tuple[Dataset, params.Params]:
         changes["prepare.source.path"] = str(source)
     text = presets.compose(presets.read(recipe.preset), params.as_yaml(changes))
     preset = params.Params.model_validate(YAML(typ="safe", pure=True).load(text))
-    key = workdir.fingerprint(preset.prepare, code.digest(code.closure(Path("stages/prepare.py"), EXEMPT)))
+    key = workdir.fingerprint(preset.prepare, code.digest(code.closure(Path("stages/prepare.py"))))
     folder = workdir.finished(f"benchmarks/{name}", key, lambda target: _prepare(text, target))
     return Dataset.open(folder), preset
 

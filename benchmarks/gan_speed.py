@@ -30,14 +30,15 @@ from sklearn.datasets import load_digits
 from torch.nn.functional import interpolate
 from torch.utils.flop_counter import FlopCounterMode
 
-from stages.gan import pool, snapshots, training
-from stages.gan.data import GanData, RealImages
-from stages.gan.families.adversarial import ConditionalDiscriminator
-from stages.gan.families.interface import Batch, Players
-from stages.gan.objective import hinge
-from stages.gan.params import Layers, TrainGanParams
-from stages.gan.pixels import to_network_range
-from stages.gan.state import TrainingState, start
+from stages.generators import snapshots, training
+from stages.generators.adversarial import ConditionalDiscriminator
+from stages.generators.interface import Batch, Players
+from stages.generators.objective import hinge
+from stages.generators.params import Layers, TrainGanParams
+from stages.generators.state import TrainingState, start
+from stages.imaging.pixels import to_network_range
+from stages.labelling import pool
+from stages.labelling.data import GanData, RealImages
 from stages.plumbing import progress
 from stages.plumbing.workdir import CheckpointFile
 

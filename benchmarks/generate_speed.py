@@ -19,11 +19,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from stages.gan.moments import plain
-from stages.gan.network_config import NetworkConfig
-from stages.gan.networks import build_generator
-from stages.gan.sampling import BATCH, generate
 from stages.generate import named
+from stages.generators.moments import plain
+from stages.generators.network_config import NetworkConfig
+from stages.generators.networks import build_generator
+from stages.generators.sampling import BATCH, generate
 from stages.plumbing import images
 
 ROUNDS = 3

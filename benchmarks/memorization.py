@@ -30,12 +30,12 @@ from numpy.typing import NDArray
 from ruamel.yaml import YAML
 from torch import Tensor
 
+from stages import presets
+from stages.imaging.neighbours import distinct
 from stages.memorization.conformal import cutoff_rank, dropped, rate_interval
 from stages.memorization.likeness import Likeness
-from stages.memorization.neighbours import distinct
 from stages.memorization.params import FilterMemorizedParams
 from stages.memorization.planted import planted
-from stages.plumbing import presets
 from stages.plumbing.errors import UserError
 
 ALPHA = 0.05

@@ -20,8 +20,8 @@ from functools import partial
 import numpy as np
 import torch
 
-from stages.memorization.distance import alignments, unit_vectors
-from stages.memorization.neighbours import Search, nearest
+from stages.imaging.distance import alignments, unit_vectors
+from stages.imaging.neighbours import Search, nearest
 
 ROUNDS = 3
 NEIGHBOURS = 5

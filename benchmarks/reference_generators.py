@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.gan_sets import GanSet
-from stages.gan.pixels import to_bytes, to_network_range
+from stages.imaging.pixels import to_bytes, to_network_range
 from stages.plumbing.errors import UserError
 
 Sampler = Callable[[Sequence[int], int], tuple[Tensor, Tensor]]

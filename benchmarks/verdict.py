@@ -29,11 +29,11 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
+from stages import presets
 from stages.comparison.params import EvaluateParams
 from stages.comparison.scores import Predictions
 from stages.comparison.statistics import weighted_scores
 from stages.comparison.verdict import compare
-from stages.plumbing import presets
 
 Ints = NDArray[np.int64]
 Draw = Callable[[np.random.Generator], Predictions]

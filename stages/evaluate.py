@@ -18,7 +18,7 @@ from stages.comparison.publication import Evidence, publish
 from stages.comparison.release import kept_everywhere
 from stages.comparison.scores import align, align_models
 from stages.downstream.params import ClassifierParams
-from stages.plumbing import images, tracking, workdir
+from stages.plumbing import images, workdir
 from stages.plumbing.artifacts import ArmFacts, FilterMetrics, GanMetrics, PrepareMetrics
 from stages.plumbing.dataset import TEST, TRAIN, VALIDATION, Dataset
 from stages.plumbing.errors import reading
@@ -26,6 +26,7 @@ from stages.plumbing.images import ImageSet
 from stages.plumbing.params import as_yaml
 from stages.plumbing.stage import StageRun, execute
 from stages.sources.findings import Finding
+from stages.tracking import recording
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +99,7 @@ def main(run: StageRun) -> None:
     workdir.write_bytes(workdir.METRICS / "report.html", published.report.encode())
     run.write_metrics(published.numbers)
     print(published.numbers["verdict"]["sentence"])  # noqa: T201
-    tracking.record_comparison(run.params)
+    recording.record_comparison(run.params)
 
 
 def _outcomes(run: StageRun, dataset: Dataset, arms: Sequence[str]) -> Outcomes:

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stages.gan.params import GenerateParams
-from stages.gan.plan import class_plan, shards
+from stages.generators.params import GenerateParams
+from stages.generators.plan import class_plan, shards
 from stages.plumbing import images, workdir
 from stages.plumbing.dataset import TRAIN, Dataset
 from stages.plumbing.errors import reading
@@ -19,7 +19,7 @@ from stages.plumbing.stage import StageRun, execute
 from stages.sources import external
 
 if TYPE_CHECKING:
-    from stages.gan.sampling import Samples
+    from stages.generators.sampling import Samples
 
 DATA = workdir.DATA / "generate"
 GANS = workdir.DATA / "train_gan"
@@ -93,9 +93,9 @@ def _blocks(shard: Shard) -> Iterator[ImageSet]:
     """What the replicate's GAN draws, block by block."""
     from safetensors.torch import load_file
 
-    from stages.gan.network_config import NetworkConfig
-    from stages.gan.sampling import generate, load_generator
-    from stages.gan.scoring import load_discriminator, score
+    from stages.generators.network_config import NetworkConfig
+    from stages.generators.sampling import generate, load_generator
+    from stages.generators.scoring import load_discriminator, score
 
     params, gan = shard.params, GANS / str(shard.replicate)
     with reading(gan):

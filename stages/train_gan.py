@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from stages.gan.params import TrainGanParams
-from stages.plumbing import images, progress, snapshot_curves, tracking, workdir
+from stages.generators import snapshot_curves
+from stages.generators.params import TrainGanParams
+from stages.plumbing import images, progress, workdir
 from stages.plumbing.dataset import TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
 from stages.plumbing.stage import StageRun, execute
+from stages.tracking import recording
 
 DATA = workdir.DATA / "train_gan"
 CURVES = workdir.METRICS / "train_gan.csv"
@@ -43,7 +45,7 @@ def main(run: StageRun) -> None:
     ]
     fingerprint = workdir.fingerprint([job.key for job in jobs])
     with (
-        tracking.live_gan_run(run.params, fingerprint) as live,
+        recording.live_gan_run(run.params, fingerprint) as live,
         progress.following([job.live for job in jobs], params.steps, run.name, live.log),
     ):
         units = run.fan_out(train, jobs, "replicate", show_bar=False)
@@ -54,7 +56,7 @@ def main(run: StageRun) -> None:
         facts = {"fingerprint": fingerprint, "params": params.model_dump(mode="json")}
         workdir.write_json(folder / "run.json", facts)
     _write_metrics(run, params.steps, [workdir.read_json(unit / "gan.json") for unit in units])
-    tracking.record_gan(run.params)
+    recording.record_gan(run.params)
     workdir.forget_others(run.name, [job.key for job in jobs])
 
 
@@ -77,8 +79,8 @@ def train(job: Job) -> Path:
         import torch
         from safetensors.torch import save_file
 
-        from stages.gan import training
-        from stages.gan.data import GanData
+        from stages.generators import training
+        from stages.labelling.data import GanData
 
         def report(now: training.Progress) -> None:
             measures = now.measures | {"images_per_second": now.images_per_second}

@@ -134,11 +134,12 @@ import numpy as np
 import pytest
 from stages.comparison.measures import measure
 from stages.comparison.scores import Predictions
-from stages.gan import pool, snapshots
-from stages.gan.training import train
+from stages.labelling import pool
+from stages.generators import snapshots
+from stages.generators.training import train
 from stages.sources import registry
 from stages.sources.params import NpzParams
-from tests.gan.toy import Memory, hasty_fit, toy_data, toy_params
+from tests.generators.toy import Memory, hasty_fit, toy_data, toy_params
 from tests.plumbing.test_code import STAGES
 from tests.plumbing.test_code import test_dvc_yaml_lists_every_file_that_the_stage_can_import_and_no_other as check_list
 

@@ -21,20 +21,20 @@ from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
+from tests.plumbing.test_tracking import forget_warnings, progress, write_comparison, write_gans
 
 from stages.comparison.params import EvaluateParams
-from stages.plumbing import tracking
-from stages.plumbing.mlflow_store import without_secrets
 from stages.plumbing.params import Params, TrackingParams
+from stages.tracking import recording
+from stages.tracking.mlflow_store import without_secrets
 from tests.conftest import KEPT_ARMS, TINY, copy_project, edit_params, read_params
-from tests.plumbing.test_tracking import forget_warnings, progress, write_comparison, write_gans
 
 ROOT = Path(__file__).parents[1]
 ARMS = ("real", "gan_classic")
 REPLICATES = 2
 RUNS = {"train_gan", "train_gan/0", "train_gan/1", "comparison"} | {f"{a}/{r}" for a in ARMS for r in range(REPLICATES)}
 SECRET = "open-sesame-4711"  # noqa: S105
-AGAIN = "python -m stages.plumbing.tracking"
+AGAIN = "python -m stages.tracking.recording"
 Fault = Callable[[str], str | None]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -219,18 +219,18 @@ def parameters(name: str) -> Params:
 def everything(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Params:
     """Parameters with an experiment of the test's own."""
     made = parameters(request.node.name)
-    monkeypatch.setattr(tracking.params, "load", lambda: made)
+    monkeypatch.setattr(recording.params, "load", lambda: made)
     return made
 
 
 def run_stages(everything: Params) -> float:
     """What the stages call, in their order; how many seconds that took."""
     started = time.monotonic()
-    with tracking.live_gan_run(everything, "a" * 64) as live:
+    with recording.live_gan_run(everything, "a" * 64) as live:
         live.log(0, progress(100, 0))
         live.log(1, progress(100, 1))
-    tracking.record_gan(everything)
-    tracking.record_comparison(everything)
+    recording.record_gan(everything)
+    recording.record_comparison(everything)
     return time.monotonic() - started
 
 
@@ -286,7 +286,7 @@ def undisturbed(server: Server, files: Path) -> dict[str, Any]:
         patch.delenv("DVC_EXP_NAME", raising=False)
         patch.setenv("MLFLOW_TRACKING_URI", server.uri)
         run_stages(everything)
-    assert not tracking._warned.is_set()
+    assert not recording._warned.is_set()
     return shown(server, everything)
 
 
@@ -357,10 +357,10 @@ def test_a_server_that_fails_is_one_warning_and_what_is_missing_comes_later_once
     spoken = capsys.readouterr().err
     assert (spoken.count("warning:"), spoken.count(AGAIN), len(spoken.splitlines())) == (fails, fails, fails)
     proxy.fault = lambda _: None
-    tracking.main()
+    recording.main()
     filled = shown(server, everything)
     assert without_speed(filled) == without_speed(undisturbed)
-    tracking.main()
+    recording.main()
     assert without_speed(shown(server, everything)) == filled
 
 
@@ -386,8 +386,8 @@ def test_a_slow_server_holds_no_stage_up(
 ) -> None:
     """Each answer in time but the whole too slow; and each answer too late, so that all is asked twice."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")  # the user's, in place of ours
-    monkeypatch.setattr(tracking, "CLOSE_SECONDS", 2.0)
-    monkeypatch.setattr(tracking, "RECORD_SECONDS", 3.0)
+    monkeypatch.setattr(recording, "CLOSE_SECONDS", 2.0)
+    monkeypatch.setattr(recording, "RECORD_SECONDS", 3.0)
     proxy.delay = seconds
     assert run_stages(everything) < 30, "about 80 answers at this speed take longer"
     spoken = capsys.readouterr().err
@@ -396,7 +396,7 @@ def test_a_slow_server_holds_no_stage_up(
     forget_warnings()
     proxy.fault = lambda _: None
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT")
-    tracking.main()
+    recording.main()
     assert without_speed(shown(server, everything)) == without_speed(undisturbed)
 
 
@@ -432,7 +432,7 @@ def test_secrets_come_from_the_environment_and_go_nowhere(
         forget_warnings()
         run_stages(everything)
         with pytest.raises(SystemExit) as end:
-            tracking.main()
+            recording.main()
         spoken = capfd.readouterr()
         assert "warning" in spoken.err
         assert SECRET not in f"{spoken.out}{spoken.err}{end.value}"

@@ -118,11 +118,11 @@ def test_tracking_again_changes_nothing_and_fills_a_lost_store(repro: Path, run_
             return tuple(store.execute(f"select count(*) from {table}").fetchone()[0] for table in tables)  # noqa: S608
 
     before = count()
-    assert run_in("python -m stages.plumbing.tracking", repro).returncode == 0
+    assert run_in("python -m stages.tracking.recording", repro).returncode == 0
     assert count() == before
     for path in repro.glob("mlflow.db*"):
         path.unlink()
-    assert run_in("python -m stages.plumbing.tracking", repro).returncode == 0
+    assert run_in("python -m stages.tracking.recording", repro).returncode == 0
     assert count()[0] == before[0]
 
 

@@ -18,14 +18,15 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from tests.plumbing.test_tracking import CLASSES, SHAPE, WIDTH, settings, write_comparison, write_gans
 
 from stages.downstream.classifiers import build_classifier
 from stages.downstream.training import predict
-from stages.plumbing import images, tracking
-from stages.sources.decoding import decode
-from stages.sources.normalise import to_pixels
+from stages.imaging.decoding import decode
+from stages.imaging.normalise import to_pixels
+from stages.plumbing import images
 from stages.sources.params import ImageParams
-from tests.plumbing.test_tracking import CLASSES, SHAPE, WIDTH, settings, write_comparison, write_gans
+from stages.tracking import recording
 from tests.test_mlflow_server import free_port, wait_for
 
 ROOT = Path(__file__).parents[1]
@@ -44,7 +45,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             patch.delenv(name, raising=False)
         write_gans(folder, 2)
         write_comparison(folder, ("real", "gan_classic"), 2)
-        tracking.record_comparison(settings())
+        recording.record_comparison(settings())
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     environment |= {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "MLFLOW_DISABLE_TELEMETRY": "true"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"

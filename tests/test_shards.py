@@ -11,7 +11,7 @@ import stages.filter_memorized
 import stages.generate
 import stages.prepare
 import stages.train_gan
-from stages.gan.plan import shards
+from stages.generators.plan import shards
 from stages.plumbing import images
 from stages.plumbing.images import ROW_GROUP
 from stages.plumbing.stage import execute

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stages.gan import quality
+from stages.imaging import set_metrics
 from stages.plumbing.errors import UserError
 
 NEIGHBOURS = 5  # k of precision, recall, density and coverage; Naeem et al. choose it too
@@ -120,7 +120,7 @@ def class_measures(real: Tensor, synthetic: Tensor) -> dict[str, float]:
     `density`: as precision, but it counts how often; 1 is expected, and more where synthetic images crowd where real
     ones do; `coverage`: real images that a synthetic one lies near to; an outlier hardly moves it, as it does recall.
     """
-    return {"kid": quality.kernel_distance(real, synthetic)} | _neighbourhood_measures(real, synthetic)
+    return {"kid": set_metrics.kernel_distance(real, synthetic)} | _neighbourhood_measures(real, synthetic)
 
 
 def frechet_distance(real: Tensor, synthetic: Tensor) -> float:

@@ -50,6 +50,7 @@ class EvaluateParams(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     seed: int = Field(ge=0, lt=2**32)
+    device: Literal["auto", "cpu", "cuda"]
     contrast: ContrastParams
     learning_curve: tuple[str, ...]
     robustness: tuple[Disturbance, ...]

@@ -19,8 +19,8 @@ from stages.downstream.mixing import build_mixing
 from stages.downstream.params import ArmParams, FixMatch, OtherSeeds, Setting, TrainDownstreamParams
 from stages.downstream.sampling import draw_order
 from stages.downstream.training import Examples, Seeds, Trained, derive_seeds, predict, train_classifier
-from stages.gan import pool
-from stages.gan.data import GanData
+from stages.labelling import pool
+from stages.labelling.data import GanData
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from stages.downstream.training import (
     soft_targets,
     summarise,
 )
-from stages.gan.averaging import moving_average
+from stages.imaging.networks import moving_average
 
 TEACHER_DECAY = 0.999  # in effect after 9,000 steps; until then the average spans about the last tenth of the steps
 

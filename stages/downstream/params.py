@@ -135,13 +135,14 @@ Setting = Annotated[
 ]
 
 
+_OF_GENERATOR = "data/filter_memorized/"
 STRONG = ("randaugment", "trivialaugment")  # policies under which FixMatch learns its own guesses
 
 
 class ArmParams(_Section):
     """One way to train the classifier. It chooses one of its settings on `validation`, once for all replicates."""
 
-    images: Literal["data/prepare", "data/filter_memorized"]
+    images: str = Field(pattern=r"^data/(prepare|filter_memorized/[a-z][a-z0-9_]*)$")
     real: bool
     labels: Literal["train", "train_and_validation"] | LabelBudget
     balancing: Literal["none", "oversampling", "class_weights", "synthetic"]
@@ -151,26 +152,31 @@ class ArmParams(_Section):
     @property
     def adds_synthetic(self) -> bool:
         """Whether synthetic images are trained on."""
-        return self.images == "data/filter_memorized"
+        return self.generator is not None
+
+    @property
+    def generator(self) -> str | None:
+        """The generator whose images are trained on."""
+        return self.images.removeprefix(_OF_GENERATOR) if self.images.startswith(_OF_GENERATOR) else None
 
     @model_validator(mode="after")
     def _settings_fit_the_images(self) -> Self:
         synthetic = [isinstance(setting, Synthetic) for setting in self.settings]
         if self.adds_synthetic and not all(synthetic):
             raise ValueError(
-                "images: data/filter_memorized adds synthetic images, so every setting must state synthetic_share"
+                f"images: {self.images} adds synthetic images, so every setting must state synthetic_share"
             )
         if not self.adds_synthetic and any(synthetic):
-            raise ValueError("synthetic_share needs images: data/filter_memorized, where the synthetic images are")
+            raise ValueError(f"synthetic_share needs images: {_OF_GENERATOR}NAME, where the synthetic images are")
         if not self.adds_synthetic and self.balancing == "synthetic":
-            raise ValueError("balancing: synthetic tops up rare classes, so it needs images: data/filter_memorized")
+            raise ValueError(f"balancing: synthetic tops up rare classes, so it needs images: {_OF_GENERATOR}NAME")
         return self
 
     @model_validator(mode="after")
     def _real_images_fit_the_shares(self) -> Self:
         if not self.real and not self.adds_synthetic:
             raise ValueError(
-                "real: false leaves nothing to train on without synthetic images: use images: data/filter_memorized"
+                f"real: false leaves nothing to train on without synthetic images: use images: {_OF_GENERATOR}NAME"
             )
         if not self.real and self.labels != "train":
             raise ValueError("real: false uses no real labels, so it goes with labels: train alone")
@@ -216,6 +222,8 @@ class TrainDownstreamParams(_Section):
     """Section `train_downstream` of params.yaml."""
 
     seed: int = Field(ge=0, lt=2**32)
+    device: Literal["auto", "cpu", "cuda"]
+    deterministic: bool
     classifier: ClassifierParams
     classic: ClassicParams
     randaugment: RandAugmentParams

@@ -13,7 +13,7 @@ from stages.downstream.augment import Policy
 from stages.downstream.classifiers import build_classifier, to_input
 from stages.downstream.mixing import Mixing
 from stages.downstream.params import ClassifierParams
-from stages.gan.averaging import moving_average
+from stages.imaging.networks import moving_average
 from stages.plumbing.errors import UserError
 
 PREDICTION_BATCH = 128

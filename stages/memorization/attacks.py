@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stages.imaging.distance import unit_vectors
 from stages.memorization.conformal import calibration_needed, p_values, rate_interval
-from stages.memorization.distance import unit_vectors
 from stages.plumbing.errors import UserError
 
 FALSE_POSITIVE_RATE = 0.01

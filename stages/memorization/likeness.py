@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.memorization.blur import gaussian_blur
-from stages.memorization.distance import alignments
-from stages.memorization.neighbours import Search, distinct
+from stages.imaging.blur import gaussian_blur
+from stages.imaging.distance import alignments
+from stages.imaging.neighbours import Search, distinct
 from stages.memorization.params import FilterMemorizedParams
 from stages.plumbing.errors import UserError
 

@@ -22,6 +22,7 @@ class FilterMemorizedParams(BaseModel):
     blurred_view: bool
     planted_copies: Annotated[int, Field(ge=2)]
     seed: Annotated[int, Field(ge=0)]
+    device: Literal["auto", "cpu", "cuda"]
 
     @property
     def confidence(self) -> float | None:

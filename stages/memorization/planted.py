@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch.nn.functional import affine_grid, grid_sample
 
-from stages.memorization.blur import gaussian_blur
+from stages.imaging.blur import gaussian_blur
 
 NOISE = 0.1  # standard deviation, as a share of the range 0..255
 GAIN = (0.7, 1.3)  # of brightness or contrast

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.gan.quality import copied_share
+from stages.imaging.set_metrics import copied_share
 from stages.memorization.attacks import PlainDistances
 
 

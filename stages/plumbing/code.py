@@ -8,25 +8,29 @@ from pathlib import Path
 PACKAGE = "stages"
 
 
-def closure(script: Path, exempt: Iterable[Path] = ()) -> list[Path]:
-    """The project files that `script` can import, itself included, directly or through others, sorted.
+def closure(*scripts: Path, whole: bool = False) -> list[Path]:
+    """The project files that scripts can import, themselves included, directly or through others, sorted.
 
-    Imports inside functions count. Paths are relative to the folder that holds the package `stages`, as is
-    `script`. `exempt` files are neither listed nor followed, empty ones (`__init__.py`) not listed. Templates
-    (`*.j2`) that lie beside a listed module and are named in it count too.
+    Imports inside functions count. Paths are relative to the folder that holds the package `stages`, as are the
+    scripts. Unless the `whole` closure is asked for, what cannot change a result is neither listed nor followed:
+    tracking shows results, and the schemas (`params.py`) have no default values. Empty files (`__init__.py`) are not
+    listed. Templates (`*.j2`) that lie beside a listed module and are named in it count too.
     """
-    exempt = set(exempt)
     found: set[Path] = set()
-    waiting = [script]
+    waiting = list(scripts)
     while waiting:
         path = waiting.pop()
-        if path in found or path in exempt:
+        if path in found or (not whole and _is_exempt(path)):
             continue
         found.add(path)
         tree = ast.parse(path.read_text(encoding="utf-8"))
         found.update(_templates(path, tree))
         waiting.extend(candidate for name in _imports(tree) for candidate in _files(name))
     return sorted(path for path in found if path.stat().st_size)
+
+
+def _is_exempt(path: Path) -> bool:
+    return path.name == "params.py" or path.is_relative_to(f"{PACKAGE}/tracking")
 
 
 def digest(paths: Iterable[Path]) -> str:

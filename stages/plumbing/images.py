@@ -25,6 +25,9 @@ _EXTRA_TYPES = {
     "synthetic": pa.bool_(),
     "realness": pa.float32(),
     "latent_norm": pa.float32(),
+    "generator": pa.string(),
+    "source_id": pa.string(),
+    "probabilities": pa.list_(pa.float32()),
 }
 
 
@@ -34,8 +37,9 @@ class ImageSet:
 
     ids: (N,) strings, stable and unique. pixels: uint8 (N, C, H, W), C 1 (grey) or 3 (RGB). labels: int64 (N,),
     index into the class names or `UNLABELLED`. groups: patient, speaker, ... of each image, or None.
-    extra: further columns of synthetic sets, each (N,): replicate, seed, index, synthetic; and, as long as they are
-    not published, realness and latent_norm where `generate.scores` asks for them.
+    extra: further columns of synthetic sets, each (N,): replicate, seed, index, synthetic, generator (its name),
+    source_id (the real image that it was drawn from, '' where there is none); probabilities (N, K) where labels are a
+    teacher's; and, as long as they are not published, realness and latent_norm where `generate.scores` asks for them.
     """
 
     ids: NDArray[np.str_]
@@ -91,11 +95,13 @@ def as_table(images: ImageSet, class_names: Sequence[str]) -> pa.Table:
         "label": _label_column(images.labels),
         "group": _group_column(images.groups, len(images)),
     }
-    columns |= {name: pa.array(column, _EXTRA_TYPES[name]) for name, column in images.extra.items()}
+    columns |= {name: _extra_column(name, column) for name, column in images.extra.items()}
     table = pa.table(columns)
     features: dict[str, dict[str, Any]] = {
         name: {"dtype": str(table.schema.field(name).type), "_type": "Value"} for name in columns
     }
+    if "probabilities" in columns:
+        features["probabilities"] = {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "Sequence"}
     features["image"] = {"_type": "Image"}
     features["label"] = {"names": list(class_names), "_type": "ClassLabel"}
     return table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
@@ -126,8 +132,21 @@ def from_table(table: pa.Table) -> ImageSet:
         pixels=np.stack(pixels) if pixels else np.empty((0, 1, 0, 0), np.uint8),
         labels=labels_of(table),
         groups=groups if any(group is not None for group in groups) else None,
-        extra={name: table[name].to_numpy() for name in table.column_names if name in _EXTRA_TYPES},
+        extra={name: _extra_values(table[name]) for name in table.column_names if name in _EXTRA_TYPES},
     )
+
+
+def _extra_column(name: str, values: NDArray[Any]) -> pa.Array:
+    """Empty strings lie on disk as null."""
+    kind = _EXTRA_TYPES[name]
+    return pa.array([each or None for each in values.tolist()] if kind == pa.string() else list(values), kind)
+
+
+def _extra_values(column: pa.ChunkedArray) -> NDArray[Any]:
+    """The reverse of `_extra_column`."""
+    if column.type == pa.string():
+        return np.array(column.fill_null("").to_pylist(), dtype=np.str_)
+    return np.stack(column.to_pylist()).astype(np.float32) if pa.types.is_list(column.type) else column.to_numpy()
 
 
 def labels_of(table: pa.Table) -> NDArray[np.int64]:
@@ -162,11 +181,14 @@ def write_tables(path: Path, tables: Iterable[pa.Table]) -> None:
     partial = path.with_name(path.name + ".partial")
     groups = _row_groups(tables)
     first = next(groups)
-    with pq.ParquetWriter(partial, first.schema, compression="zstd", write_page_checksum=True) as writer:
-        writer.write_table(first)
-        for group in groups:
-            writer.write_table(group)
-    partial.replace(path)
+    try:
+        with pq.ParquetWriter(partial, first.schema, compression="zstd", write_page_checksum=True) as writer:
+            writer.write_table(first)
+            for group in groups:
+                writer.write_table(group)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

@@ -12,7 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from stages.comparison.params import EvaluateParams, GateParams
 from stages.downstream.params import TrainDownstreamParams
-from stages.gan.params import GenerateParams, TrainGanParams
+from stages.generators.params import GenerateParams, TrainGanParams
 from stages.memorization.params import FilterMemorizedParams
 from stages.plumbing.errors import UserError
 from stages.sources.params import PrepareParams
@@ -73,6 +73,17 @@ class Params(BaseModel):
         """The sections that decide results, as plain values: not how work is spread, where it is shown or what CI
         demands of it."""
         return self.model_dump(mode="json", exclude={"gate", "parallel", "tracking"})
+
+    @model_validator(mode="after")
+    def _only_existing_generators_are_named(self) -> Self:
+        generators = self.train_gan.generators
+        for name, arm in self.train_downstream.arms.items():
+            if arm.generator is not None and arm.generator not in generators:
+                raise ValueError(
+                    f"train_downstream.arms.{name}.images: {arm.generator!r} is no generator of train_gan.generators "
+                    f"({', '.join(generators)})"
+                )
+        return self
 
     @model_validator(mode="after")
     def _only_existing_arms_are_named(self) -> Self:

@@ -18,11 +18,6 @@ from stages.plumbing import code, params, workdir
 from stages.plumbing.errors import UserError
 
 TIMING = workdir.WORK / "timing"
-# Tracking shows results and changes none; the schemas have no default values, so they change none either.
-EXEMPT = (
-    Path("stages/plumbing/tracking.py"),
-    *(Path(f"stages/{noun}/params.py") for noun in ("sources", "gan", "memorization", "downstream", "comparison")),
-)
 _DISK_TROUBLE = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -53,7 +48,7 @@ class StageRun:
 
     @cached_property
     def _sources(self) -> list[Path]:
-        return code.closure(Path(f"stages/{self.name}.py"), EXEMPT)
+        return code.closure(Path(f"stages/{self.name}.py"))
 
     def refuse_changed_code(self) -> None:
         """DVC records the sources' hashes after the command ends, so sources edited meanwhile would lie."""

@@ -97,8 +97,8 @@ def near_pairs(
     """
     import torch
 
-    from stages.memorization.distance import alignments
-    from stages.memorization.neighbours import pairs_within
+    from stages.imaging.distance import alignments
+    from stages.imaging.neighbours import pairs_within
 
     if distance == 0 or len(rows) < 2:
         return _none()
@@ -141,8 +141,8 @@ def _checked(candidates: NDArray[np.int64], pixels: Pixels, distance: float, fli
     """The candidates (P, 2) that are near in full resolution."""
     import torch
 
-    from stages.memorization.distance import alignments
-    from stages.memorization.neighbours import pair_distances
+    from stages.imaging.distance import alignments
+    from stages.imaging.neighbours import pair_distances
 
     rows, position = np.unique(candidates, return_inverse=True)
     images = torch.from_numpy(pixels(rows))

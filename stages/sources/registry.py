@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from stages.sources import audio, digits, folder, parquet, torchvision
+from stages.sources.kinds import audio, digits, folder, parquet, torchvision
 from stages.sources.listing import BadItem, Listing
 from stages.sources.params import SourceParams
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks import reference_generators
 from benchmarks.gan_sets import GanSet
 from benchmarks.reference_generators import Sampler, _Discriminator, _Generator, fit_pca_mixture, fit_smote, train_dcgan
-from stages.plumbing import presets
+from stages import presets
 from stages.plumbing.errors import UserError
 from stages.plumbing.params import Params
 

@@ -16,8 +16,8 @@ from stages.downstream.arms import Bench, advise, balanced_accuracy, run_arm
 from stages.downstream.classical import predict_labels
 from stages.downstream.classifiers import build_classifier
 from stages.downstream.training import derive_seeds, predict
-from stages.gan import pool
-from stages.gan.data import GanData
+from stages.labelling import pool
+from stages.labelling.data import GanData
 from stages.plumbing.errors import UserError
 
 # what each arm's classifier may depend on, beside the parameters

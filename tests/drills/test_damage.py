@@ -10,8 +10,8 @@ import stages.filter_memorized
 import stages.generate
 import stages.train_downstream
 import stages.train_gan
-from stages.plumbing import tracking
 from stages.plumbing.stage import execute
+from stages.tracking import recording
 from tests.drills.exercise import copy_of, results, run
 
 MAINS = {
@@ -62,7 +62,7 @@ def project(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     monkeypatch.chdir(copy_of(whole, tmp_path / "copy"))
     monkeypatch.setattr("sys.argv", ["train_downstream", "gan_classic"])
     for name in ("record_gan", "record_comparison"):
-        monkeypatch.setattr(tracking, name, lambda _: None)
+        monkeypatch.setattr(recording, name, lambda _: None)
     return tmp_path / "copy"
 
 

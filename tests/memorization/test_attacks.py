@@ -10,9 +10,9 @@ from scipy.stats import beta, binomtest, norm
 from sklearn.metrics import pairwise_distances, roc_auc_score, roc_curve
 from sklearn.neighbors import KernelDensity
 
+from stages.imaging.distance import unit_vectors
 from stages.memorization import attacks
 from stages.memorization.attacks import PlainDistances, auc, detected_at_fixed_rate, membership_inference
-from stages.memorization.distance import unit_vectors
 from stages.plumbing.errors import UserError
 
 SEED = np.random.SeedSequence(0)

@@ -4,9 +4,9 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
-from stages.memorization.distance import alignments
+from stages.imaging.distance import alignments
+from stages.imaging.neighbours import nearest
 from stages.memorization.likeness import Groups, Likeness, one_of_each
-from stages.memorization.neighbours import nearest
 from stages.memorization.params import FilterMemorizedParams
 from stages.memorization.planted import noise
 from stages.plumbing.errors import UserError

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.memorization.distance import unit_vectors
+from stages.imaging.distance import unit_vectors
 from stages.memorization.planted import CROP, KINDS, MIRRORED, planted, softened
 
 

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from scipy.stats import kstest, mannwhitneyu, norm
 from sklearn.neighbors import NearestNeighbors
 
-from stages.gan.quality import copied_share, nearest_distances
+from stages.imaging.distance import unit_vectors
+from stages.imaging.set_metrics import copied_share, nearest_distances
 from stages.memorization.attacks import PlainDistances
-from stages.memorization.distance import unit_vectors
 from stages.memorization.set_level import SetLevel, authentic_share, data_copying_z, set_level
 
 

@@ -5,7 +5,6 @@ from ruamel.yaml import YAML
 
 from stages.downstream.params import TrainDownstreamParams
 from stages.plumbing import code
-from stages.plumbing.stage import EXEMPT
 
 ROOT = Path(__file__).parents[2]
 STAGES = ["prepare", "train_gan", "generate", "filter_memorized", "train_downstream", "evaluate"]
@@ -18,12 +17,8 @@ def test_dvc_yaml_lists_every_file_that_the_stage_can_import_and_no_other(
     monkeypatch.chdir(ROOT)
     definition = YAML(typ="safe", pure=True).load(Path("dvc.yaml").read_text())["stages"][stage]
     listed = {dep for dep in definition.get("do", definition)["deps"] if dep.startswith("stages/")}
-    imported = {str(path) for path in code.closure(Path(f"stages/{stage}.py"), EXEMPT)}
+    imported = {str(path) for path in code.closure(Path(f"stages/{stage}.py"))}
     assert sorted(listed) == sorted(imported)
-
-
-def test_exempt_files_exist() -> None:
-    assert all((ROOT / path).is_file() for path in EXEMPT)
 
 
 @pytest.fixture
@@ -34,8 +29,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "stages/verb.py": "from stages.noun import thing\nimport os\n",
         "stages/noun/__init__.py": "",
         "stages/noun/thing.py": "TEMPLATE = 'page.html.j2'\ndef f():\n    import stages.noun.lazy\n",
-        "stages/noun/lazy.py": "from stages.noun.schema import Schema\n",
-        "stages/noun/schema.py": "from stages.noun import behind\n",
+        "stages/noun/lazy.py": "from stages.noun.params import Schema\n",
+        "stages/noun/params.py": "from stages.noun import behind\n",
         "stages/noun/behind.py": "x = 0\n",
         "stages/noun/unrelated.py": "x = 0\n",
         "stages/noun/page.html.j2": "<html>",
@@ -47,7 +42,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("package")
 def test_closure_follows_lazy_imports_packages_and_templates_but_nothing_exempt() -> None:
-    found = [str(path) for path in code.closure(Path("stages/verb.py"), [Path("stages/noun/schema.py")])]
+    found = [str(path) for path in code.closure(Path("stages/verb.py"))]
     assert found == [
         "stages/noun/lazy.py",
         "stages/noun/page.html.j2",
@@ -58,7 +53,7 @@ def test_closure_follows_lazy_imports_packages_and_templates_but_nothing_exempt(
 
 @pytest.mark.usefixtures("package")
 def test_digest_changes_with_any_edit_and_with_nothing_else() -> None:
-    paths = code.closure(Path("stages/verb.py"))
+    paths = code.closure(Path("stages/verb.py"), whole=True)
     before = code.digest(paths)
     Path("stages/noun/unrelated.py").write_text("x = 1\n")
     assert code.digest(paths) == before

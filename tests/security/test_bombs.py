@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from stages.imaging.decoding import LARGEST_PIXELS, decode
 from stages.plumbing.errors import UserError
-from stages.sources import parquet
-from stages.sources.decoding import LARGEST_PIXELS, decode
+from stages.sources.kinds import parquet
 from stages.sources.listing import BadItem
 from stages.sources.params import ParquetParams
 from tests.security.conftest import Limits

@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from ruamel.yaml import YAML
 
+from stages.imaging.decoding import decode
 from stages.plumbing import images, params
 from stages.plumbing.errors import UserError
 from stages.plumbing.images import ImageSet
-from stages.sources import audio, parquet
-from stages.sources.decoding import decode
 from stages.sources.ingest import ingest
+from stages.sources.kinds import audio, parquet
 from stages.sources.listing import BadItem
 from stages.sources.params import AudioParams, ImageParams, ParquetParams
 from tests.conftest import DEFAULT_PARAMS

@@ -15,8 +15,8 @@ from stages.comparison.report import CardContent, ReportContent, render_card, re
 from stages.comparison.scores import align, score
 from stages.comparison.verdict import compare
 from stages.plumbing.errors import UserError
-from stages.sources import folder, parquet
 from stages.sources.findings import Finding
+from stages.sources.kinds import folder, parquet
 from stages.sources.listing import BadItem
 from stages.sources.params import FolderParams, ParquetParams
 from tests.comparison.conftest import checks, make_params, make_privacy, make_tables

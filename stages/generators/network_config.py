@@ -1,0 +1,41 @@
+"""What is needed to build a GAN's networks again."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from stages.generators.params import FamilyName, Layers
+
+# Bounds a layer's gain (spectral norm), or leaves the layer as it is.
+Bound = Callable[[nn.Module], nn.Module]
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """All that is needed to build both networks again; plain values, so that it can be kept as JSON.
+
+    `width`: units of a dense layer, or channels of a convolutional network where its maps are smallest.
+    `components`: principal components that dense networks work in; 0 where layers are convolutional. `spectral`:
+    whether the discriminator's layers have spectral norm (Miyato et al., "Spectral Normalization for Generative
+    Adversarial Networks", 2018).
+    """
+
+    family: FamilyName
+    layers: Layers
+    classes: int
+    channels: int
+    size: int
+    latent_dim: int
+    width: int
+    components: int
+    spectral: bool
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return self.channels, self.size, self.size
+
+    @property
+    def bound(self) -> Bound:
+        return spectral_norm if self.spectral else lambda layer: layer

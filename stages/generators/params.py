@@ -1,0 +1,177 @@
+"""What a user may set about generators: the sections `train_gan` and `generate` of params.yaml."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+NO_FOLDER = "data/raw/none"  # an empty folder, because DVC wants a path to depend on
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Factor = Annotated[float, Field(ge=0, le=1000)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class Strict(BaseModel):
+    """Unknown keys are refused, values never change, and no field has a default value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HingeParams(Strict):
+    """Hinge loss under spectral norm."""
+
+    kind: Literal["hinge"]
+
+
+class RelativisticParams(Strict):
+    """Relativistic loss under gradient penalties of this weight, without spectral norm (R3GAN)."""
+
+    kind: Literal["relativistic"]
+    gradient_penalty: float = Field(ge=0, le=1000)
+
+
+class AugmentParams(Strict):
+    """What the discriminator's images go through, so that it overfits less: as often as needed, at most `limit`."""
+
+    policies: list[Literal["translation", "cutout", "colour", "flip"]]
+    limit: float = Field(ge=0, le=1)
+
+
+class BatchParams(Strict):
+    """What a batch of real images is drawn from.
+
+    labelled_share: share of each batch that comes from the labelled images, the rest from the pool; null draws both
+    alike. balanced: whether all classes are drawn equally often; the pool's by their guessed labels.
+    """
+
+    labelled_share: float | None = Field(gt=0, le=1)
+    balanced: bool
+
+
+class GeneratorParams(Strict):
+    """What every generator states.
+
+    path: the folder of images made elsewhere, for kind `external`; `data/raw/none` for all others, because DVC wants a
+    path. labels: what arms train on, the class that an image was drawn for, or a teacher's probabilities of all
+    classes.
+    """
+
+    path: str = Field(min_length=1)
+    labels: Literal["class", "teacher"]
+
+    @model_validator(mode="after")
+    def _only_external_images_have_a_folder(self) -> Self:
+        if (getattr(self, "kind", "") == "external") == (self.path == NO_FOLDER):
+            raise ValueError(f"path: {self.path} is for kind: external, which needs it; all others take {NO_FOLDER}")
+        return self
+
+
+class GaussianParams(GeneratorParams):
+    """The Gaussian of each class in principal components, without any network: a control.
+
+    rank: directions in which images of a class vary, at most.
+    """
+
+    kind: Literal["gaussian"]
+    rank: int = Field(ge=1, le=1024)
+
+
+class ExternalParams(GeneratorParams):
+    """Images made elsewhere, by a diffusion model or a graphics program: a folder for each class, or Parquet."""
+
+    kind: Literal["external"]
+
+
+class AdversarialParams(GeneratorParams):
+    """What generators that learn against a discriminator have in common."""
+
+    objective: Annotated[HingeParams | RelativisticParams, Field(discriminator="kind")]
+    layers: Literal["dense", "convolutional"]
+    steps: int = Field(ge=1, le=1_000_000)
+    batch_size: int = Field(ge=2, le=4096)
+    batches: BatchParams
+    latent_dim: int = Field(ge=1, le=1024)
+    width: int = Field(ge=8, le=4096)
+    generator_learning_rate: float = Field(gt=0, le=0.1)
+    discriminator_learning_rate: float = Field(gt=0, le=0.1)
+    ema_decay: float = Field(ge=0, lt=1)
+    augment: AugmentParams
+    snapshots: int = Field(ge=1, le=100)
+    rollbacks: int = Field(ge=0, le=20)
+    precision: Literal["float32", "bfloat16"]
+    compile: bool
+    log_every: int = Field(ge=1)
+    samples_every: int = Field(ge=1)
+    checkpoint_every: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _compiled_networks_are_differentiated_once(self) -> Self:
+        if self.compile and isinstance(self.objective, RelativisticParams):
+            raise ValueError(
+                "compile: true goes with objective: {kind: hinge} alone: the gradient penalties of the relativistic "
+                "loss differentiate twice, which torch.compile cannot"
+            )
+        return self
+
+
+class ProjectionParams(AdversarialParams):
+    """One GAN for all classes, whose discriminator compares image and class."""
+
+    kind: Literal["projection"]
+
+
+class AuxiliaryParams(AdversarialParams):
+    """One GAN for all classes, whose discriminator also names the class (AC-GAN with ReACGAN's loss)."""
+
+    kind: Literal["auxiliary"]
+
+
+class PerClassParams(AdversarialParams):
+    """A GAN of its own for every class."""
+
+    kind: Literal["per_class"]
+
+
+class ImageConditionedParams(AdversarialParams):
+    """A GAN that draws another image of a real image's class (DAGAN), judged in pairs."""
+
+    kind: Literal["image_conditioned"]
+
+
+AnyGenerator = Annotated[
+    GaussianParams | ExternalParams | ProjectionParams | AuxiliaryParams | PerClassParams | ImageConditionedParams,
+    Field(discriminator="kind"),
+]
+
+
+class TrainGanParams(Strict):
+    """Section `train_gan`: the generators by name, each a section of its own kind."""
+
+    seed: Seed
+    device: Device
+    deterministic: bool
+    generators: dict[Name, AnyGenerator] = Field(min_length=1)
+
+
+class BalancePlan(Strict):
+    """Fill every class up to `per_class` images, labelled and synthetic together."""
+
+    kind: Literal["balance"]
+    per_class: int = Field(ge=1, le=1_000_000)
+
+
+class FactorPlan(Strict):
+    """Generate `factor` times the labelled images of a class: one number for all, or one for each class."""
+
+    kind: Literal["factor"]
+    factor: Factor | Annotated[list[Factor], Field(min_length=1)]
+
+
+class GenerateParams(Strict):
+    """Section `generate`."""
+
+    seed: Seed
+    device: Device
+    truncation: float = Field(gt=0, le=1)
+    scores: bool
+    plan: Annotated[BalancePlan | FactorPlan, Field(discriminator="kind")]

@@ -1,0 +1,98 @@
+"""Judge averaged generators on the validation images while they are trained, and keep the best.
+
+Each is judged by what its images teach a quick classifier. On few validation images that is noisy, so no snapshot is
+preferred to another by a difference within one standard error.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import inf, isfinite
+
+import torch
+from torch import Tensor
+
+from stages.generators.sampling import generate
+from stages.generators.state import Snapshot, TrainingState, tensors
+from stages.imaging import set_metrics
+from stages.labelling.data import GanData
+from stages.labelling.quick_classifier import QuickClassifier, fit
+
+SAMPLES = 1000  # about, all classes alike
+LEAST_SAMPLES = 20  # of a class
+LEAST_VALIDATION = 2  # images; a single one has no distances within its set, and tells no snapshots apart
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Scores snapshots on `data.validation_images`. `classifier` learned from the labelled images, and its features are
+    what sets are compared by; `seed` decides samples and the classifiers that learn from them."""
+
+    data: GanData
+    classifier: QuickClassifier
+    seed: int
+
+    def take(self, state: TrainingState) -> Snapshot:
+        """A snapshot of the averaged generator with its scores."""
+        images, labels = draw(state, max(LEAST_SAMPLES, SAMPLES // self.data.classes), self.seed)
+        scores, log_likelihood = self._scores(images, labels)
+        return Snapshot(state.step, tensors(state.average.module), scores, log_likelihood)
+
+    def _scores(self, images: Tensor, labels: Tensor) -> tuple[dict[str, float], Tensor]:
+        """Measures by name, and the validation labels' log-likelihood by a classifier that learned from the images."""
+        data, eye = self.data, self.classifier
+        scores = {"confused": set_metrics.confused_share(eye.probabilities(images), labels)}
+        if len(data.validation_images) < LEAST_VALIDATION:
+            return scores, torch.empty(0)
+        features, fresh = eye.features(images), eye.features(data.validation_images)
+        distances = set_metrics.nearest_distances(images, self._seen)
+        weights = torch.ones(len(images), device=images.device)
+        taught = fit(images, labels, weights, data.classes, data.flip_ok, self.seed)
+        probabilities = taught.probabilities(data.validation_images)
+        scores |= {
+            "usefulness": 1 - set_metrics.confused_share(probabilities, data.validation_labels),
+            "kid": set_metrics.kernel_distance(fresh, features),
+            "recall": set_metrics.recall(fresh, features),
+            "nearest_real_ratio": set_metrics.nearest_real_ratio(distances, self._fresh_distances),
+            "most_copied": max(set_metrics.copied_share(distances, labels, self._fresh_distances).values()),
+        }
+        # Images of a single grey level lie at no distance from each other, and nothing has a ratio to that.
+        known = {name: score for name, score in scores.items() if isfinite(score)}
+        return known, set_metrics.log_likelihood(probabilities, data.validation_labels)
+
+    @cached_property
+    def _seen(self) -> Tensor:
+        return torch.cat([self.data.images, self.data.unlabelled])
+
+    @cached_property
+    def _fresh_distances(self) -> Tensor:
+        return set_metrics.nearest_distances(self.data.validation_images, self._seen)
+
+
+def choose(snapshots: list[Snapshot]) -> Snapshot:
+    """The snapshot to keep, of at least one.
+
+    Among those whose usefulness is not worse than the best one's by more than a standard error of the paired
+    difference, the one with the lowest KID; without validation images the last.
+    """
+    if len(snapshots[-1].log_likelihood) == 0:
+        return snapshots[-1]
+    best = max(snapshots, key=lambda each: float(each.log_likelihood.mean()))
+    as_good = [each for each in snapshots if _shortfall(best, each) <= 1]
+    return min(as_good, key=lambda each: each.scores["kid"])
+
+
+def _shortfall(best: Snapshot, other: Snapshot) -> float:
+    """By how many standard errors the other one's mean log-likelihood is below the best one's."""
+    difference = (best.log_likelihood - other.log_likelihood).double()
+    error = float(difference.std()) / len(difference) ** 0.5
+    mean = float(difference.mean())
+    return mean / error if error > 0 else (inf if mean > 0 else 0.0)
+
+
+def draw(state: TrainingState, per_class: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Images uint8 (N, C, H, W) of the averaged generator and their labels int64 (N,), as many of each class."""
+    counts = [per_class] * state.config.classes
+    blocks = list(generate(state.average.module, state.config, list(map(range, counts)), seed, 0, truncation=1.0))
+    images = torch.cat([torch.from_numpy(block.images) for block in blocks])
+    labels = torch.cat([torch.from_numpy(block.labels) for block in blocks])
+    return images.to(state.sums.device), labels.to(state.sums.device)

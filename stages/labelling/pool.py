@@ -1,0 +1,148 @@
+"""The unlabelled pool: whose guesses of its labels to believe, and how far.
+
+Several teachers guess the classes of the validation images as they would those of the pool. The one whose guesses are
+likeliest is believed, as far as its hits there justify: a teacher that errs while sure of itself made GANs harmful.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stages.imaging.set_metrics import log_likelihood
+from stages.labelling.data import GanData, RealImages
+from stages.labelling.label_spreading import LARGEST_GRAPH, spread_labels
+from stages.labelling.quick_classifier import QuickClassifier, fit
+
+TEMPERATURES = torch.logspace(-1, 3, 81, base=4)  # 0.25 to 64, and 1 among them: 4 tames no teacher at chance
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """The images a discriminator learns from, and what a report may say about their labels, shares 0..1."""
+
+    real: RealImages
+    quality: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What a teacher thinks of the pool: class probabilities (N, K), and of the validation images (V, K)."""
+
+    pool: Tensor
+    validation: Tensor
+
+
+@dataclass(frozen=True)
+class PoolLabels:
+    """Guessed labels int64 (N,) of the pool, and how far to trust each, float32 (N,) in 0..1.
+
+    `score`: mean log-likelihood of the validation labels by the same teacher, NaN without validation images;
+    `accuracy`: its share of hits there. `teacher`: its name.
+    """
+
+    labels: Tensor
+    trust: Tensor
+    teacher: str
+    score: float
+    accuracy: float
+
+    def among(self, data: GanData) -> RealImages:
+        """The labelled images, wholly trusted, and the pool's."""
+        given = torch.ones(len(data.labels), device=data.labels.device)
+        return RealImages(
+            images=torch.cat([data.images, data.unlabelled]),
+            labels=torch.cat([data.labels, self.labels]),
+            trust=torch.cat([given, self.trust]),
+        )
+
+
+def label(data: GanData, classifier: QuickClassifier, seed: int) -> LabelledImages:
+    """All real images with their labels and how far to trust them; arguments as for `teach`."""
+    if len(data.unlabelled) == 0:
+        trust = torch.ones(len(data.labels), device=data.labels.device)
+        return LabelledImages(RealImages(data.images, data.labels, trust), {"pool_share": 0.0})
+    guessed = teach(data, classifier, seed)
+    quality = {
+        "pool_share": len(data.unlabelled) / (len(data.images) + len(data.unlabelled)),
+        "pseudo_label_trust": float(guessed.trust.mean()),
+    }
+    if len(data.validation_labels):
+        quality["pseudo_label_accuracy"] = guessed.accuracy
+    return LabelledImages(guessed.among(data), quality)
+
+
+def learn(data: GanData, seed: int) -> QuickClassifier:
+    """The first teacher: a quick classifier that learned from the labelled images alone."""
+    given = torch.ones(len(data.labels), device=data.labels.device)
+    return fit(data.images, data.labels, given, data.classes, data.flip_ok, seed)
+
+
+def teach(data: GanData, classifier: QuickClassifier, seed: int) -> PoolLabels:
+    """The best guess of the pool's labels, out of those of several teachers.
+
+    The first is `classifier`, from `learn`. Label spreading holds a graph of all images in memory, and stands back
+    where there are too many. On digits and clothes the mean of both was right more often than either. Another quick
+    classifier, whose random numbers `seed` decides, then learns from the labelled images and, as far as the best guess
+    so far is trusted, from the pool.
+    """
+    guesses = {"classifier": guess_with(classifier, data)}
+    if len(data.images) + len(data.unlabelled) + len(data.validation_images) <= LARGEST_GRAPH:
+        guesses["label_spreading"] = _spread(data)
+        guesses["both"] = _together(*guesses.values())
+    first = _best(guesses, data)
+    real = first.among(data)
+    student = fit(real.images, real.labels, real.trust, data.classes, data.flip_ok, seed)
+    guesses["student"] = guess_with(student, data)
+    guesses["student_and_teacher"] = _together(guesses["student"], guesses[first.teacher])
+    return _best(guesses, data)
+
+
+def _best(guesses: Mapping[str, Guess], data: GanData) -> PoolLabels:
+    """What the teacher says under which the validation labels are likeliest; without validation images, the last
+    one's."""
+    believed = [believe(name, guess, data) for name, guess in guesses.items()]
+    return max(believed, key=lambda labels: labels.score) if len(data.validation_labels) else believed[-1]
+
+
+def guess_with(classifier: QuickClassifier, data: GanData) -> Guess:
+    """What a classifier thinks."""
+    return Guess(classifier.probabilities(data.unlabelled), classifier.probabilities(data.validation_images))
+
+
+def believe(teacher: str, guess: Guess, data: GanData) -> PoolLabels:
+    """The teacher's labels, trusted as far as its hits on the validation images justify.
+
+    Temperature scaling (Guo et al., "On Calibration of Modern Neural Networks", 2017) makes the probabilities as sure
+    as they are right there. Trust is what is left of the best guess's probability above that of chance, 0..1. Without
+    validation images the teacher is taken at its word.
+    """
+    classes, validation = data.classes, guess.validation
+    accuracy = score = float("nan")
+    probability = guess.pool
+    if len(validation):
+        scores = [float(log_likelihood(_tempered(validation, t), data.validation_labels).mean()) for t in TEMPERATURES]
+        best = max(range(len(scores)), key=scores.__getitem__)
+        probability, score = _tempered(guess.pool, TEMPERATURES[best]), scores[best]
+        accuracy = float((validation.argmax(dim=1) == data.validation_labels).float().mean())
+    confidence, labels = probability.max(dim=1)
+    trust = (confidence - 1 / classes) / (1 - 1 / classes) if classes > 1 else confidence
+    return PoolLabels(labels, trust.clamp(0, 1), teacher, score, accuracy)
+
+
+def _spread(data: GanData) -> Guess:
+    images = torch.cat([data.validation_images, data.unlabelled])
+    probability = spread_labels(data.images.cpu(), data.labels.cpu(), data.classes, images.cpu()).to(images.device)
+    validation, pool = probability.split([len(data.validation_images), len(data.unlabelled)])
+    return Guess(pool, validation)
+
+
+def _together(*guesses: Guess) -> Guess:
+    """The mean of several teachers' probabilities."""
+    return Guess(*(torch.stack([getattr(each, of) for each in guesses]).mean(dim=0) for of in ("pool", "validation")))
+
+
+def _tempered(probability: Tensor, temperature: Tensor) -> Tensor:
+    """The probabilities (N, K) of logits divided by `temperature`."""
+    return (probability.clamp_min(1e-9).log() / temperature).softmax(dim=1)

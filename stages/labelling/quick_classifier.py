@@ -1,0 +1,135 @@
+"""A small classifier, trained within a second or two, by whose eyes synthetic images are judged while a GAN trains.
+
+Trained on the labelled images it gives features for distances between sets, and guesses labels; trained on synthetic
+images it shows what they teach. It stands apart from the downstream classifier, so that a change to that one trains no
+GAN again.
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+from math import log2
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from stages.imaging.augmentation import Policy, allowed, augment
+from stages.imaging.pixels import to_network_range
+
+FEATURES = 64
+LARGEST_SIDE = 16  # pixels; larger images are averaged down to it: 32 takes 1.8 times as long for half a point more
+LAST_SIDE = 4  # pixels at which halving stops
+CHANNELS_TIMES_SIDE = 256  # as halving the side doubles the channels
+BATCH = 128  # of `features` and `probabilities`
+
+STEPS = 100
+LEARNING_RATE = 5e-3
+WEIGHT_DECAY = 0.05
+WARM_UP = 0.2  # share of the steps
+LABEL_SMOOTHING = 0.1
+AUGMENTATION: tuple[Policy, ...] = ("translation", "colour", "flip")
+AUGMENTED = 0.5  # share of the images that each of these falls on
+
+
+class QuickClassifier(nn.Module):
+    """3x3 convolutions with batch norm down to 4 x 4 pixels, a layer of features that reads all of them, a linear head.
+
+    `side`: of the images, which are square, 8 to 128 pixels; they are brought to 8 or 16.
+    """
+
+    def __init__(self, channels: int, side: int, classes: int) -> None:
+        super().__init__()
+        self.side = min(2 ** round(log2(side)), LARGEST_SIDE)
+        sides = [2 * LAST_SIDE, LAST_SIDE]
+        while 2 * sides[0] < self.side:
+            sides.insert(0, 2 * sides[0])
+        widths = [channels, *(CHANNELS_TIMES_SIDE // after for after in sides)]
+        strides = [before // after for before, after in pairwise([self.side, *sides])]
+        self.body = nn.Sequential(
+            *(_convolution(*pair, stride) for pair, stride in zip(pairwise(widths), strides, strict=True)),
+            nn.Flatten(),
+            nn.Linear(widths[-1] * LAST_SIDE**2, FEATURES, bias=False),
+            nn.BatchNorm1d(FEATURES),  # features of one scale in every replicate, so that distances compare
+            nn.ReLU(inplace=True),
+        )
+        self.head = nn.Linear(FEATURES, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, K) of images float32 (N, C, side, side) in [-1, 1], already brought to that side."""
+        return self.head(self.body(images))
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Turn uint8 images (N, C, H, W) into what the network reads."""
+        return functional.adaptive_avg_pool2d(to_network_range(images), self.side)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return float32 (N, 64), at least 0 and of the order of 1, of uint8 images (N, C, H, W)."""
+        return self._in_batches(self.body, images)
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Return the classes' probabilities, float32 (N, K), of uint8 images (N, C, H, W)."""
+        return self._in_batches(lambda prepared: self(prepared).softmax(dim=1), images)
+
+    @torch.no_grad()
+    def _in_batches(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """Run batches of one size, the last one padded: results would depend on the size in their last digits."""
+        results = []
+        for batch in images.split(BATCH):
+            padding = batch.new_zeros((BATCH - len(batch), *batch.shape[1:]))
+            results.append(network(self.prepare(torch.cat([batch, padding])))[: len(batch)])
+        return torch.cat(results)
+
+
+def fit(
+    images: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    classes: int,
+    flip_ok: bool,
+    seed: int,
+    steps: int = STEPS,
+    batch_size: int = 64,
+) -> QuickClassifier:
+    """Train on some images and return the classifier, ready to be asked.
+
+    AdamW with a one-cycle learning rate (Smith and Topin, "Super-Convergence", 2018) and label smoothing, on lightly
+    augmented images. All classes that have an image are drawn equally often, and their images with equal chances.
+
+    `images`: uint8 (N, C, H, W). `labels`: int64 (N,), 0..classes-1. `weights`: float32 (N,), 0..1, scale each image's
+    loss; at least one is above 0. All three lie on one device. Images are mirrored only where `flip_ok`.
+    """
+    first_weights, order, augmentation = np.random.SeedSequence(seed).generate_state(3).tolist()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(first_weights)  # modules draw their first weights from the global generator alone
+        model = QuickClassifier(images.shape[1], images.shape[-1], classes).to(images.device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps + 1, pct_start=WARM_UP)
+    generator = Generator(images.device).manual_seed(augmentation)
+    policies = allowed(AUGMENTATION, flip_ok)
+
+    for rows in _draw_balanced(labels, weights, steps * batch_size, order).to(images.device).split(batch_size):
+        logits = model(augment(model.prepare(images[rows]), policies, AUGMENTED, generator))
+        losses = functional.cross_entropy(logits, labels[rows], label_smoothing=LABEL_SMOOTHING, reduction="none")
+        optimizer.zero_grad()
+        (losses * weights[rows]).mean().backward()
+        optimizer.step()
+        schedule.step()
+    return model.eval()
+
+
+def _draw_balanced(labels: Tensor, weights: Tensor, count: int, seed: int) -> Tensor:
+    """Return `count` rows of images whose weight is above 0, all classes alike; int64, on the CPU.
+
+    An image of weight 0 would still teach through batch norm. Drawn on the CPU, the rows are the same on any device.
+    """
+    usable = weights.cpu().nonzero().squeeze(1)
+    own = labels.cpu()[usable]
+    chances = 1 / own.bincount()[own]
+    return usable[torch.multinomial(chances, count, replacement=True, generator=Generator().manual_seed(seed))]
+
+
+def _convolution(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )

@@ -1,0 +1,26 @@
+"""Image files in a folder for each class, in one tree or in given train, validation and test trees."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from stages.imaging.decoding import FORMATS, decode
+from stages.sources.listing import BadItem, Listing
+from stages.sources.params import FolderParams
+from stages.sources.tree import list_tree, read_bytes
+
+
+def find(params: FolderParams) -> Listing:
+    """All image files, in the layouts of `list_tree`. Raises UserError where they make no labelled set."""
+    suffixes = frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
+    return list_tree(Path(params.path), suffixes, "image")
+
+
+def read(params: FolderParams, locators: Sequence[str]) -> Iterator[Image.Image | BadItem]:
+    """The images at `locators` in order, each wholly loaded; for one that cannot be used, what is wrong with it."""
+    for locator in locators:
+        try:
+            yield decode(read_bytes(Path(params.path), locator))
+        except BadItem as bad:
+            yield bad

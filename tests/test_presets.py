@@ -1,0 +1,294 @@
+"""A preset becomes params.yaml with its comments, and nobody's own params.yaml is lost by it."""
+
+import io
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+from ruamel.yaml.nodes import MappingNode
+
+from stages import presets
+from stages.plumbing import params
+from stages.plumbing.errors import UserError
+from tests.conftest import DEFAULT_PARAMS, ROOT
+
+SAFE, BLOCK = YAML(typ="safe", pure=True), YAML(typ="safe", pure=True)
+BLOCK.default_flow_style = False
+BASE = """\
+# Every field.
+
+prepare:
+  # decides all
+  # of it
+  seed: 0
+  source:
+    # which
+    kind: digits
+    # where
+    path: data/raw/digits
+  # how many
+
+  labels: {cat: 1,
+           dog: 2}  # of each
+  nothing:
+  # a list
+  list:
+  - 1
+
+arms:
+  # the first
+  real: {a: 1, b: [1, 2]}
+  gan:
+    {a: 2,
+     b: [{c: 1}]}
+last:
+  # the end
+  word: "a
+    b"
+# bye
+"""
+KEYS = ["prepare", "prepare.seed", "prepare.source", "prepare.source.path", "prepare.labels", "prepare.nothing"]
+KEYS += ["prepare.list", "arms.real", "arms.gan", "arms", "last.word", "last"]
+
+
+def _changed(overlay: str, base: str = BASE) -> tuple[list[str], list[str]]:
+    """Lines of the base that are gone and lines that are new, once what both begin and end with is taken away."""
+    old, new = base.split("\n"), presets.compose(base, overlay).split("\n")
+    for _ in range(2):
+        while old and new and old[-1] == new[-1]:
+            old, new = old[:-1], new[:-1]
+        old, new = old[::-1], new[::-1]
+    return old, new
+
+
+def _set(values: dict[str, Any], dotted: str, value: object) -> None:
+    *above, last = dotted.split(".")
+    for part in above:
+        values = values[part]
+    values[last] = value
+
+
+@pytest.mark.parametrize(
+    ("overlay", "gone", "new"),
+    [
+        ("prepare.seed: 5", ["  seed: 0"], ["  seed: 5"]),
+        ("\n# why\nprepare.seed: 5  # five\n", ["  # decides all", "  # of it", "  seed: 0"], None),
+        ("prepare.source.path: here\n", ["    path: data/raw/digits"], ["    path: here"]),
+        ("prepare.labels: all", ["  labels: {cat: 1,", "           dog: 2}  # of each"], ["  labels: all"]),
+        ("prepare.nothing: {x: 1,\n  y: 2}", ["  nothing:"], ["  nothing: {x: 1,", "    y: 2}"]),
+        ("prepare.list:\n- 2\n- 3\n# not yet\n", ["  - 1"], ["  - 2", "  - 3"]),
+        ("arms.gan: {}", ["  gan:", "    {a: 2,", "     b: [{c: 1}]}"], ["  gan: {}"]),
+        ("last.word: |\n  x\n\n  y\n", ['  word: "a', '    b"'], ["  word: |", "    x", "", "    y"]),
+    ],
+)
+def test_the_lines_of_the_value_change_and_no_other(overlay: str, gone: list[str], new: list[str] | None) -> None:
+    assert _changed(overlay) == (gone, new or ["  # why", "  seed: 5  # five"])
+
+
+def test_a_block_comes_with_the_comments_in_it_and_leaves_those_above_it() -> None:
+    overlay = (
+        "prepare.source:\n  # a tree\n  kind: folder\n\n  # there\n  path: x\n\n# how many more\n\nprepare.labels: 3\n"
+    )
+    text = presets.compose(BASE, overlay)
+    assert "  seed: 0\n  source:\n    # a tree\n    kind: folder\n\n    # there\n    path: x\n  # how many\n" in text
+    assert "more" not in text, "a comment with a blank line beneath it belongs to no key"
+
+
+def test_the_leading_comment_goes_on_top_and_to_no_key() -> None:
+    overlay = "# For red cells:\n# scarce\nprepare.seed: 5\n"
+    assert presets.compose(BASE, overlay) == "# For red cells:\n# scarce\n\n" + BASE.replace("seed: 0", "seed: 5")
+
+
+@pytest.mark.parametrize("overlay", ["", "\n", "# when\n", "# when", "# when\n\n# and more\n"])
+def test_an_overlay_without_keys_is_the_base(overlay: str) -> None:
+    text = presets.compose(BASE, overlay)
+    assert text == (f"# when\n\n{BASE}" if overlay.strip() else BASE)
+
+
+@pytest.mark.parametrize("base", [BASE, BASE.removesuffix("# bye\n"), BASE.removesuffix("\n# bye\n")])
+def test_the_last_key_may_end_the_file(base: str) -> None:
+    assert presets.compose(base, "last.word: c\n") == base.replace('"a\n    b"', "c")
+
+
+_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from([0.5, 3e-05]) | st.text("ab #:{[-'\"é", max_size=12),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("xy#: ", min_size=1, max_size=3), inner),
+    max_leaves=6,
+)
+_comments = st.sampled_from(["", "# a: 1\n", "\n", "# b\n\n", "\n# c\n# d\n"])
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), st.tuples(_values, st.booleans(), _comments), max_size=4))
+def test_the_result_says_what_base_and_overlay_say_together(entries: dict[str, tuple[Any, bool, str]]) -> None:
+    overlay, expected = io.StringIO(), SAFE.load(BASE)
+    for dotted in sorted(entries, key=lambda dotted: -dotted.count(".")):
+        value, in_flow, comment = entries[dotted]
+        block = io.StringIO()
+        BLOCK.dump({dotted: value}, block)
+        overlay.write(comment + (f"{dotted}: {json.dumps(value)}\n" if in_flow else block.getvalue()))
+        _set(expected, dotted, value)
+    assert SAFE.load(presets.compose(BASE, overlay.getvalue())) == expected
+
+
+def test_later_keys_may_lie_in_what_earlier_ones_brought() -> None:
+    text = presets.compose(BASE, "prepare.source:\n  new: 1\nprepare.source.new: 2\n")
+    assert SAFE.load(text)["prepare"]["source"] == {"new": 2}
+
+
+@pytest.mark.parametrize(
+    ("overlay", "words"),
+    [
+        ("prepare.sede: 1", ["prepare.sede is no key", "did you mean prepare.seed?"]),
+        ("prepare.seed.deep: 1", ["prepare.seed.deep is no key"]),
+        ("arms.real.a: 1", ["arms.real.a lies inside {...}", "the whole of arms.real"]),
+        ("prepare.seed: 1\nprepare.list: []\nprepare.seed: 2", ["prepare.seed is given twice"]),
+        ("- 1", ["`section.key: value`"]),
+        ("{prepare.seed: 1}", ["`section.key: value`"]),
+        ("prepare.seed: [", ["not valid YAML"]),
+    ],
+)
+def test_an_overlay_that_does_not_fit_is_told_in_words(overlay: str, words: list[str]) -> None:
+    with pytest.raises(UserError) as error:
+        presets.compose(BASE, overlay)
+    assert all(word in str(error.value) for word in words), error.value
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of presets alone: the base is the project's params.yaml, and three overlays."""
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "base.yaml").write_bytes(DEFAULT_PARAMS.read_bytes())
+    source = "prepare.source:\n  # a tree\n  kind: folder\n  # where\n  path: data/raw/cells"
+    (tmp_path / "presets" / "cells.yaml").write_text(f"# Red cells: many classes\n{source}\n")
+    (tmp_path / "presets" / "short.yaml").write_text("# Quick\ntrain_gan.steps: 7\n")
+    (tmp_path / "presets" / "wrong.yaml").write_text("# Wrong\ntrain_gan.steps: 0\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    return tmp_path
+
+
+@pytest.fixture
+def preset(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Runs the command in `folder`; returns why it ended with exit status 1, or '' when it did its work."""
+
+    def files() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and ".git" not in path.parts}
+
+    def run(*names: str) -> str:
+        monkeypatch.setattr("sys.argv", ["presets", *names])
+        before = files()
+        try:
+            presets.main()
+        except SystemExit as end:
+            assert files() == before, "a refusal leaves all as it was"
+            return str(end.code)
+        return ""
+
+    return run
+
+
+def _git(*words: str) -> None:
+    subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], check=True, capture_output=True)  # noqa: S603, S607
+
+
+def test_a_preset_becomes_params_yaml_and_says_what_to_do_next(
+    folder: Path, preset: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert preset("cells") == ""
+    base, cells = ((folder / "presets" / f"{name}.yaml").read_text() for name in ("base", "cells"))
+    assert (folder / "params.yaml").read_text() == presets.compose(base, cells)
+    assert params.load(folder / "params.yaml").prepare.source.path == "data/raw/cells"
+    assert sorted(path.name for path in folder.iterdir()) == ["params.yaml", "presets"]
+    said = capsys.readouterr().out
+    assert "data/raw/cells is not there yet" in said
+    assert "make repro" in said
+    (folder / "data" / "raw" / "cells").mkdir(parents=True)
+    assert preset("cells") == ""
+    assert "not there" not in capsys.readouterr().out
+
+
+def test_a_set_to_download_gets_its_folder(
+    folder: Path, preset: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "presets" / "fetched.yaml").write_text(
+        "# Fetched.\nprepare.source: {kind: torchvision, path: data/raw/mnist, name: MNIST, download: true}\n"
+    )
+    assert preset("fetched") == ""
+    assert (folder / "data/raw/mnist").is_dir()
+    assert "downloads its data" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("names", "words"), [([], "choose"), ([""], "choose"), (["cell"], "did you mean cells?")])
+def test_without_a_known_name_all_are_listed(preset: Callable[..., str], names: list[str], words: str) -> None:
+    message = preset(*names)
+    assert words in message
+    assert "  cells  Red cells: many classes" in message.splitlines()
+    assert "  short  Quick" in message.splitlines()
+
+
+def test_an_invalid_preset_is_refused_before_anything_is_written(folder: Path, preset: Callable[..., str]) -> None:
+    message = preset("wrong")
+    assert "preset wrong" in message
+    assert "train_gan.steps" in message
+    assert not (folder / "params.yaml").exists()
+
+
+@pytest.mark.parametrize("state", ["modified", "staged", "untracked"])
+def test_changes_that_git_does_not_have_are_not_overwritten(
+    folder: Path, preset: Callable[..., str], state: str
+) -> None:
+    _git("init")
+    (folder / "params.yaml").write_text("mine: 1\n")
+    if state != "untracked":
+        _git("add", "params.yaml")
+        _git("commit", "-m", "mine")
+        assert preset("short") == ""
+    if state == "staged":
+        _git("add", "params.yaml")
+    assert "params.yaml has changes that are not committed" in preset("cells")
+    _git("add", "params.yaml")
+    _git("commit", "-m", "kept")
+    assert preset("cells") == ""
+
+
+def test_without_git_only_a_preset_is_overwritten(folder: Path, preset: Callable[..., str]) -> None:
+    assert [preset(name) for name in ("short", "cells", "short")] == ["", "", ""]
+    with (folder / "params.yaml").open("a") as file:
+        file.write("# mine\n")
+    assert "differs from every preset" in preset("short")
+
+
+def _undocumented(text: str) -> list[str]:
+    """Fields, outside the arms, that have no comment line above them."""
+    lines, found = text.split("\n"), []
+
+    def visit(node: MappingNode) -> None:
+        for key, value in node.value:
+            if isinstance(value, MappingNode) and not value.flow_style:
+                if key.value != "arms":
+                    visit(value)
+            elif not lines[key.start_mark.line - 1].lstrip().startswith("#"):
+                found.append(lines[key.start_mark.line])
+
+    visit(SAFE.compose(text))
+    return found
+
+
+def test_a_field_without_a_comment_would_be_found() -> None:
+    assert _undocumented("a:\n  # b\n  b: 1\n  c: {d: 2}\narms:\n  x: 1\n") == ["  c: {d: 2}"]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "presets").glob("*.yaml")))
+def test_every_preset_is_valid_and_documented(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    text = presets.read(name)
+    (tmp_path / "params.yaml").write_text(text)
+    params.load(tmp_path / "params.yaml")
+    assert _undocumented(text) == []
+    assert text.startswith("# "), "the first line says when to use it"
