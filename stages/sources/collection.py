@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from stages.imaging.decoding import BadItem
 from stages.plumbing.dataset import TEST, TRAIN
 from stages.plumbing.errors import UserError
 from stages.plumbing.images import UNLABELLED
 from stages.sources import registry
 from stages.sources.groups import find_groups
-from stages.sources.listing import BadItem, Listing
+from stages.sources.listing import Listing
 from stages.sources.params import AnySource, PrepareParams
 
 SHIFTED = "shifted/"  # leads the ids of the second source

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from stages.sources.listing import BadItem, Listing
+from stages.imaging.decoding import BadItem
+from stages.sources.listing import Listing
 from stages.sources.params import NoSource
 
 
