@@ -56,7 +56,7 @@ class StageRun:
         return code.closure(Path(f"stages/{self.name}.py"), *self._kinds())
 
     def _kinds(self) -> list[Path]:
-        """The one kind of source or generator that is in use: registries import it by name, which a closure can't see."""
+        """The kind of source or generator in use, which registries import by name, unseen by a closure."""
         prepare, generators = self.params.prepare, self.params.train_gan.generators
         match self.name:
             case "prepare":
