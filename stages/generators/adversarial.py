@@ -49,9 +49,7 @@ class AdversarialGenerator(LearningGenerator):
         self.network, self.discriminator = self.build()
 
     @classmethod
-    def study(
-        cls, data: ReplicateData, real: TrustedImages, params: AdversarialParams
-    ) -> tuple[Plan, Moments | None]:
+    def study(cls, data: ReplicateData, real: TrustedImages, params: AdversarialParams) -> tuple[Plan, Moments | None]:
         _, channels, size, _ = data.images.shape
         dense = params.layers == "dense"
         moments = measure(real, data.classes, params.latent_dim) if dense else None

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from stages.labelling.data import ReplicateData, TrustedImages
 
-# What is needed to build a generator's networks again, as plain JSON.
+# What is needed to build a generator's networks again, as plain JSON. `counts`, images of each class, is there where a
+# kind can draw these alone and no others.
 Plan = Mapping[str, Any]
 
 
@@ -36,7 +37,7 @@ class Draws:
 
 @dataclass(frozen=True)
 class Batch:
-    """Real images (N, C, H, W) in [-1, 1] with labels and trust (N,), and the draws of as many fakes of these labels."""
+    """Real images (N, C, H, W) in [-1, 1], trust in their labels (N,), and the draws of a fake of each one's label."""
 
     real: Tensor
     trust: Tensor
@@ -70,18 +71,14 @@ class Generator(nn.Module, ABC):
         params: the generator's section. real: all images it may learn from, the labelled ones first.
         """
 
-    def initialise(self, start: Any) -> None:  # noqa: B027 - many start from random weights
+    def initialise(self, start: Any) -> None:
         """Puts the networks where learning starts; kinds that don't learn are ready then."""
 
-    def counts(self, wanted: Sequence[int]) -> list[int]:
-        """How many images of each class it draws where so many are wanted."""
-        return list(wanted)
-
-    def names(self, label: int, index: Sequence[int]) -> list[str] | None:
+    def names(self, label: int, index: Sequence[int]) -> list[str] | None:  # noqa: ARG002
         """Names of images that have some already; None where the stage names them."""
         return None
 
-    def judge(self, images: Tensor, draws: Draws) -> Tensor | None:
+    def judge(self, images: Tensor, draws: Draws) -> Tensor | None:  # noqa: ARG002
         """Logits (N,), high for what seems real, of images (N, C, H, W) in [-1, 1]; None for kinds that don't judge."""
         return None
 

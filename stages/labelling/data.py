@@ -2,7 +2,18 @@
 
 from dataclasses import dataclass, fields, replace
 
+import torch
 from torch import Tensor
+
+from stages.sources.params import ImageParams
+
+
+@dataclass(frozen=True)
+class Form:
+    """What every image of the set is. class_names: in the order of the labels."""
+
+    class_names: list[str]
+    image: ImageParams
 
 
 @dataclass(frozen=True)
@@ -12,7 +23,7 @@ class ReplicateData:
     Images uint8 (N, C, H, W), square, and labels int64 (N,) in 0..classes-1.
 
     `unlabelled` may be empty. The validation images, which may be none, train nothing: choices are made on them.
-    `flip_ok`: whether a mirrored image keeps its class.
+    `flip_ok`: whether a mirrored image keeps its class. `form`: for generators that read images themselves.
     """
 
     images: Tensor
@@ -22,8 +33,9 @@ class ReplicateData:
     validation_labels: Tensor
     classes: int
     flip_ok: bool
+    form: Form | None = None
 
-    def to(self, device: str) -> "ReplicateData":
+    def to(self, device: torch.device | str) -> "ReplicateData":
         """The same data on a device."""
         moved = {field.name: getattr(self, field.name).to(device) for field in fields(self) if field.type is Tensor}
         return replace(self, **moved)
