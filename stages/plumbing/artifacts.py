@@ -35,7 +35,7 @@ class PrepareMetrics(Artifact):
 
 
 class GanMetrics(Artifact):
-    """metrics/train_gan/<generator>.json. replicates: number -> measure -> value; without any for images made elsewhere."""
+    """metrics/train_gan/<generator>.json. replicates: number -> measure -> value, of a kind that measures anything."""
 
     steps: Count
     replicates: dict[str, dict[str, float]]
