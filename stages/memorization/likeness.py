@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.imaging.blur import gaussian_blur
 from stages.imaging.devices import choose
 from stages.imaging.distance import alignments
+from stages.imaging.disturbances import gaussian_blur
 from stages.imaging.neighbours import Search, distinct
 from stages.memorization.params import FilterMemorizedParams
 from stages.plumbing.errors import UserError
