@@ -15,7 +15,7 @@ from stages.imaging import disturbances
 from stages.imaging.pixels import to_network_range
 from stages.plumbing.errors import UserError
 
-# Input as `to_network_range` makes it: float32 (N, C, H, W) in [-1, 1]; output: logits (N, K). A network is in evaluation mode.
+# Input: float32 (N, C, H, W) in [-1, 1]; output: logits (N, K). A network is in evaluation mode.
 Model = Callable[[Tensor], Tensor]
 # Images float32 (N, C, H, W) in [0, 1], a severity and a generator -> the same shape; clipped to [0, 1] afterwards.
 Corruption = Callable[[Tensor, float, Generator], Tensor]
