@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.imaging.blur import gaussian_blur
+from stages.imaging.devices import choose
 from stages.imaging.distance import alignments
+from stages.imaging.disturbances import gaussian_blur
 from stages.imaging.neighbours import Search, distinct
 from stages.memorization.params import FilterMemorizedParams
 from stages.plumbing.errors import UserError
@@ -63,7 +64,7 @@ class Likeness:
         self._views = [_sharp, _blurred] if params.blurred_view else [_sharp]
         self._ways = alignments(params.shift_pixels, flip_ok, *seen.shape[-2:])
         codes = None if groups is None else _codes([groups[row] for row in self.kept.tolist()])
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._device = choose(params.device, "filter_memorized")
         self._searches = [
             Search(view(self.references), params.neighbours, self._ways, codes, self._device) for view in self._views
         ]
