@@ -167,4 +167,4 @@ def _synthetic(kept: ImageSet) -> "SyntheticData":
 
 
 if __name__ == "__main__":
-    execute("train_downstream", main, item=sys.argv[1] if len(sys.argv) > 1 else None)
+    execute("train_downstream", main, item=" ".join(sys.argv[1:]))
