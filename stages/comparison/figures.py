@@ -16,12 +16,13 @@ from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 from PIL import Image
 
+from stages.comparison.evidence import Pixels
 from stages.comparison.params import EvaluateParams
 from stages.comparison.scores import Scores
 from stages.comparison.statistics import paired_differences
 from stages.comparison.verdict import MEASURE_NAMES, named_pairs, signed_points
+from stages.comparison.wording import classifier_words
 
-Pixels = NDArray[np.uint8]
 # An image (C, H, W) and the one to see beside it; None where there is no such picture.
 PicturePair = tuple[Pixels | None, Pixels | None]
 
@@ -29,13 +30,6 @@ OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 RIVAL, OTHER, INK = "#404040", "#9A9A9A", "#222222"
 # Arms differ by their mark too: colours are not all that tells them apart.
 MARKS = ("D", "^", "s", "v", "P", "X", "<", ">", "p")
-CLASSIFIER_NAMES = {
-    "network": "neural network",
-    "logistic_regression": "logistic regression",
-    "linear_svm": "linear SVM",
-    "random_forest": "random forest",
-    "nearest_neighbours": "nearest neighbours",
-}
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -235,7 +229,7 @@ def models_figure(numbers: Mapping[str, Any], params: EvaluateParams) -> bytes |
             _draw_scores(axes, heights, list(rows.values()), sideways=True, **looks)
         for row in range(1, len(models)):
             axes.axhline(row - 0.5, color="#E4E4E4", lw=0.8)
-        _name_rows(axes, [CLASSIFIER_NAMES.get(name, name) for name in models], [INK] * len(models))
+        _name_rows(axes, [classifier_words(name) for name in models], [INK] * len(models))
         axes.set_title("Real and synthetic, model by model")
         axes.set_xlabel(f"test {MEASURE_NAMES[params.contrast.measure]}, %")
         figure.legend(loc="outside lower center", ncols=2, frameon=False)

@@ -20,7 +20,7 @@ from stages.downstream.params import ArmParams, FixMatch, OtherSeeds, Setting, T
 from stages.downstream.sampling import draw_order
 from stages.downstream.training import Examples, Seeds, Trained, derive_seeds, predict, train_classifier
 from stages.labelling import pool
-from stages.labelling.data import GanData
+from stages.labelling.data import ReplicateData
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def advise(bench: Bench) -> Advice:
     def guess_pool(teacher: Teacher) -> Guess:
         if teacher == "ensemble":
             seen, seed = _pool_data(bench), bench.seeds.initialisation
-            taught = pool.teach(seen, pool.learn(seen, seed), seed)
+            taught = pool.teach(seen, seed)
             return Guess(taught.labels.cpu(), taught.trust.cpu())
         confidence, labels = predict(classifier(), bench.data.unlabelled_images).max(dim=1)
         return Guess(labels, confidence)
@@ -118,11 +118,11 @@ def _all_real(bench: Bench) -> Part:
     return Part("real", bench.labelled.images, bench.labelled.labels, bench.params.classifier.batch_size)
 
 
-def _pool_data(bench: Bench) -> GanData:
+def _pool_data(bench: Bench) -> ReplicateData:
     """What the ensemble sees; validation images that the arm trains on can't choose among its members too."""
     data, real = bench.data, bench.labelled
     held_out = slice(0 if real.from_validation else None)
-    return GanData(
+    return ReplicateData(
         real.images,
         real.labels,
         data.unlabelled_images,

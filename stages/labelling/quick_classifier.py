@@ -35,12 +35,12 @@ AUGMENTED = 0.5  # share of the images that each of these falls on
 class QuickClassifier(nn.Module):
     """3x3 convolutions with batch norm down to 4 x 4 pixels, a layer of features that reads all of them, a linear head.
 
-    `side`: of the images, which are square, 8 to 128 pixels; they are brought to 8 or 16.
+    `side`: of the images, which are square, 8 to 128 pixels; they are brought to a power of 2, at most `largest_side`.
     """
 
-    def __init__(self, channels: int, side: int, classes: int) -> None:
+    def __init__(self, channels: int, side: int, classes: int, largest_side: int = LARGEST_SIDE) -> None:
         super().__init__()
-        self.side = min(2 ** round(log2(side)), LARGEST_SIDE)
+        self.side = min(2 ** round(log2(side)), largest_side)
         sides = [2 * LAST_SIDE, LAST_SIDE]
         while 2 * sides[0] < self.side:
             sides.insert(0, 2 * sides[0])
@@ -90,6 +90,7 @@ def fit(
     seed: int,
     steps: int = STEPS,
     batch_size: int = 64,
+    largest_side: int = LARGEST_SIDE,
 ) -> QuickClassifier:
     """Train on some images and return the classifier, ready to be asked.
 
@@ -102,7 +103,7 @@ def fit(
     first_weights, order, augmentation = np.random.SeedSequence(seed).generate_state(3).tolist()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(first_weights)  # modules draw their first weights from the global generator alone
-        model = QuickClassifier(images.shape[1], images.shape[-1], classes).to(images.device)
+        model = QuickClassifier(images.shape[1], images.shape[-1], classes, largest_side).to(images.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps + 1, pct_start=WARM_UP)
     generator = Generator(images.device).manual_seed(augmentation)
