@@ -33,6 +33,7 @@ class Shard:
 
 
 def main(run: StageRun) -> None:
+    run.section(run.params.train_gan.generators, "train_gan.generators")
     dataset, generated = Dataset.open(), workdir.DATA / "generate" / run.item
     with run.replacing(workdir.DATA / "filter_memorized" / run.item) as folder:
         shards: list[Shard] = []
@@ -42,17 +43,17 @@ def main(run: StageRun) -> None:
             for part in (blocks[start : start + SHARD] for start in blocks[::SHARD]):
                 kept = folder / f"{replicate}-{part.start}.part"
                 shards.append(Shard(replicate, path, part, part == blocks, kept, run.params.filter_memorized))
-        tables, audits = zip(*run.fan_out(judge, shards, "shard"), strict=True)
-        decisions = pd.concat(tables, ignore_index=True)
-        last = {shard.replicate: row for row, shard in enumerate(shards)}
-        jobs = []
-        for replicate, table in decisions.groupby("replicate"):
+        judged = run.fan_out(judge, shards, "shard")
+        parts = [[row for row, each in enumerate(shards) if each.replicate == n] for n in range(dataset.replicates)]
+        tables = [pd.concat([judged[row][0] for row in rows], ignore_index=True) for rows in parts]
+        for replicate, (rows, table) in enumerate(zip(parts, tables, strict=True)):
             check_some_kept((table["reason"] != "").to_numpy(), run.item, replicate)
-            images.join(folder / f"{replicate}.parquet", [each.kept for each in shards if each.replicate == replicate])
-            if audits[last[replicate]] is None:
-                jobs.append((shards[last[replicate]], table))
+            images.join(folder / f"{replicate}.parquet", [shards[row].kept for row in rows])
+        decisions = pd.concat(tables, ignore_index=True)
         images.write_table(folder / "decisions.parquet", pa.Table.from_pandas(decisions, preserve_index=False))
-        audits = [each for each in audits if each] + run.fan_out(audit_sharded, jobs, "audit")
+        jobs = [(shards[rows[0]], table) for rows, table in zip(parts, tables, strict=True) if len(rows) > 1]
+        later = iter(run.fan_out(audit_sharded, jobs, "audit"))
+        audits = [judged[rows[0]][1] or next(later) for rows in parts]
     run.write_metrics(summarise(decisions, audits, dataset.classes, run.params.filter_memorized))
 
 
@@ -65,11 +66,11 @@ def judge(shard: Shard) -> tuple[pd.DataFrame, Audit | None]:
     import torch  # here, because workers get this function by value, and cannot get torch that way
 
     dataset, (memorization_filter, seen, calibration) = Dataset.open(), _filter(shard)
-    tables: list[pd.DataFrame] = []
+    tables, rows = list[pd.DataFrame](), pd.Index(seen)
 
     def kept() -> Iterator[pa.Table]:
         for block in images.read_blocks(shard.generated, shard.blocks):
-            sources = pd.Index(seen).get_indexer(block.extra["source_id"])
+            sources = rows.get_indexer(pd.Index(block.extra["source_id"]))
             found = memorization_filter.decide(torch.from_numpy(block.pixels), block.labels, sources)
             of_block = {"replicate": shard.replicate, "id": block.ids, "label": block.labels}
             reason = {"nearest": seen[found.nearest], "reason": np.where(found.dropped, "memorized", "")}
@@ -96,7 +97,7 @@ def _audit(
 
     sampled = evenly_spaced(len(decisions), MOST_GENERATED)
     pixels = torch.from_numpy(images.read_pixels(shard.generated, sampled))
-    return audit(memorization_filter, pixels, decisions.iloc[sampled], calibration, shard.replicate)
+    return audit(memorization_filter, calibration, pixels, decisions.iloc[sampled], shard.replicate)
 
 
 def _filter(shard: Shard) -> tuple[MemorizationFilter, NDArray[np.str_], NDArray[np.str_]]:
@@ -117,4 +118,4 @@ def _filter(shard: Shard) -> tuple[MemorizationFilter, NDArray[np.str_], NDArray
 
 
 if __name__ == "__main__":
-    execute("filter_memorized", main, item=sys.argv[1] if len(sys.argv) > 1 else None)
+    execute("filter_memorized", main, item=" ".join(sys.argv[1:]))
