@@ -64,6 +64,10 @@ class Dataset:
         chosen = self._images(self._rows(replicate, role))
         return chosen if role in _LABELLED_ROLES else _without_labels(chosen)
 
+    def ids(self, replicate: int, role: str) -> NDArray[np.str_]:
+        """Which images play `role` in `replicate`, in the order of images.parquet; none is decoded."""
+        return self._ids[self._rows(replicate, role)]
+
     def fingerprint(self, replicate: int) -> str:
         """What the replicate is made of: its images, labels and roles, and what holds for all images.
 
