@@ -14,8 +14,9 @@ def closure(*scripts: Path, whole: bool = False) -> list[Path]:
 
     Imports inside functions count. Paths are relative to the folder that holds the package `stages`, as are the
     scripts. Unless the `whole` closure is asked for, what cannot change a result is neither listed nor followed:
-    tracking shows results, foresight refuses to begin, and the schemas (`params.py`) have no default values. Empty files
-    (`__init__.py`) are not listed. Templates (`*.j2`) that lie beside a listed module and are named in it count too.
+    tracking shows results, foresight refuses to begin, and the schemas (`params.py`) have no default values. Empty
+    files (`__init__.py`) are not listed. Templates (`*.j2`) that lie beside a listed module and are named in it count
+    too.
     """
     found: set[Path] = set()
     waiting = list(scripts)
