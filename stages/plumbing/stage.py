@@ -5,7 +5,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,14 +28,19 @@ _DISK_TROUBLE = {
 }
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+Section = TypeVar("Section")
 
 
 @dataclass
 class StageRun:
-    """One execution of a stage: its parameters, its code's digest, and the ways it may write."""
+    """One execution of a stage: its parameters, its code's digest, and the ways it may write.
+
+    item: the generator or the arm that the stage runs for; "" where it runs once.
+    """
 
     name: str
     params: params.Params
+    item: str = ""
     cpu_seconds_of_workers: float = 0.0
 
     def __post_init__(self) -> None:
@@ -48,7 +53,25 @@ class StageRun:
 
     @cached_property
     def _sources(self) -> list[Path]:
-        return code.closure(Path(f"stages/{self.name}.py"))
+        return code.closure(Path(f"stages/{self.name}.py"), *self._kinds())
+
+    def _kinds(self) -> list[Path]:
+        """The kind of source or generator in use, which registries import by name, unseen by a closure."""
+        prepare, generators = self.params.prepare, self.params.train_gan.generators
+        match self.name:
+            case "prepare":
+                kinds = [f"sources/kinds/{source.kind}" for source in (prepare.source, prepare.shift.source)]
+            case "train_gan" | "generate" if self.item in generators:
+                kinds = [f"generators/kinds/{generators[self.item].kind}"]
+            case _:
+                kinds = []
+        return [Path(f"stages/{kind}.py") for kind in kinds]
+
+    def section(self, sections: Mapping[str, Section], key: str) -> Section:
+        """The item's own section among those of `key` in params.yaml. Raises UserError when there is none."""
+        if self.item not in sections:
+            raise UserError(f"{self.item!r} is not in {key} ({', '.join(sections)}): name one of these")
+        return sections[self.item]
 
     def refuse_changed_code(self) -> None:
         """DVC records the sources' hashes after the command ends, so sources edited meanwhile would lie."""
@@ -60,9 +83,10 @@ class StageRun:
         return workdir.replacing(folder, self.refuse_changed_code)
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
-        """Writes `metrics/<stage>.json`."""
+        """Writes `metrics/<stage>.json`, or `metrics/<stage>/<item>.json`."""
         self.refuse_changed_code()
-        workdir.write_json(workdir.METRICS / f"{self.name}.json", metrics)
+        place = workdir.METRICS / self.name / self.item if self.item else workdir.METRICS / self.name
+        workdir.write_json(place.with_suffix(".json"), metrics)
 
     def fan_out(
         self, work: Callable[[Job], Result], jobs: Sequence[Job], unit: str, show_bar: bool = True
@@ -75,7 +99,7 @@ class StageRun:
         return results
 
 
-def execute(name: str, work: Callable[[StageRun], None], item: str | None = None) -> None:
+def execute(name: str, work: Callable[[StageRun], None], item: str = "") -> None:
     """Runs a stage as a process: exit 0, or 1 after one clear message for what a user can mend, or 130 on Ctrl-C.
 
     `item` names one of a stage's `foreach` items. The same stage and item never run twice at once: the second waits.
@@ -87,7 +111,7 @@ def execute(name: str, work: Callable[[StageRun], None], item: str | None = None
         torch.set_num_threads(1)
     try:
         with workdir.alone(Path(label)):
-            run = StageRun(name, params.load())
+            run = StageRun(name, params.load(), item)
             work(run)
             _write_timing(run, label)
     except UserError as error:

@@ -17,7 +17,7 @@ from stages.downstream.classical import predict_labels
 from stages.downstream.classifiers import build_classifier
 from stages.downstream.training import derive_seeds, predict
 from stages.labelling import pool
-from stages.labelling.data import GanData
+from stages.labelling.data import ReplicateData
 from stages.plumbing.errors import UserError
 
 # what each arm's classifier may depend on, beside the parameters
@@ -168,7 +168,7 @@ def test_the_other_teacher_guesses_as_the_gan_does(short, make_data):
     asked = arm.model_copy(update={"settings": [arm.settings[0].model_copy(update={"teacher": "ensemble"})]})
     data = make_data()
     guess = advise(Bench(asked, data, short, 0)).pool("ensemble")
-    seen = GanData(
+    seen = ReplicateData(
         data.train_images,
         data.train_labels,
         data.unlabelled_images,
@@ -178,7 +178,7 @@ def test_the_other_teacher_guesses_as_the_gan_does(short, make_data):
         data.flip_ok,
     )
     seed = derive_seeds(short.seed, 0).initialisation
-    expected = pool.teach(seen, pool.learn(seen, seed), seed)
+    expected = pool.teach(seen, seed)
     assert torch.equal(guess.labels, expected.labels)
     assert torch.equal(guess.confidence, expected.trust)
 
