@@ -1,97 +1,73 @@
-"""Stage 6: scores the predictions, compares the arms, and writes verdict, figures, report and the synthetic set."""
+"""Stage 6: scores the predictions, compares the arms, and writes verdict, figures, report and the synthetic sets."""
 
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from stages.comparison.evidence import Evidence, Finding, GeneratorEvidence, Outcomes
 from stages.comparison.examples import captions, suspicious
-from stages.comparison.figures import Pixels
-from stages.comparison.numbers import Outcomes
-from stages.comparison.params import EvaluateParams
-from stages.comparison.publication import Evidence, publish
-from stages.comparison.release import kept_everywhere
+from stages.comparison.origin import control_pairs
+from stages.comparison.publication import publish
+from stages.comparison.release import kept_everywhere, published_columns
 from stages.comparison.scores import align, align_models
-from stages.downstream.params import ClassifierParams
-from stages.plumbing import images, workdir
-from stages.plumbing.artifacts import ArmFacts, FilterMetrics, GanMetrics, PrepareMetrics
+from stages.plumbing import images, results, workdir
+from stages.plumbing.artifacts import FilterMetrics, GanMetrics, PrepareMetrics
 from stages.plumbing.dataset import TEST, TRAIN, VALIDATION, Dataset
 from stages.plumbing.errors import reading
 from stages.plumbing.images import ImageSet
-from stages.plumbing.params import as_yaml
+from stages.plumbing.params import Params, as_yaml
 from stages.plumbing.stage import StageRun, execute
-from stages.sources.findings import Finding
 from stages.tracking import recording
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from torch import nn
-
     from stages.comparison.examination import Examination
 
 DATA = workdir.DATA / "evaluate"
-ARMS = workdir.DATA / "train_downstream"
-GENERATED = workdir.DATA / "generate"
-FILTERED = workdir.DATA / "filter_memorized"
 LIBRARIES = ("torch", "numpy", "scikit-learn", "scipy")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One replicate's classifiers to examine."""
+    """One replicate to examine."""
 
     replicate: int
-    classifier: ClassifierParams
-    params: EvaluateParams
+    params: Params
 
 
 def main(run: StageRun) -> None:
-    settings, dataset = run.params.evaluate, Dataset.open()
-    arms = list(run.params.train_downstream.arms)
-    _remove_other_arms(arms)
-    outcomes = _outcomes(run, dataset, arms)
-    synthetic = _synthetic_set(dataset)
+    params, dataset = run.params, Dataset.open()
+    arms, generators = params.train_downstream.arms, params.train_gan.generators
+    results.remove_others(arms, generators)
+    synthetic = {name: _synthetic_set(dataset, name) for name in generators}
     labelled = images.concatenate([dataset.role(0, role) for role in (TRAIN, VALIDATION)])
-    prepared = workdir.read_json(workdir.METRICS / "prepare.json", PrepareMetrics)
-    findings, finding_pictures = _findings(dataset)
-    own = (dataset.folder / name for name in ("images.parquet", "findings.parquet"))
-    trained = sorted(path for kind in ("*.parquet", "*.safetensors") for path in ARMS.rglob(kind))
-    inputs = [*trained, *sorted(FILTERED.glob("*.parquet")), *own]
-    fingerprint = workdir.fingerprint(run.code, run.params.decisive(), *inputs)
-    published = publish(
-        Evidence(
-            dataset=dataset.name,
-            classes=dataset.classes,
-            real_images=prepared["read"],
-            left_out=prepared["read"] - prepared["images"],
-            checks=prepared["checks"],
-            findings=findings,
-            finding_pictures=finding_pictures,
-            params=settings,
-            outcomes=outcomes,
-            privacy=_privacy(dataset),
-            synthetic=(synthetic.pixels, synthetic.labels),
-            real=(labelled.pixels, labelled.labels),
-            pairs=_pairs(dataset, settings.nearest_pairs),
-            made_from=_origin(run, dataset),
-            generator=run.params.train_gan.model_dump(mode="json") if run.params.generate.trains_gan else {},
-            run={"fingerprint": fingerprint} | {library: version(library) for library in LIBRARIES},
-            parameters=as_yaml(run.params.decisive()),
-            gans=workdir.read_json(workdir.METRICS / "train_gan.json", GanMetrics)["replicates"],
-            validation_labels=len(dataset.role(0, VALIDATION)),
-        )
+    inputs = [*results.files(), *(dataset.folder / name for name in ("images.parquet", "findings.parquet"))]
+    fingerprint = workdir.fingerprint(run.code, params.decisive(), *inputs)
+    evidence = Evidence(
+        dataset=dataset.name,
+        classes=dataset.classes,
+        prepared=workdir.read_json(workdir.METRICS / "prepare.json", PrepareMetrics),
+        findings=_findings(dataset),
+        params=params.evaluate,
+        outcomes=_outcomes(run, dataset),
+        generators={name: _generator(params, dataset, name, each) for name, each in synthetic.items()},
+        real=(labelled.pixels, labelled.labels),
+        seen=len(dataset.seen_by_gan(0)),
+        labelled=len(dataset.role(0, TRAIN)),
+        validation=len(dataset.role(0, VALIDATION)),
+        run={"fingerprint": fingerprint} | {library: version(library) for library in LIBRARIES},
+        parameters=as_yaml(params.decisive()),
     )
+    published = publish(evidence)
     with run.replacing(DATA) as folder:
-        images.write(folder / "synthetic.parquet", synthetic, dataset.classes)
+        for name in evidence.published:
+            told = published_columns(synthetic[name].extra, params.evaluate.publish_real_images)
+            path = folder / "synthetic" / f"{name}.parquet"
+            images.write(path, replace(synthetic[name], extra=told), dataset.classes)
         workdir.write_bytes(folder / "README.md", published.card.encode())
         workdir.write_bytes(folder / "report_private.html", published.private_report.encode())
-        facts = {"fingerprint": fingerprint, "params": run.params.decisive()}
-        workdir.write_json(folder / "run.json", facts)
+        workdir.write_json(folder / "run.json", {"fingerprint": fingerprint, "params": params.decisive()})
     with run.replacing(workdir.METRICS / "figures") as folder:
         for name, png in published.pictures.items():
             workdir.write_bytes(folder / f"{name}.png", png)
@@ -99,122 +75,89 @@ def main(run: StageRun) -> None:
     workdir.write_bytes(workdir.METRICS / "report.html", published.report.encode())
     run.write_metrics(published.numbers)
     print(published.numbers["verdict"]["sentence"])  # noqa: T201
-    recording.record_comparison(run.params)
+    recording.record_comparison(params)
 
 
-def _outcomes(run: StageRun, dataset: Dataset, arms: Sequence[str]) -> Outcomes:
+def _outcomes(run: StageRun, dataset: Dataset) -> Outcomes:
     """What all arms predicted, and what their classifiers tell when they are asked anew."""
-    truth, classes, test = dataset.test_labels(), len(dataset.classes), dataset.role(0, TEST)
-    predictions = align(_tables(arms, "predictions.parquet"), truth, classes)
-    classifier, params = run.params.train_downstream.classifier, run.params.evaluate
-    jobs = [Job(replicate, classifier, params) for replicate in predictions.replicates]
+    arms, test = run.params.train_downstream.arms, dataset.role(0, TEST)
+    truth, classes = dataset.test_labels(), len(dataset.classes)
+    predictions = align(results.arm_tables(arms, "predictions"), truth, classes)
+    jobs = [Job(replicate, run.params) for replicate in predictions.replicates]
     groups = dict(zip(test.ids.tolist(), test.groups, strict=True)) if test.groups else None
     return Outcomes(
         predictions=predictions,
-        models=align_models(_tables(arms, "models.parquet"), truth, classes, predictions.replicates),
-        facts={arm: workdir.read_json(ARMS / arm / "arm.json", ArmFacts) for arm in arms},
+        models=align_models(results.arm_tables(arms, "models"), truth, classes, predictions.replicates),
+        facts=results.arm_facts(arms),
         examinations=run.fan_out(examine_replicate, jobs, "replicate"),
         groups=np.array([groups[each] or each for each in truth.index]) if groups else None,
+        controls=control_pairs(arms, run.params.train_gan.generators),
     )
-
-
-def _tables(arms: Sequence[str], name: str) -> "dict[str, pd.DataFrame]":
-    return {arm: images.read_table(ARMS / arm / name).to_pandas() for arm in arms}
 
 
 def examine_replicate(job: Job) -> "Examination":
     """In a worker process: looks at the replicate's images and test set with its classifiers."""
-    from safetensors.torch import load_file
-    from torch import from_numpy
+    from torch import from_numpy, nn
 
     from stages.comparison.examination import LabelledImages, examine
     from stages.downstream.classifiers import build_classifier
+    from stages.imaging import devices
 
-    dataset, contrast = Dataset.open(), job.params.contrast
-    (channels, size, _), kind, width = dataset.shape, job.classifier.kind, job.classifier.width
+    dataset, params, classifier = Dataset.open(), job.params.evaluate, job.params.train_downstream.classifier
+    contrast, (channels, size, _) = params.contrast, dataset.shape
+    device = devices.choose(params.device, "evaluate")
 
-    def network(arm: str) -> "nn.Sequential":
-        path = ARMS / arm / f"{job.replicate}.safetensors"
-        built = build_classifier(kind, channels, size, len(dataset.classes), width, seed=0)
-        with reading(path):
-            built.load_state_dict(load_file(path))
-        return built.eval()
+    def network(arm: str) -> nn.Sequential:
+        new = build_classifier(classifier.kind, channels, size, len(dataset.classes), classifier.width, seed=0)
+        return results.load_weights(new, arm, job.replicate).to(device)
 
-    test, kept = dataset.role(0, TEST), images.read(FILTERED / f"{job.replicate}.parquet")
+    def on_device(own: ImageSet) -> LabelledImages:
+        return LabelledImages(from_numpy(own.pixels).to(device), from_numpy(own.labels).to(device))
+
+    test = dataset.role(0, TEST)
     truth = dataset.test_labels().loc[test.ids.tolist()].to_numpy(copy=True)
-    named = (*contrast.arms, *contrast.rivals) if job.params.robustness else ()
+    named = (*contrast.arms, *contrast.rivals) if params.robustness else ()
     return examine(
         networks={arm: network(arm) for arm in named},
         eye=network(contrast.rivals[0]),
-        test=LabelledImages(from_numpy(test.pixels), from_numpy(truth)),
-        synthetic=LabelledImages(from_numpy(kept.pixels), from_numpy(kept.labels)),
-        disturbances=job.params.robustness,
-        seed=job.params.seed,
+        test=on_device(replace(test, labels=truth)),
+        synthetic={name: on_device(results.kept(name, job.replicate)) for name in job.params.train_gan.generators},
+        disturbances=params.robustness,
+        seed=params.seed,
     )
 
 
-def _remove_other_arms(arms: Iterable[str]) -> None:
-    """Arms that params.yaml no longer has: DVC sees by their folders that they are gone, and they are no result."""
-    for folder in ARMS.iterdir() if ARMS.is_dir() else ():
-        if folder.name not in arms:
-            shutil.rmtree(folder)
-
-
-def _privacy(dataset: Dataset) -> dict[str, Any]:
-    """What the filter found, of the data set's classes."""
-    path = workdir.METRICS / "filter_memorized.json"
-    metrics = workdir.read_json(path, FilterMetrics)
-    with reading(path):
-        if metrics["classes"].keys() != set(dataset.classes):
-            raise ValueError("it has other classes than the data set")
-    return metrics
-
-
-def _synthetic_set(dataset: Dataset) -> ImageSet:
+def _synthetic_set(dataset: Dataset, generator: str) -> ImageSet:
     """What no replicate's filter dropped."""
-    kept = images.concatenate([images.read(FILTERED / f"{r}.parquet") for r in range(dataset.replicates)])
-    for score in ("realness", "latent_norm"):  # for the arms alone: what a discriminator knows is not published
-        kept.extra.pop(score, None)
-    judged = images.read_table(FILTERED / "decisions.parquet")["id"].to_numpy().astype(np.str_)
-    return kept.take(kept_everywhere(kept.ids, judged))
+    kept = images.concatenate([results.kept(generator, replicate) for replicate in range(dataset.replicates)])
+    return kept.take(kept_everywhere(kept.ids, results.decisions(generator)["id"].to_numpy().astype(np.str_)))
 
 
-def _origin(run: StageRun, dataset: Dataset) -> str:
-    """What the synthetic images were made from, in words."""
-    if not run.params.generate.trains_gan:
-        return (
-            f"a generator outside this pipeline ({run.params.generate.external}). Nothing here can tell which images "
-            f"it learned from: if any of them are in the test set of {dataset.name}, the comparison flatters it."
-        )
-    return (
-        f"{dataset.replicates} GANs, each trained on {len(dataset.seen_by_gan(0))} real images of "
-        f"{dataset.name}, {len(dataset.role(0, TRAIN))} of them labelled; no GAN saw an image of the test set."
+def _generator(params: Params, dataset: Dataset, name: str, synthetic: ImageSet) -> GeneratorEvidence:
+    """What a generator's training, its filter and its images tell."""
+    path = workdir.METRICS / "filter_memorized" / f"{name}.json"
+    privacy = workdir.read_json(path, FilterMetrics)
+    with reading(path):
+        if privacy["classes"].keys() != set(dataset.classes):
+            raise ValueError("it has other classes than the data set")
+    shown = suspicious(results.decisions(name), params.evaluate.nearest_pairs)
+    drawn = results.generated(name, sorted(set(shown["replicate"])), shown["id"].tolist())
+    nearest = dataset.by_id(shown["nearest"].tolist())
+    return GeneratorEvidence(
+        section=params.train_gan.generators[name].model_dump(mode="json"),
+        quality=workdir.read_json(workdir.METRICS / "train_gan" / f"{name}.json", GanMetrics)["replicates"],
+        privacy=privacy,
+        synthetic=(synthetic.pixels, synthetic.labels),
+        pairs=(drawn.pixels, nearest.pixels, captions(shown)),
     )
 
 
-def _findings(dataset: Dataset) -> tuple[list[Finding], list[tuple[Pixels | None, Pixels | None]]]:
-    """Those findings of `prepare` that are shown, and of each its picture and that of the image it resembles."""
-    table = images.read_table(dataset.folder / "findings.parquet")
-    rows = [row for row in table.to_pylist() if row["shown"]]
-    findings = [Finding(row["kind"], row["id"], row["other"], row["action"], row["detail"]) for row in rows]
-    decoded = [[row[name] and images.decode_png(row[name]) for name in ("image", "other_image")] for row in rows]
-    return findings, [(image, other) for image, other in decoded]
-
-
-def _pairs(dataset: Dataset, count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[str]]:
-    """Generated images, the real ones that each is nearest to, and captions."""
-    shown = suspicious(images.read_table(FILTERED / "decisions.parquet").to_pandas(), count)
-    files = [GENERATED / f"{replicate}.parquet" for replicate in sorted(set(shown["replicate"]))]
-    blocks = [block for file in files for block in _with_ids(file, shown["id"].tolist())]
-    generated = images.concatenate(blocks).by_id(shown["id"].tolist())
-    nearest = dataset.by_id(shown["nearest"].tolist())
-    return generated.pixels, nearest.pixels, captions(shown)
-
-
-def _with_ids(file: Path, ids: Sequence[str]) -> Iterator[ImageSet]:
-    """The images with these ids out of a file that may be larger than memory."""
-    for block in images.read_blocks(file):
-        yield block.take(np.isin(block.ids, ids))
+def _findings(dataset: Dataset) -> list[Finding]:
+    """Those findings of `prepare` that are shown, with the picture and that of the image it resembles."""
+    rows = [row for row in images.read_table(dataset.folder / "findings.parquet").to_pylist() if row["shown"]]
+    words = ("kind", "id", "other", "action", "detail")
+    pictures = [[row[name] and images.decode_png(row[name]) for name in ("image", "other_image")] for row in rows]
+    return [Finding(*(row[name] for name in words), *own) for row, own in zip(rows, pictures, strict=True)]
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ def main() -> int:
     try:
         demands = params.load()
         comparison = workdir.read_json(workdir.METRICS / "evaluate.json")
-        filtered = workdir.read_json(workdir.METRICS / "filter_memorized.json")
+        folder = workdir.METRICS / "filter_memorized"
+        filtered = {name: workdir.read_json(folder / f"{name}.json") for name in demands.train_gan.generators}
     except UserError as error:
         print(f"gate: {error}", file=sys.stderr)  # noqa: T201
         return 1

@@ -19,6 +19,8 @@ from stages.plumbing.images import ImageSet
 from stages.plumbing.stage import StageRun, execute
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from stages.generators.drawing import TrainedGenerator
 
 DATA = workdir.DATA / "generate"
@@ -101,7 +103,7 @@ def _blocks(shard: Shard, dataset: Dataset) -> Iterator[ImageSet]:
 
 
 def _named(
-    asked: Requests, trained: "TrainedGenerator", sources: "object", source_ids: NDArray[np.str_], shard: Shard
+    asked: Requests, trained: "TrainedGenerator", sources: "Tensor | None", source_ids: NDArray[np.str_], shard: Shard
 ) -> ImageSet:
     """A batch's images with ids and columns that say where each comes from."""
     drawn = trained.draw(asked, sources, shard.params.truncation, shard.params.scores)

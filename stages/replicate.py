@@ -53,4 +53,5 @@ def guess_pool(dataset: Dataset, replicate: int, data: ReplicateData) -> pool.Po
 
     unit = workdir.finished(UNIT, key, build)
     guess = load_file(unit / "guess.safetensors", device=str(device))
-    return pool.PoolLabels(**guess, **json.loads((unit / "facts.json").read_text(encoding="utf-8")))
+    facts = workdir.read_json(unit / "facts.json")
+    return pool.PoolLabels(guess["labels"], guess["trust"], **facts)

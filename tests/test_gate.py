@@ -23,13 +23,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "planted": {kind: {"detected": 1.0} for kind in demands["least_detection"]},
         "attacks": {"after": {"distance": {"auc": 0.5}}},
     }
-    write(tmp_path, "filter_memorized", filtered)
+    for name in params["train_gan"]["generators"]:
+        write(tmp_path, f"filter_memorized/{name}", filtered)
     return tmp_path
 
 
 def write(folder: Path, stage: str, numbers: dict[str, Any]) -> None:
-    (folder / "metrics").mkdir(exist_ok=True)
-    (folder / f"metrics/{stage}.json").write_text(json.dumps(numbers))
+    path = folder / f"metrics/{stage}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(numbers))
 
 
 def test_met_demands_exit_0_and_are_told(folder: Path, run_in) -> None:
@@ -37,7 +39,7 @@ def test_met_demands_exit_0_and_are_told(folder: Path, run_in) -> None:
     done = run_in("python -m stages.gate", folder, PYTHONPATH=str(ROOT))
     assert done.returncode == 0, done.stderr
     assert "all met" in done.stdout
-    assert "greatest_copy_rate: share of the generated images dropped as copies: 0, demanded at most" in done.stdout
+    assert "greatest_copy_rate: share of the images of gaussian dropped as copies: 0, demanded at most" in done.stdout
     assert sorted(folder.rglob("*")) == before
 
 
@@ -46,15 +48,15 @@ def test_failed_demands_exit_1_and_only_they_are_named(folder: Path, run_in) -> 
     done = run_in("python -m stages.gate", folder, PYTHONPATH=str(ROOT))
     assert done.returncode == 1
     head, *named = done.stdout.splitlines()
-    assert head.startswith("gate: 2 of ")
-    assert [line.split(":")[0].strip() for line in named] == ["least_gain", "least_detection.flip"]
+    assert head.startswith("gate: 3 of ")
+    assert [line.split(":")[0].strip() for line in named] == ["least_gain", *["least_detection.flip"] * 2]
 
 
 @pytest.mark.parametrize(
     ("file", "content", "words"),
     [
         ("metrics/evaluate.json", None, "metrics/evaluate.json is missing: `dvc repro` makes it"),
-        ("metrics/filter_memorized.json", "{", "metrics/filter_memorized.json is damaged"),
+        ("metrics/filter_memorized/gan.json", "{", "metrics/filter_memorized/gan.json is damaged"),
         ("params.yaml", "gate: {}", "params.yaml is not valid"),
     ],
 )

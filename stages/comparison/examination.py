@@ -21,12 +21,10 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class Examination:
-    """One replicate. robustness: arm -> disturbance -> accuracy, 0..1.
+    """One replicate. fidelity: by generator, None where there are too few images for it. robustness: arm -> disturbance
+    -> accuracy, 0..1."""
 
-    fidelity: None where there are too few images for it.
-    """
-
-    fidelity: Fidelity | None
+    fidelity: Mapping[str, Fidelity | None]
     robustness: Mapping[str, Mapping[str, float]]
 
 
@@ -34,17 +32,21 @@ def examine(
     networks: Mapping[str, nn.Sequential],
     eye: nn.Sequential,
     test: LabelledImages,
-    synthetic: LabelledImages,
+    synthetic: Mapping[str, LabelledImages],
     disturbances: Sequence[str],
     seed: int,
 ) -> Examination:
     """Holds synthetic images against those of the test set, in the features of `eye`, and disturbs these for networks.
 
     networks: arm -> its classifier. eye: a classifier that was trained on real images alone, none of the test set.
+    synthetic: by generator. Networks and images lie on one device.
     """
-    real, drawn = features(eye, test.images), features(eye, synthetic.images)
+    real = features(eye, test.images)
     return Examination(
-        fidelity=fidelity(real, test.labels, drawn, synthetic.labels, seed),
+        fidelity={
+            name: fidelity(real, test.labels.cpu(), features(eye, own.images), own.labels.cpu(), seed)
+            for name, own in synthetic.items()
+        },
         robustness={
             arm: accuracy_under(network, test.images, test.labels, disturbances, seed)
             for arm, network in networks.items()

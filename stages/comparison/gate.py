@@ -18,19 +18,23 @@ class Check:
     words: str
 
 
-def check(demands: GateParams, contrast: ContrastParams, comparison: Metrics, filtered: Metrics) -> list[Check]:
+def check(
+    demands: GateParams, contrast: ContrastParams, comparison: Metrics, filtered: Mapping[str, Metrics]
+) -> list[Check]:
     """Every demand that is made, met or not; a demand on a figure that the metrics lack is not met.
 
-    comparison: metrics/evaluate.json. filtered: metrics/filter_memorized.json. Figures are shares in 0..1, differences
-    in -1..1; a figure that equals its demand meets it.
+    comparison: metrics/evaluate.json. filtered: generator -> metrics/filter_memorized/<generator>.json; each must meet
+    the demands. Figures are shares in 0..1, differences in -1..1; a figure that equals its demand meets it.
     """
-    return [
+    checks = [
         *_gain(demands.least_gain, contrast, comparison),
         *_harm(demands.greatest_harm, contrast, comparison),
-        *_copy_rate(demands.greatest_copy_rate, filtered),
-        *_detection(demands.least_detection, filtered),
-        *_attacks(demands.greatest_attack_auc, filtered),
     ]
+    for generator, metrics in filtered.items():
+        checks += _copy_rate(demands.greatest_copy_rate, generator, metrics)
+        checks += _detection(demands.least_detection, generator, metrics)
+        checks += _attacks(demands.greatest_attack_auc, generator, metrics)
+    return checks
 
 
 def _gain(least: float | None, contrast: ContrastParams, comparison: Metrics) -> Iterator[Check]:
@@ -64,41 +68,43 @@ def _harm(greatest: float | None, contrast: ContrastParams, comparison: Metrics)
                 yield _lacking("greatest_harm", f"interval of {of}", "evaluate")
 
 
-def _copy_rate(greatest: float | None, filtered: Metrics) -> Iterator[Check]:
+def _copy_rate(greatest: float | None, generator: str, filtered: Metrics) -> Iterator[Check]:
     if greatest is not None:
-        words = "share of the generated images dropped as copies"
+        words = f"share of the images of {generator} dropped as copies"
         share = _figure(filtered, "dropped_share")
         if share is None:
-            yield _lacking("greatest_copy_rate", words, "filter_memorized")
+            yield _lacking("greatest_copy_rate", words, f"filter_memorized/{generator}")
         else:
             yield _at_most("greatest_copy_rate", words, share, greatest)
 
 
-def _detection(least: Mapping[str, float], filtered: Metrics) -> Iterator[Check]:
+def _detection(least: Mapping[str, float], generator: str, filtered: Metrics) -> Iterator[Check]:
     """Of planted copies, kind by kind; mirrored kinds are planted only where a mirrored image keeps its class."""
     for kind, share in least.items():
         demand = f"least_detection.{kind}"
         found = _figure(filtered, "planted", kind, "detected")
         if found is None:
             tried = ", ".join(_section(filtered, "planted")) or "none"
-            yield Check(demand, False, f"no copies of this kind were planted (kinds tried: {tried})")
+            words = f"no copies of this kind were planted among the images of {generator} (kinds tried: {tried})"
+            yield Check(demand, False, words)
         else:
-            yield _at_least(demand, "share found of the planted copies", found, share)
+            words = f"share found of the copies planted among the images of {generator}"
+            yield _at_least(demand, words, found, share)
 
 
-def _attacks(greatest: float | None, filtered: Metrics) -> Iterator[Check]:
+def _attacks(greatest: float | None, generator: str, filtered: Metrics) -> Iterator[Check]:
     """Every membership attack on the images kept; too few calibration images leave none."""
     if greatest is None:
         return
-    attacks = _section(filtered, "attacks", "after")
+    stage, attacks = f"filter_memorized/{generator}", _section(filtered, "attacks", "after")
     if not attacks:
-        yield _lacking("greatest_attack_auc", "membership attack on the images kept", "filter_memorized")
+        yield _lacking("greatest_attack_auc", "membership attack on the images kept", stage)
     for name in attacks:
-        auc = _figure(attacks, name, "auc")
+        words, auc = f"AUC of the attack {name} on the images kept of {generator}", _figure(attacks, name, "auc")
         if auc is None:
-            yield _lacking("greatest_attack_auc", f"AUC of the attack {name}", "filter_memorized")
+            yield _lacking("greatest_attack_auc", words, stage)
         else:
-            yield _at_most("greatest_attack_auc", f"AUC of the attack {name} on the images kept", auc, greatest)
+            yield _at_most("greatest_attack_auc", words, auc, greatest)
 
 
 def _at_least(demand: str, words: str, figure: float, least: float) -> Check:

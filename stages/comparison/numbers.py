@@ -2,21 +2,19 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.comparison.evidence import Outcomes
 from stages.comparison.measures import measure, per_class
 from stages.comparison.params import EvaluateParams
-from stages.comparison.scores import ModelLabels, Predictions, Scores, score, score_models, summarise
-from stages.comparison.statistics import Groups, bootstrap_means
-from stages.comparison.verdict import compare
+from stages.comparison.scores import Scores, score, score_models, summarise
+from stages.comparison.verdict import Draws, compare, draw_means, paired
 from stages.comparison.worth import Worth, worth_in_labels
 
 if TYPE_CHECKING:
-    from stages.comparison.examination import Examination
     from stages.comparison.fidelity import Fidelity
 
 NETWORK = "network"  # among the classifiers, the one that the arms are about
@@ -24,30 +22,15 @@ NETWORK = "network"  # among the classifiers, the one that the arms are about
 Numbers = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Outcomes:
-    """What the stages before came to, in one order of replicates and test images.
-
-    models: arm -> classifier -> (R, n) classes that scikit-learn's classifiers predict. facts: arm -> its arm.json.
-    examinations: one for each replicate. groups: (n,) of the test images, where whole groups were sampled.
-    """
-
-    predictions: Predictions
-    models: ModelLabels
-    facts: Mapping[str, Mapping[str, Any]]
-    examinations: Sequence["Examination"]
-    groups: Groups | None
-
-
 def all_numbers(outcomes: Outcomes, classes: Sequence[str], params: EvaluateParams) -> tuple[Numbers, Scores]:
     """Nested numbers, shares in 0..1 but for log loss, Brier score and distances; and each arm's scores by replicate.
 
     classes: their names. A part that the data do not allow (`worth`, `fidelity`, ...) is left out.
     """
-    predictions, facts = outcomes.predictions, outcomes.facts
-    scores = score(predictions)
-    labels_used = {arm: each["labels_used"] for arm, each in facts.items()}
-    numbers = compare(predictions, scores, labels_used, params, outcomes.groups)
+    predictions = outcomes.predictions
+    scores, draws = score(predictions), draw_means(predictions, params, outcomes.groups)
+    labels_used = {arm: each["labels_used"] for arm, each in outcomes.facts.items()}
+    numbers = compare(predictions, scores, draws, labels_used, params, outcomes.groups)
     for arm, further in measure(predictions).items():
         numbers["arms"][arm] |= further
     numbers["per_class"] = {
@@ -55,11 +38,20 @@ def all_numbers(outcomes: Outcomes, classes: Sequence[str], params: EvaluatePara
         for arm in (*params.contrast.arms, *params.contrast.rivals)
     }
     parts = {
+        "controls": _controls(outcomes, scores, draws, params),
         "models": _models(outcomes, scores, params),
-        "fidelity": _fidelity([each.fidelity for each in outcomes.examinations], classes),
+        "fidelity": _fidelity_by_generator(outcomes, classes),
         "robustness": _robustness([each.robustness for each in outcomes.examinations]),
-    } | _worth(outcomes, scores, len(classes), params)
+    } | _worth(outcomes, scores, draws, len(classes), params)
     return numbers | {name: part for name, part in parts.items() if part}, scores
+
+
+def _controls(outcomes: Outcomes, scores: Scores, draws: Draws, params: EvaluateParams) -> Numbers:
+    """Arm -> control, that differs in nothing but the generator -> measure -> paired difference with its interval."""
+    table: Numbers = {}
+    for arm, control in outcomes.controls:
+        table.setdefault(arm, {})[control] = paired(arm, control, scores, draws, params.confidence)
+    return table
 
 
 def _models(outcomes: Outcomes, scores: Scores, params: EvaluateParams) -> Numbers:
@@ -71,24 +63,20 @@ def _models(outcomes: Outcomes, scores: Scores, params: EvaluateParams) -> Numbe
     return {NETWORK: {arm: summarise(values[name]) for arm, values in scores.items()}} | table if table else {}
 
 
-def _worth(outcomes: Outcomes, scores: Scores, classes: int, params: EvaluateParams) -> Numbers:
+def _worth(outcomes: Outcomes, scores: Scores, draws: Draws, classes: int, params: EvaluateParams) -> Numbers:
     """`learning_curve`: labels per class -> {mean, std}, and `worth`: arm of the contrast -> what it reaches on it."""
-    name, predictions, facts = params.contrast.measure, outcomes.predictions, outcomes.facts
+    name, facts = params.contrast.measure, outcomes.facts
     budgets = {round(facts[arm]["trained_on_labels"] / classes): arm for arm in params.learning_curve}
     curve = {budget: scores[arm][name] for budget, arm in sorted(budgets.items())}
     if len(curve) < 2:
         return {}
     numbers: Numbers = {"learning_curve": {str(budget): summarise(values) for budget, values in curve.items()}}
-    if len(predictions.replicates) == 1:
+    if not draws:
         return numbers
-    needed = {arm: predictions.arms[arm] for arm in (*budgets.values(), *params.contrast.arms)}
-    means = bootstrap_means(
-        predictions.truth, needed, predictions.classes, params.bootstrap, params.seed, outcomes.groups
-    )
-    drawn = {budget: means[arm][name] for budget, arm in budgets.items()}
+    drawn = {budget: draws[arm][name] for budget, arm in budgets.items()}
     numbers["worth"] = {
         arm: _of_arm(
-            worth_in_labels(curve, scores[arm][name], drawn, means[arm][name], params.confidence),
+            worth_in_labels(curve, scores[arm][name], drawn, draws[arm][name], params.confidence),
             arm,
             facts[arm],
             classes,
@@ -107,6 +95,13 @@ def _of_arm(worth: Worth, arm: str, facts: Mapping[str, Any], classes: int) -> N
     finite = {name: value for name, value in bounds.items() if 0 < value < math.inf}
     sentence = worth.sentence(arm, round(learned))
     return {"labels_per_class": round(learned), "sentence": f"{sentence}{choices}.", **finite}
+
+
+def _fidelity_by_generator(outcomes: Outcomes, classes: Sequence[str]) -> Numbers:
+    """Generator -> how like real images its synthetic ones are, of those that have images enough to say."""
+    names = outcomes.examinations[0].fidelity if outcomes.examinations else {}
+    found = {name: _fidelity([each.fidelity[name] for each in outcomes.examinations], classes) for name in names}
+    return {name: numbers for name, numbers in found.items() if numbers}
 
 
 def _fidelity(of_replicates: Sequence["Fidelity | None"], classes: Sequence[str]) -> Numbers:

@@ -1,9 +1,10 @@
-"""What the report and the data card say about privacy, as plain data out of metrics/filter_memorized.json."""
+"""What the report and the data card say about privacy, out of metrics/filter_memorized/<generator>.json."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stages.comparison.wording import count, percent
 from stages.memorization.conformal import LIMIT, calibration_needed, guarantee
 from stages.memorization.params import CONFIDENCE
 
@@ -34,131 +35,70 @@ ATTACKS = {
 }
 NEARER, GUESS, FARTHER = "members are nearer", "a guess", "members are farther"
 
-
-@dataclass(frozen=True)
-class Rate:
-    """A share 0..1 with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class PlantedKind:
-    """One kind of planted copy: how it was disguised, share found 0..1, how many there were, AUC 0..1 if measured."""
-
-    words: str
-    found: float
-    copies: int
-    auc: float | None
-
-
-@dataclass(frozen=True)
-class Attack:
-    """AUC of one attack and its reading in words; detected: members named at 1 % false positives, if measured."""
-
-    auc: Rate
-    reading: str
-    detected: Rate | None
-
-
-@dataclass(frozen=True)
-class AttackRow:
-    """One attack, as the question it asks, on all generated images and on those kept."""
-
-    words: str
-    before: Attack
-    after: Attack
-
-
-@dataclass(frozen=True)
-class SetTests:
-    """Tests of a whole set: see `memorization.set_level`. copied: class -> share 0..1, where it has images."""
-
-    data_copying_z: float
-    reading: str
-    authentic: float
-    authentic_fresh: float
-    copied: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """Images of a class, and share of them suspiciously near to real ones, None where that is not known."""
-
-    name: str
-    generated: int
-    dropped: int
-    near_before: float | None
-    near_after: float | None
+Entry = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class PrivacySection:
-    """All that is said about privacy. Every number in it is about many images: none is about a single one.
+    """All that is said about the privacy of one generator's images: numbers of `metrics` and their words.
 
-    alpha and dropped_share: 0..1. fresh and fresh_blurred: share of real images that would be dropped by mistake, None
-    where none were held out. keeps_promise: whether `fresh` is compatible with alpha. planted: empty where the filter
-    was not tested. often_missed: those of `planted` that are. attacks: empty where there were too few images for one.
-    attack_summary: what they say of the images kept. before, after: tests of all generated images and of those kept.
+    Every number is about many images, none about a single one. metrics: metrics/filter_memorized/<generator>.json.
+    fresh, fresh_blurred: share of real images that would be dropped by mistake, None where none were held out.
+    keeps_promise: whether `fresh` is compatible with alpha. planted: (copy in words, its entry), empty where the filter
+    was not tested; often_missed: those that are. attacks: (question, entry on all images, entry on those kept), with a
+    `reading` in each entry; empty where there were too few images for one. attack_summary: what they say of the images
+    kept. before, after: tests of all images and of those kept, with a `reading`, or None. own_source: how many
+    resemble the real image that they were drawn from, in words; '' where they were drawn from none.
     """
 
-    alpha: float
-    generated: int
-    dropped: int
-    dropped_share: float
+    metrics: Entry
     memorised: bool
     outcome: str
     promise: str
-    labels_used: int
-    fresh: Rate | None
+    fresh: Entry | None
+    fresh_blurred: Entry | None
     keeps_promise: bool
-    fresh_blurred: Rate | None
-    classes: tuple[ClassRow, ...]
-    planted: tuple[PlantedKind, ...]
-    often_missed: tuple[PlantedKind, ...]
-    attacks: tuple[AttackRow, ...]
+    planted: Sequence[tuple[str, Entry]]
+    often_missed: Sequence[tuple[str, Entry]]
+    attacks: Sequence[tuple[str, Entry, Entry]]
     attack_summary: str
-    before: SetTests | None
-    after: SetTests | None
+    before: Entry | None
+    after: Entry | None
+    own_source: str
 
 
-def privacy_section(classes: Sequence[str], metrics: Mapping[str, Any]) -> PrivacySection:
-    """classes: names, in the order of their rows. metrics: as metrics/filter_memorized.json."""
-    fresh = _rate(metrics.get("false_positive_rate"))
-    planted, attacks = _planted(metrics), _attacks(metrics)
-    before, after = (_set_tests(metrics, when) for when in ("before", "after"))
+def privacy_section(metrics: Entry) -> PrivacySection:
+    """metrics: as metrics/filter_memorized/<generator>.json."""
+    fresh, found = metrics.get("false_positive_rate"), metrics.get("planted", {})
+    planted = [(KINDS.get(kind, kind.replace("_", " ")), found[kind]) for kind in _in_order(found, KINDS)]
+    attacks = _attacks(metrics.get("attacks", {"before": {}, "after": {}}))
+    set_level = metrics.get("set_level", {})
     return PrivacySection(
-        alpha=metrics["alpha"],
-        generated=metrics["generated"],
-        dropped=metrics["dropped"],
-        dropped_share=metrics["dropped_share"],
+        metrics=metrics,
         memorised=metrics["dropped_share"] > MEMORISED,
         outcome=_outcome(metrics["dropped_share"], metrics["alpha"]),
         promise=_promise(metrics),
-        labels_used=metrics.get("labels_used", 0),
         fresh=fresh,
-        keeps_promise=fresh is None or fresh.low <= metrics["alpha"],
-        fresh_blurred=_rate(metrics.get("false_positive_rate_blurred")),
-        classes=tuple(_class_row(name, metrics["classes"][name], before, after) for name in classes),
+        fresh_blurred=metrics.get("false_positive_rate_blurred"),
+        keeps_promise=fresh is None or fresh["low"] <= metrics["alpha"],
         planted=planted,
-        often_missed=tuple(kind for kind in planted if kind.found < MOSTLY),
+        often_missed=[(words, entry) for words, entry in planted if entry["detected"] < MOSTLY],
         attacks=attacks,
         attack_summary=_attack_summary(attacks),
-        before=before,
-        after=after,
+        before=_set_tests(set_level.get("before")),
+        after=_set_tests(set_level.get("after")),
+        own_source=_own_source(metrics.get("own_source")),
     )
 
 
 def _outcome(dropped_share: float, alpha: float) -> str:
     """What the share dropped says about the generator."""
     if dropped_share > MEMORISED:
-        return "The GAN has memorised: most of what it generated lies suspiciously close to images that it saw."
+        return "The generator has memorised: most of its images lie suspiciously close to training images."
     if dropped_share > 2 * alpha:
         return (
-            "That is more than twice as often as the threshold allows for fresh real images: this GAN comes close to "
-            "the images it saw."
+            "That is more than twice as often as the threshold allows for fresh real images: this generator comes "
+            "close to the training images."
         )
     if dropped_share > alpha:
         return "That is somewhat more often than the threshold allows for fresh real images."
@@ -171,9 +111,9 @@ def _promise(metrics: Mapping[str, Any]) -> str:
     confidence = CONFIDENCE if metrics["with_confidence"] else None
     if not calibration:
         return (
-            "No real images were held out to set the threshold. Each generated image was ranked among the images that "
-            "its GAN saw instead, as if it were one more of them (full conformal prediction). Of fresh real images, "
-            f"drawn like those, the filter drops at most {alpha:.2%} on average. {LIMIT}"
+            "No real images were held out to set the threshold. Each generated image was ranked among the training "
+            "images instead, as if it were one more of them (full conformal prediction). Of fresh real images, drawn "
+            f"like those, the filter drops at most {alpha:.2%} on average. {LIMIT}"
         )
     if metrics["per_class"]:
         how = "on average" if confidence is None else f"with {confidence:.0%} confidence"
@@ -186,76 +126,57 @@ def _promise(metrics: Mapping[str, Any]) -> str:
     return guarantee(alpha, calibration, confidence)
 
 
-def _class_row(name: str, counts: Mapping[str, int], before: SetTests | None, after: SetTests | None) -> ClassRow:
-    near_before, near_after = (None if tests is None else tests.copied.get(name) for tests in (before, after))
-    return ClassRow(name, counts["generated"], counts["dropped"], near_before, near_after)
+def _attacks(found: Mapping[str, Mapping[str, Entry]]) -> list[tuple[str, Entry, Entry]]:
+    questions = {name: ATTACKS.get(name, name.replace("_", " ")) for name in _in_order(found["before"], ATTACKS)}
+    return [
+        (question, _with_reading(found["before"][name]), _with_reading(found["after"][name]))
+        for name, question in questions.items()
+    ]
 
 
-def _planted(metrics: Mapping[str, Any]) -> tuple[PlantedKind, ...]:
-    found = metrics.get("planted", {})
-    return tuple(
-        PlantedKind(
-            words=KINDS.get(kind, kind.replace("_", " ")),
-            found=found[kind]["detected"],
-            copies=found[kind]["copies"],
-            auc=found[kind].get("auc"),
-        )
-        for kind in _in_order(found, KINDS)
-    )
+def _with_reading(attack: Entry) -> Entry:
+    reading = NEARER if attack["low"] > 0.5 else FARTHER if attack["high"] < 0.5 else GUESS
+    return {**attack, "reading": reading}
 
 
-def _attacks(metrics: Mapping[str, Any]) -> tuple[AttackRow, ...]:
-    found = metrics.get("attacks", {"before": {}, "after": {}})
-    return tuple(
-        AttackRow(
-            words=ATTACKS.get(name, name.replace("_", " ")),
-            before=_attack(found["before"][name]),
-            after=_attack(found["after"][name]),
-        )
-        for name in _in_order(found["before"], ATTACKS)
-    )
-
-
-def _attack(entry: Mapping[str, float]) -> Attack:
-    reading = NEARER if entry["low"] > 0.5 else FARTHER if entry["high"] < 0.5 else GUESS
-    detected = None
-    if "detected" in entry:
-        detected = Rate(entry["detected"], entry["detected_low"], entry["detected_high"])
-    return Attack(Rate(entry["auc"], entry["low"], entry["high"]), reading, detected)
-
-
-def _attack_summary(rows: Sequence[AttackRow]) -> str:
+def _attack_summary(rows: Sequence[tuple[str, Entry, Entry]]) -> str:
     """What the attacks on the images kept say together; nothing where there was none."""
-    readings = {row.after.reading for row in rows}
+    readings = {after["reading"] for _, _, after in rows}
     said = []
     if NEARER in readings:
-        said.append("What was kept still tells something about which images the GAN saw.")
-    if any(row.after.reading == FARTHER != row.before.reading for row in rows):
+        said.append("What was kept still tells something about which images were training images.")
+    if any(after["reading"] == FARTHER != before["reading"] for _, before, after in rows):
         said.append(
-            "What was kept leaves a hole around the images that the GAN saw, and who looks for holes finds them: the "
-            "filter drops too much."
+            "What was kept leaves a hole around the training images, and who looks for holes finds them: the filter "
+            "drops too much."
         )
     elif FARTHER in readings:
         said.append(
-            "What was kept lies farther from the images that the GAN saw than from others, which tells something about "
-            "them too. So did all generated images: it is not the filter's doing."
+            "What was kept lies farther from the training images than from others, which tells something about them "
+            "too. So did all generated images: it is not the filter's doing."
         )
     if readings == {GUESS}:
         said.append("None of these attacks on the images kept is clearly better than a guess.")
     return " ".join(said)
 
 
-def _set_tests(metrics: Mapping[str, Any], when: str) -> SetTests | None:
-    entry = metrics.get("set_level", {}).get(when)
+def _set_tests(entry: Entry | None) -> Entry | None:
     if entry is None:
         return None
     z = entry["data_copying_z"]
     reading = "data copying" if z < COPYING_Z else "farther than fresh" if z > -COPYING_Z else "as near as fresh"
-    return SetTests(z, reading, entry["authentic"], entry["authentic_fresh"], entry["copied"])
+    return {**entry, "reading": reading}
 
 
-def _rate(entry: Mapping[str, float] | None) -> Rate | None:
-    return None if entry is None else Rate(entry["rate"], entry["low"], entry["high"])
+def _own_source(entry: Entry | None) -> str:
+    if entry is None:
+        return ""
+    share, low, high = (percent(entry[name]) for name in ("share", "low", "high"))
+    outcome = "This is rare enough to give the set away." if entry["publishable"] else "The set is therefore withheld."
+    return (
+        f"Each image was drawn from a real one. {count(entry['resembling'])} of {count(entry['images'])} resemble it "
+        f"as a copy would ({share}, 95 % interval {low} to {high}). {outcome}"
+    )
 
 
 def _in_order(found: Mapping[str, Any], order: Mapping[str, str]) -> list[str]:

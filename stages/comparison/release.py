@@ -1,17 +1,35 @@
-"""Which synthetic images make up the set that is published."""
+"""Which synthetic images make up a set that is published, and what of them is told."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+# For the arms alone: what a discriminator knows of an image may tell what it was trained on.
+INTERNAL = ("realness", "latent_norm")
 
 
 def kept_everywhere(kept: NDArray[np.str_], judged: NDArray[np.str_]) -> NDArray[np.int64]:
     """Rows into `kept`, ascending, of the images that passed the filter of every replicate that judged them, each once.
 
     kept, judged: ids of the images that each replicate's filter kept and was given, those of all replicates in one
-    array. A GAN's images are judged by their own replicate alone; images made elsewhere by every one of them,
+    array. Images drawn here are judged by their own replicate alone; images made elsewhere by every one of them,
     and one that is a copy of what any replicate trained on must not be published.
     """
     ids, first, times_kept = np.unique(kept, return_index=True, return_counts=True)
     known, times_judged = np.unique(judged, return_counts=True)
     everywhere = times_kept == times_judged[np.searchsorted(known, ids)]
     return np.sort(first[everywhere])
+
+
+def published_columns(columns: Mapping[str, NDArray[Any]], name_real_images: bool) -> dict[str, NDArray[Any]]:
+    """What is told of each synthetic image: all but what is internal.
+
+    `source_id` names the real image that one was drawn from. Unless real images may be named it is empty: it would say
+    that this very file, and perhaps this patient, was among the data.
+    """
+    published = {name: column for name, column in columns.items() if name not in INTERNAL}
+    if "source_id" in published and not name_real_images:
+        published["source_id"] = np.full_like(published["source_id"], "")
+    return published

@@ -99,31 +99,27 @@ class Verdict:
 def compare(
     predictions: Predictions,
     scores: Scores,
+    draws: Draws,
     labels_used: Mapping[str, int],
     params: EvaluateParams,
     groups: Groups | None = None,
 ) -> dict[str, Any]:
-    """All numbers of metrics/evaluate.json, shares in 0..1 and differences in -1..1.
+    """What is compared in metrics/evaluate.json, shares in 0..1 and differences in -1..1.
 
-    scores: as `score(predictions)` returns them. labels_used: arm -> labels that its training and its choices took.
-    groups: (n,) the patient, speaker, ... of every test image, where it is these that were sampled.
+    scores: as `score(predictions)` returns them; draws: as `draw_means` does with the same groups. labels_used: arm ->
+    labels that its training and its choices took. groups: (n,) the patient, speaker, ... of every test image, where it
+    is these that were sampled.
     The arms of the contrast meet all their rivals; every other arm meets the first rival, as exploration. Holm's
     p (`p_holm`) and `power` are there for the contrast on its measure only. One replicate leaves means alone: no
     deviation, no interval, no p, no power. Raises UserError when an arm or rival of the contrast has no predictions.
     """
     _check_named(scores, params)
     replicates = len(predictions.replicates)
-    draws: Draws = {}
-    powers: Powers = {}
-    if replicates > 1:
-        draws = bootstrap_means(
-            predictions.truth, predictions.arms, predictions.classes, params.bootstrap, params.seed, groups
-        )
-        powers = _powers(predictions, scores, params, groups)
+    powers = _powers(predictions, scores, params, groups) if draws else {}
     differences: dict[str, Any] = {}
     for arm, against in _pairs(list(scores), params):
         differences.setdefault(arm, {})[against] = _differences(arm, against, scores, draws, params)
-    if replicates > 1:
+    if draws:
         _add_holm(differences, params)
     verdict = judge(_evidence(differences, draws, powers, params), _rule(params, replicates))
     return {
@@ -138,6 +134,15 @@ def compare(
         "replicates": replicates,
         "labels_used": dict(labels_used),
     }
+
+
+def draw_means(predictions: Predictions, params: EvaluateParams, groups: Groups | None = None) -> Draws:
+    """Arm -> measure -> bootstrap draws of its mean score; nothing of one replicate, which allows no interval."""
+    if len(predictions.replicates) == 1:
+        return {}
+    return bootstrap_means(
+        predictions.truth, predictions.arms, predictions.classes, params.bootstrap, params.seed, groups
+    )
 
 
 def named_pairs(params: EvaluateParams) -> list[Pair]:
@@ -180,18 +185,25 @@ def _numbers(power: Power) -> dict[str, float]:
     return {name: number for name, number in asdict(power).items() if number is not None}
 
 
+def paired(arm: str, against: str, scores: Scores, draws: Draws, confidence: float) -> dict[str, dict[str, float]]:
+    """Measure -> `mean` paired difference, and the bounds of its interval, `low` and `high`, where there are draws."""
+    table = {}
+    for measure in MEASURES:
+        table[measure] = {"mean": float(paired_differences(scores[arm][measure], scores[against][measure]).mean())}
+        if draws:
+            spread = draws[arm][measure] - draws[against][measure]
+            table[measure] |= dict(zip(("low", "high"), percentile_interval(spread, confidence), strict=True))
+    return table
+
+
 def _differences(
     arm: str, against: str, scores: Scores, draws: Draws, params: EvaluateParams
 ) -> dict[str, dict[str, float]]:
     """Measure -> mean, and low, high and p where the replicates allow them."""
-    table = {}
-    for measure in MEASURES:
+    table = paired(arm, against, scores, draws, params.confidence)
+    for measure, entry in table.items() if draws else ():
         differences = paired_differences(scores[arm][measure], scores[against][measure])
-        table[measure] = {"mean": float(differences.mean())}
-        if draws:
-            spread = draws[arm][measure] - draws[against][measure]
-            low, high = percentile_interval(spread, params.confidence)
-            table[measure] |= {"low": low, "high": high, "p": sign_flip_p(differences, params.seed)}
+        entry["p"] = sign_flip_p(differences, params.seed)
     return table
 
 

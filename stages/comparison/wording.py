@@ -65,6 +65,13 @@ DISTURBANCES = {
     "pgd": "attack in many steps (PGD)",
 }
 _DEGREES = {"1": "slight", "2": "medium", "3": "strong"}
+CLASSIFIERS = {
+    "network": "neural network",
+    "logistic_regression": "logistic regression",
+    "linear_svm": "linear SVM",
+    "random_forest": "random forest",
+    "nearest_neighbours": "nearest neighbours",
+}
 ACTIONS = {"dropped": "dropped", "kept": "kept", "unlabelled": "kept without its label", "skipped": "skipped"}
 
 
@@ -119,6 +126,11 @@ def sentence(text: str) -> str:
 def check_words(kind: str) -> str:
     """What a check of `prepare` found, in words."""
     return CHECKS.get(kind, kind.replace("_", " "))
+
+
+def classifier_words(name: str) -> str:
+    """A classifier beside which the arms are compared, in words."""
+    return CLASSIFIERS.get(name, name.replace("_", " "))
 
 
 def shortened(name: str, most: int = 48) -> str:

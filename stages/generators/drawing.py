@@ -42,8 +42,8 @@ def draw(
 ) -> Tensor:
     """A whole batch of images, uint8 (N, C, H, W), on the network's device.
 
-    sources: uint8 (M, C, H, W) on that device, the images that `asked.sources` names. truncation: above 0 and at most 1,
-    scales the latents: lower values give more typical, less varied images.
+    sources: uint8 (M, C, H, W) on that device, the images that `asked.sources` names. truncation: above 0 and at most
+    1, scales the latents: lower values give more typical, less varied images.
     """
     return to_bytes(network(_draws(network, latent_dim, asked, sources, truncation)))
 
@@ -62,7 +62,7 @@ def _draws(network: nn.Module, latent_dim: int, asked: Requests, sources: Tensor
 
 
 def picture(network: nn.Module, latent_dim: int, asked: Requests, sources: Tensor | None) -> NDArray[np.uint8]:
-    """One picture, uint8 (rows * H, columns * W, C), with a row for each class, of what `few_of_each_class` asks for."""
+    """What `few_of_each_class` asks for as one picture, uint8 (rows * H, columns * W, C), with a row for each class."""
     images = draw(network, latent_dim, asked, sources).cpu().numpy()
     classes, (channels, height, width) = len(np.unique(asked.labels)), images.shape[1:]
     grid = images.reshape(classes, -1, channels, height, width).transpose(0, 3, 1, 4, 2)

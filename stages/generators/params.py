@@ -111,8 +111,8 @@ class DenseParams(AdversarialParams):
     layers: Literal["dense"]
 
 
-# The kinds of generators, a line each: name -> what its section holds, and what it is. Its networks are the class `Kind` of
-# the module of that name in `kinds/`.
+# The kinds of generators, a line each: name -> what its section holds, and what it is. Its networks are the class
+# `Kind` of the module of that name in `kinds/`.
 KINDS: dict[str, tuple[type[GeneratorParams], str]] = {
     "gaussian": (GaussianParams, "the Gaussian of each class in principal components, without any network"),
     "external": (GeneratorParams, "images made elsewhere: a folder for each class, or Parquet"),

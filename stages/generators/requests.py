@@ -1,8 +1,8 @@
 """Which images to draw: how many of each class, in which shards, and row by row what each is drawn from.
 
-An image is a function of (seed, replicate, class, index) alone. A generator's pixels depend on the size of the batch and
-on the place in it, in the last bit. So every batch has one size and one class, image i of a class always lies at place
-i modulo that size, and one random stream gives the latents of a batch.
+An image is a function of (seed, replicate, class, index) alone. A generator's pixels depend on the size of the batch
+and on the place in it, in the last bit. So every batch has one size and one class, image i of a class always lies at
+place i modulo that size, and one random stream gives the latents of a batch.
 """
 
 import json
@@ -28,9 +28,9 @@ PLAN = "plan.json"
 class Requests:
     """A batch of images to draw, row by row.
 
-    labels, index: int64 (N,), class and number within it. seed: of the batch's latents. sources: int64 (N,), rows of the
-    real images that kinds which start from images start from, or None. wanted: how many of the first rows are asked
-    for; the others fill up the batch.
+    labels, index: int64 (N,), class and number within it. seed: of the batch's latents. sources: int64 (N,), rows of
+    the real images that kinds which start from images start from, or None. wanted: how many of the first rows are
+    asked for; the others fill up the batch.
     """
 
     labels: NDArray[np.int64]

@@ -32,8 +32,8 @@ class Checkpoint(Protocol):
 class Snapshot:
     """The averaged network after some step, as plain tensors, with how it did on the validation images.
 
-    `scores`: measures of quality by name. `log_likelihood` (N,): see `set_metrics.log_likelihood`; empty where there are
-    no validation images.
+    `scores`: measures of quality by name. `log_likelihood` (N,): see `set_metrics.log_likelihood`; empty where there
+    are no validation images.
     """
 
     step: int
@@ -107,8 +107,9 @@ def start(
         generator = kind(plan)
     generator.initialise(begin)
     # On a CPU, convolutions over maps that keep a pixel's channels together run up to half faster.
-    layout = torch.channels_last if params.layers == "convolutional" else torch.preserve_format
-    generator.to(device=device, memory_format=layout)
+    if params.layers == "convolutional":
+        generator.to(memory_format=torch.channels_last)
+    generator.to(device)
     average = moving_average(generator.network, params.ema_decay)
     if params.compile:
         for module in generator.compiled():

@@ -35,7 +35,7 @@ class PrepareMetrics(Artifact):
 
 
 class GanMetrics(Artifact):
-    """metrics/train_gan.json. replicates: number -> measure -> value; empty where no GAN was trained."""
+    """metrics/train_gan/<generator>.json. replicates: number -> measure -> value, of a kind that measures anything."""
 
     steps: Count
     replicates: dict[str, dict[str, float]]
@@ -85,8 +85,21 @@ class SetLevel(Artifact):
     copied: dict[str, Share]
 
 
+class OwnSource(Artifact):
+    """Of images drawn from a source image: how many there are, and how many resemble it as a copy would, with the
+    share's 95 % interval. publishable: whether that is rare enough for the set to be given away."""
+
+    images: Count
+    resembling: Count
+    share: Share
+    low: Share
+    high: Share
+    publishable: Literal[0, 1]
+
+
 class FilterMetrics(Drops):
-    """metrics/filter_memorized.json: all replicates together. What needs images that were held out may be absent."""
+    """metrics/filter_memorized/<generator>.json: all replicates together. What needs images that were held out may be
+    absent; own_source is there where images were drawn from a source image."""
 
     alpha: Share
     with_confidence: Literal[0, 1]
@@ -99,6 +112,7 @@ class FilterMetrics(Drops):
     false_positive_rate_blurred: Rate | None = None
     attacks: dict[When, dict[str, Attack]] | None = None
     set_level: dict[When, SetLevel] | None = None
+    own_source: OwnSource | None = None
 
     @model_validator(mode="after")
     def _what_was_measured_before_was_measured_after(self) -> Self:

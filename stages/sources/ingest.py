@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from stages.imaging.decoding import BadItem
 from stages.imaging.normalise import to_pixels
 from stages.sources.facts import Facts
-from stages.sources.listing import BadItem
 from stages.sources.params import ImageParams
 
 THUMBNAIL = 16  # pixels of the largest side that the search for near duplicates looks at first

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.imaging.decoding import BadItem
 from stages.plumbing import images
 from stages.plumbing.errors import UserError
 from stages.plumbing.images import UNLABELLED, ImageSet
@@ -16,7 +17,7 @@ from stages.sources import collection, facts
 from stages.sources.facts import Facts
 from stages.sources.findings import Finding
 from stages.sources.ingest import ingest
-from stages.sources.listing import BadItem, Listing
+from stages.sources.listing import Listing
 from stages.sources.params import PrepareParams
 
 if TYPE_CHECKING:

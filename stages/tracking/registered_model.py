@@ -6,16 +6,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stages.plumbing import code, images, workdir
 from stages.sources.params import ImageParams
-from stages.tracking.mlflow_store import FINGERPRINT, RunTree
-
-if TYPE_CHECKING:
-    from mlflow.entities import LoggedModel
+from stages.tracking.mlflow_store import FINGERPRINT, Tree
 
 ALIAS = "best"
 _SERVED = Path("stages/tracking/served.py")
@@ -24,62 +20,51 @@ _LIBRARIES = ("mlflow", "numpy", "pandas", "pillow", "pydantic", "safetensors", 
 
 @dataclass(frozen=True)
 class Classifier:
-    """A trained classifier.
+    """A trained classifier of an arm and a replicate.
 
     image: what `prepare` makes of every image; kind and width: of its network; classes: names in their order.
     """
 
-    weights: Path
+    arm: str
+    replicate: int
     image: ImageParams
     kind: str
     width: int
     classes: list[str]
 
+    @property
+    def folder(self) -> Path:
+        """Where the arm's results lie."""
+        return workdir.DATA / "train_downstream" / self.arm
 
-def register(tree: RunTree, child: str, name: str, classifier: Classifier, tags: Mapping[str, str]) -> None:
-    """Registers the classifier of a child run under `name`, unless this fingerprint's is there.
 
-    It becomes the alias `best`, except in an experiment of `dvc exp`.
+def register(tree: Tree, name: str, classifier: Classifier, hashes: Mapping[str, str]) -> None:
+    """Registers the classifier under `name`, unless this fingerprint's is there; its files lie with the child run.
 
-    The model is shown with the child and with the parent.
+    It becomes the alias `best`, except in an experiment of `dvc exp`. hashes: DVC's, by path.
     """
     from mlflow.exceptions import MlflowException
 
-    client, run_id = tree.store.client, tree.child(child).info.run_id
-    tags = {**tags, FINGERPRINT: tree.tags[FINGERPRINT]}
+    client, run_id = tree.client, tree.run(f"{classifier.arm}/{classifier.replicate}")
+    tags = {"arm": classifier.arm, "replicate": str(classifier.replicate), FINGERPRINT: tree.tags[FINGERPRINT]}
+    if md5 := hashes.get(str(classifier.folder)):
+        tags[f"dvc.{classifier.folder}"] = md5
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    same = f"name = '{name}' AND tag.`{FINGERPRINT}` = '{tags[FINGERPRINT]}'"
-    if not client.search_model_versions(same):
-        model = _logged(tree, run_id, name, classifier, tags)
-        client.create_model_version(
-            name, model.artifact_location, run_id, tags, model_id=model.model_id, await_creation_for=10
-        )
-    first, *twins = sorted(client.search_model_versions(same), key=lambda each: int(each.version))
-    for twin in twins:  # as with runs: an answer was lost
-        client.delete_model_version(name, twin.version)
-    if "dvc.experiment" not in tree.tags:  # a trial is no new best
-        client.set_registered_model_alias(name, ALIAS, first.version)
-
-
-def _logged(tree: RunTree, run_id: str, name: str, classifier: Classifier, tags: Mapping[str, str]) -> "LoggedModel":
-    """The model as the child run's and the parent's output; one that an interrupted process began is completed."""
-    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
-
-    client, experiment = tree.store.client, tree.store.experiment_id
-    begun = client.search_logged_models([experiment], f"tags.`{FINGERPRINT}` = '{tags[FINGERPRINT]}'")
-    model = begun[0] if begun else client.create_logged_model(experiment, name, run_id, dict(tags))
-    if model.status != LoggedModelStatus.READY:
+    found = client.search_model_versions(f"name = '{name}' AND tag.`{FINGERPRINT}` = '{tags[FINGERPRINT]}'")
+    if found:
+        version = found[0]
+    else:
         with TemporaryDirectory() as folder:
             _pack(classifier, Path(folder))
-            client.log_model_artifacts(model.model_id, str(Path(folder) / "model"))
-        for run in (run_id, tree.run_id):
-            client.log_outputs(run, [LoggedModelOutput(model.model_id, step=0)])
-        client.finalize_logged_model(model.model_id, "READY")
-    return model
+            client.log_artifacts(run_id, f"{folder}/model", "model")
+        place = f"{client.get_run(run_id).info.artifact_uri}/model"
+        version = client.create_model_version(name, place, run_id, tags, await_creation_for=10)
+    if "dvc.experiment" not in tree.tags:  # a trial is no new best
+        client.set_registered_model_alias(name, ALIAS, version.version)
 
 
 def _pack(classifier: Classifier, folder: Path) -> None:
@@ -93,7 +78,7 @@ def _pack(classifier: Classifier, folder: Path) -> None:
     network = {"kind": classifier.kind, "width": classifier.width}
     config = network | {"image": classifier.image.model_dump(mode="json"), "classes": classifier.classes}
     workdir.write_json(folder / "classifier.json", config)
-    shutil.copyfile(classifier.weights, folder / "classifier.safetensors")
+    shutil.copyfile(classifier.folder / f"{classifier.replicate}.safetensors", folder / "classifier.safetensors")
     for path in code.closure(_SERVED, whole=True):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / path)

@@ -61,7 +61,7 @@ class ServedClassifier(PythonModel):
         """Images uint8 (N, C, H, W) of image files, as `prepare` decodes and fits them."""
         from stages.imaging.decoding import decode
         from stages.imaging.normalise import to_pixels
-        from stages.sources.listing import BadItem
+        from stages.imaging.decoding import BadItem
 
         pixels = []
         for row, data in enumerate(files):

@@ -69,7 +69,7 @@ def good() -> tuple[Metrics, Metrics]:
 
 def failed(demands: Metrics, comparison: Metrics, filtered: Metrics) -> dict[str, str]:
     """Name of each demand that failed -> its words."""
-    checks = check(GateParams.model_validate(demands), CONTRAST, comparison, filtered)
+    checks = check(GateParams.model_validate(demands), CONTRAST, comparison, {"gan": filtered})
     return {each.demand: each.words for each in checks if not each.met}
 
 
@@ -91,7 +91,7 @@ def test_what_is_not_demanded_is_not_looked_at(name: str, figure: float) -> None
 
 
 def test_null_demands_nothing_even_of_no_metrics() -> None:
-    assert check(GateParams.model_validate(NOTHING), CONTRAST, {}, {}) == []
+    assert check(GateParams.model_validate(NOTHING), CONTRAST, {}, {"gan": {}}) == []
 
 
 def test_every_failure_is_named_at_once_and_nothing_passes_for_want_of_metrics() -> None:
@@ -99,20 +99,32 @@ def test_every_failure_is_named_at_once_and_nothing_passes_for_want_of_metrics()
     for path, meets in FIGURES.values():
         put(metrics, path, next(x for x in (-1.0, 1.0) if not meets(x)))
     assert set(failed(ALL, *metrics)) == set(FIGURES)
-    checks = check(GateParams.model_validate(ALL), CONTRAST, {}, {})
+    checks = check(GateParams.model_validate(ALL), CONTRAST, {}, {"gan": {}})
     assert {each.demand for each in checks} == {*FIGURES, "least_detection.exact"}
     assert not any(each.met for each in checks)
+
+
+def test_every_generator_must_meet_the_demands_and_is_named() -> None:
+    comparison, filtered = good()
+    leaky = good()[1] | {"dropped_share": 0.5}
+    checks = check(GateParams.model_validate(ALL), CONTRAST, comparison, {"gan": filtered, "gaussian": leaky})
+    assert [each.words for each in checks if not each.met] == [
+        "share of the images of gaussian dropped as copies: 0.5, demanded at most 0.05"
+    ]
+    alone = check(GateParams.model_validate(ALL), CONTRAST, comparison, {"gan": filtered})
+    assert len(checks) == len(alone) + 5
 
 
 def test_words_hold_the_figure_and_the_demand() -> None:
     comparison, filtered = good()
     filtered["planted"]["shift"]["detected"] = 0.79999
     words = failed(ALL, comparison, filtered)["least_detection.shift"]
-    assert words == "share found of the planted copies: 0.79999, demanded at least 0.8"
+    assert words == "share found of the copies planted among the images of gan: 0.79999, demanded at least 0.8"
 
 
 def test_the_best_arm_brings_the_gain_and_every_arm_may_harm() -> None:
-    checks = check(GateParams.model_validate(ALL), CONTRAST, *good())
+    comparison, filtered = good()
+    checks = check(GateParams.model_validate(ALL), CONTRAST, comparison, {"gan": filtered})
     of = {
         demand: [each.words for each in checks if each.demand == demand] for demand in ("least_gain", "greatest_harm")
     }
@@ -146,8 +158,8 @@ def test_one_replicate_cannot_show_that_there_is_no_harm() -> None:
             lambda c, _: c["differences"]["gan"].pop("pool"),
             "no interval of accuracy of gan against pool",
         ),
-        ("greatest_copy_rate", lambda _, f: f.pop("dropped_share"), "filter_memorized.json has no share"),
-        ("least_detection.shift", lambda _, f: f["planted"].pop("shift"), "planted (kinds tried: exact, mix)"),
+        ("greatest_copy_rate", lambda _, f: f.pop("dropped_share"), "filter_memorized/gan.json has no share"),
+        ("least_detection.shift", lambda _, f: f["planted"].pop("shift"), "of gan (kinds tried: exact, mix)"),
         ("greatest_attack_auc", lambda _, f: f.pop("attacks"), "has no membership attack"),
         ("greatest_attack_auc", lambda _, f: f["attacks"]["after"]["domias"].clear(), "no AUC of the attack domias"),
         ("greatest_copy_rate", lambda _, f: f.update(dropped_share=float("nan")), "nan, demanded at most 0.05"),

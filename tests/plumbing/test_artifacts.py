@@ -43,7 +43,8 @@ FREE_INSIDE = {"settings", "history"}
 
 @pytest.fixture
 def artifacts(make_privacy: Any) -> dict[type[BaseModel], dict[str, Any]]:
-    filtered = make_privacy(["cat", "dog"]) | {"labels_used": 0}
+    own = {"images": 100, "resembling": 4, "share": 0.04, "low": 0.01, "high": 0.1, "publishable": 1}
+    filtered = make_privacy(["cat", "dog"]) | {"labels_used": 0, "own_source": own}
     return {PrepareMetrics: PREPARE, GanMetrics: GAN, FilterMetrics: filtered, ArmFacts: ARM}
 
 
@@ -94,6 +95,7 @@ def test_a_key_with_a_flipped_letter_is_refused(artifacts: Any, tmp_path: Path) 
         (GanMetrics, ("replicates", "0"), [0.5]),
         (FilterMetrics, ("dropped_share",), 1.5),
         (FilterMetrics, ("planted", "exact", "auc"), "1,0"),
+        (FilterMetrics, ("own_source", "publishable"), 2),
         (ArmFacts, ("chosen",), 2),
         (ArmFacts, ("validation",), [0.7]),
     ],

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stages.imaging.decoding import BadItem
 from stages.imaging.normalise import to_pixels
 from stages.sources.ingest import THUMBNAIL, ingest
-from stages.sources.listing import BadItem
 from stages.sources.params import ImageParams
 
 SIZE = 32

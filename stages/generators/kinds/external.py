@@ -45,7 +45,7 @@ class Kind(Generator):
         self.network = Album(plan["counts"], plan["shape"])
 
     @classmethod
-    def study(cls, data: ReplicateData, real: TrustedImages, params: GeneratorParams) -> tuple[Plan, Tensor]:
+    def study(cls, data: ReplicateData, _real: TrustedImages, params: GeneratorParams) -> tuple[Plan, Tensor]:
         assert data.form is not None  # the stage says what every image must become
         names, pixels, labels = labelled_images(Path(params.path), data.form.class_names, data.form.image)
         order = np.argsort(labels, kind="stable")
@@ -54,7 +54,7 @@ class Kind(Generator):
         return plan, torch.from_numpy(pixels[order])
 
     def initialise(self, start: Tensor) -> None:
-        self.network.images.copy_(start)
+        self.network.get_buffer("images").copy_(start)
 
     def names(self, label: int, index: Sequence[int]) -> list[str]:
         first = sum(self.plan["counts"][:label])

@@ -16,6 +16,8 @@ from stages.labelling.data import ReplicateData, TrustedImages
 class Kind(Generator):
     """Class Gaussians, ready as soon as they have been measured."""
 
+    network: GaussianGenerator
+
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
         config = NetworkConfig(**plan)

@@ -1,0 +1,73 @@
+"""The data card of the synthetic sets: one page of Markdown for all generators."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from stages.comparison.evidence import Evidence, GeneratorEvidence
+from stages.comparison.origin import Spread, made_from, spreads
+from stages.comparison.privacy import privacy_section
+from stages.comparison.templates import template
+from stages.comparison.wording import count, percent
+
+
+def render_card(evidence: Evidence, numbers: Mapping[str, Any]) -> str:
+    """Markdown with YAML front matter as the Hugging Face hub reads it. numbers: as metrics/evaluate.json."""
+    sets = {name: _told(evidence, each) for name, each in evidence.generators.items()}
+    published = {name: sets[name] for name in evidence.published}
+    return template("card.md.j2").render(
+        evidence=evidence,
+        numbers=numbers,
+        sets=sets,
+        published=published,
+        kinds={own["section"]["kind"] for own in published.values()},
+        teachers=[name for name, own in published.items() if own["section"]["labels"] == "teacher"],
+        image_shape=next(iter(evidence.generators.values())).synthetic[0].shape[1:],
+        size=_size_category(sum(sum(own["kept"]) for own in published.values())),
+    )
+
+
+def _told(evidence: Evidence, generator: GeneratorEvidence) -> dict[str, Any]:
+    """What the card says of one generator's set."""
+    replicates = len(evidence.outcomes.predictions.replicates)
+    found = spreads(generator.quality)
+    return {
+        "section": generator.section,
+        "withheld": generator.withheld,
+        "kept": np.bincount(generator.synthetic[1], minlength=len(evidence.classes)).tolist(),
+        "made_from": made_from(generator.section, evidence.dataset, replicates, evidence.seen, evidence.labelled),
+        "found": found,
+        "snapshot_rows": _snapshot_rows(found),
+        "privacy": privacy_section(generator.privacy),
+    }
+
+
+def _snapshot_rows(found: Mapping[str, Spread]) -> list[tuple[str, str]]:
+    """(measure, value) of what was kept of the trainings, in words; measures that were not taken are left out."""
+    words: dict[str, tuple[str, Callable[[float], str]]] = {
+        "kept_step": ("training steps before it", lambda steps: count(round(steps))),
+        "usefulness": ("validation accuracy of a classifier that learned from its images", percent),
+        "kid": ("distance of its images' distribution from the real one (KID, 0 is best)", "{:.3f}".format),
+        "recall": ("real images that have their like among its images (recall)", percent),
+        "nearest_real_ratio": (
+            "distance of its images to the nearest training image, by that of fresh real images (1 as far, 0 copies)",
+            "{:.2f}".format,
+        ),
+        "most_copied": (
+            "of the class copied most, its images nearer to a training image than 95 % of fresh ones are",
+            percent,
+        ),
+        "confused": ("its images that a classifier takes for another class", percent),
+    }
+    return [
+        (measure, f"{form(found[name].mean)} ({form(found[name].low)} to {form(found[name].high)})")
+        for name, (measure, form) in words.items()
+        if name in found
+    ]
+
+
+def _size_category(images: int) -> str:
+    """The hub's words for a size."""
+    bounds = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+    return next((word for bound, word in bounds if images < bound), "n>1M")

@@ -1,0 +1,85 @@
+"""What is told about the generators behind the synthetic sets: in words, and what each replicate's training found."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+# A generator's kind in words, to stand beside its name.
+KINDS = {
+    "gaussian": "the Gaussian of each class, without a network",
+    "external": "images made elsewhere",
+    "projection": "one GAN for all classes",
+    "auxiliary": "one GAN for all classes, which also learns to name them",
+    "per_class": "a GAN for each class",
+    "image_conditioned": "a GAN that draws from a real image of the class",
+}
+CONTROLS = ("gaussian", "external")
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A measure's mean, lowest and highest value over the replicates."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def spreads(quality: Mapping[str, Mapping[str, float]]) -> dict[str, Spread]:
+    """Measure -> its spread over those replicates that have it.
+
+    quality: `replicates` of metrics/train_gan/<generator>.json: number -> measure -> value.
+    """
+    names = dict.fromkeys(name for measures in quality.values() for name in measures)
+    values = {name: [measures[name] for measures in quality.values() if name in measures] for name in names}
+    return {name: Spread(fmean(each), min(each), max(each)) for name, each in values.items()}
+
+
+def kind_words(kind: str) -> str:
+    """What a generator of this kind is."""
+    return KINDS.get(kind, kind.replace("_", " "))
+
+
+def made_from(section: Mapping[str, Any], dataset: str, replicates: int, seen: int, labelled: int) -> str:
+    """What a generator's images were made from.
+
+    section: its section of params.yaml. seen: real images that each replicate's generator may learn from, `labelled` of
+    them with their labels.
+    """
+    if section["kind"] == "external":
+        return (
+            f"Made outside this pipeline ({section['path']}). Nothing here can tell which images they were learned "
+            f"from: if any of those are in the test set of {dataset}, the comparison flatters this set."
+        )
+    words = kind_words(section["kind"])
+    return (
+        f"{words[0].upper()}{words[1:]}, made anew in each of {replicates} replicates from {seen} real images of "
+        f"{dataset}, {labelled} of them labelled. No image of the test set was among these."
+    )
+
+
+def adds_heading(sections: Sequence[Mapping[str, Any]]) -> str:
+    """What arms beside their controls tell. sections: of params.yaml, of all generators."""
+    gans = [each for each in sections if each["kind"] not in CONTROLS]
+    only_gaussian = all(each["kind"] == "gaussian" for each in sections if each["kind"] in CONTROLS)
+    starts_there = all(each.get("layers") == "dense" and each["kind"] != "image_conditioned" for each in gans)
+    where = "the Gaussian it starts from" if only_gaussian and starts_there else "its control"
+    return f"What the GAN adds to {where}"
+
+
+def control_pairs(arms: Mapping[str, Any], generators: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(arm, control) of arms that differ in nothing but the generator, the second one's being a control.
+
+    arms: `ArmParams` by name. generators: their sections by name; two whose images are labelled in different ways
+    differ in more than the generator.
+    """
+
+    def alike(arm: str, control: str) -> bool:
+        one, other = arms[arm], arms[control]
+        if one.generator is None or other.generator is None or one.model_copy(update={"images": other.images}) != other:
+            return False
+        own, its = generators[one.generator], generators[other.generator]
+        return own.kind not in CONTROLS and its.kind in CONTROLS and own.labels == its.labels
+
+    return [(arm, control) for arm in arms for control in arms if alike(arm, control)]
