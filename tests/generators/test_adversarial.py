@@ -13,7 +13,7 @@ from stages.generators.adversarial import AdversarialGenerator, ConditionalDiscr
 from stages.generators.interface import Batch, Feed, Learner
 from stages.generators.objective import Objective
 from stages.labelling import pool
-from tests.generators.toy import HINGE, RELATIVISTIC, changed, copied, learner_of, toy_params
+from tests.generators.toy import HINGE, RELATIVISTIC, OneBatch, changed, copied, learner_of, toy_params
 from tests.labelling.toy import toy_data
 
 RATE = 0.1
@@ -24,17 +24,6 @@ OBJECTIVES = pytest.mark.parametrize(
     ids=["hinge", "relativistic", "no penalty"],
 )
 Make = Callable[..., AdversarialGenerator]
-
-
-class OneBatch(Feed):
-    """The same batch each time."""
-
-    def __init__(self, batch: Batch) -> None:
-        self.batch = batch
-
-    def draw(self, among: Tensor | None = None) -> Batch:
-        assert among is None
-        return self.batch
 
 
 def descend(network: nn.Module, loss: Tensor) -> list[Tensor]:

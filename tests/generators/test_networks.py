@@ -10,7 +10,6 @@ from torch.nn.utils import parametrize
 from stages.generators.dense import DenseGenerator, DenseTrunk
 from stages.generators.network_config import NetworkConfig
 from stages.generators.networks import build_generator, build_trunk
-from stages.imaging.pixels import to_bytes, to_network_range
 from tests.generators.toy import random_moments, some_draws
 
 CONFIG = NetworkConfig(
@@ -29,17 +28,6 @@ def numbers(*shape: int) -> Tensor:
 
 def bounded(network: nn.Module) -> list[nn.Module]:
     return [layer for layer in network.modules() if parametrize.is_parametrized(layer)]
-
-
-def test_every_byte_survives_the_way_to_network_range_and_back() -> None:
-    values = torch.arange(256, dtype=torch.uint8)
-    assert to_network_range(values).min() == -1
-    assert to_network_range(values).max() == 1
-    assert torch.equal(to_bytes(to_network_range(values)), values)
-
-
-def test_what_lies_outside_the_range_becomes_the_nearest_byte() -> None:
-    assert to_bytes(torch.tensor([-1.5, 1.5])).tolist() == [0, 255]
 
 
 def make_generator(config: NetworkConfig) -> nn.Module:

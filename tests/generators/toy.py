@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from stages.generators.interface import Draws, Learner, LearningGenerator
+from stages.generators.interface import Batch, Draws, Feed, Learner, LearningGenerator
 from stages.generators.moments import Components, Moments
 from stages.generators.network_config import NetworkConfig
 from stages.generators.params import KINDS, NO_FOLDER, AnyGenerator, GeneratorParams
@@ -81,6 +81,17 @@ def random_moments(config: NetworkConfig, seed: int = 0) -> Moments:
 def some_draws(labels: Tensor, latents: Tensor, sources: Tensor | None = None) -> Draws:
     """Draws of these classes, each of its class's first image."""
     return Draws(labels, latents, torch.zeros_like(labels), sources)
+
+
+class OneBatch(Feed):
+    """The same batch each time."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+    def draw(self, among: Tensor | None = None) -> Batch:
+        assert among is None
+        return self.batch
 
 
 def learner_of(generator: LearningGenerator, generator_rate: float = 0.1, discriminator_rate: float = 0.1) -> Learner:
