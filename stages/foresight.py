@@ -31,6 +31,7 @@ def check(params: Params, dataset: Dataset) -> None:
         found += _of_classes(dataset, replicate)
         found += _of_plan(params, dataset, replicate)
         found += _of_filter(params.filter_memorized, dataset, replicate)
+        found += _of_sources(params, dataset, replicate)
         for name, arm in params.train_downstream.arms.items():
             found += (f"train_downstream.arms.{name}: {problem}" for problem in _of_arm(arm, dataset, replicate))
     if found:  # replicates have much in common
@@ -90,8 +91,7 @@ def _of_filter(params: FilterMemorizedParams, dataset: Dataset, replicate: int) 
             f"filter_memorized.neighbours is {params.neighbours}, which needs {params.neighbours + 1} images that "
             f"generators may see, but there are {seen}: lower it, or set fewer images aside in prepare"
         )
-    groups = dataset.groups(replicate, *SEEN) if params.by_group else []
-    largest = max(Counter(filter(None, groups)).values(), default=1)
+    largest = _group_sizes(params, dataset, replicate)[0]
     if params.neighbours < seen < largest + params.neighbours - 1:
         yield (
             f"filter_memorized.neighbours is {params.neighbours}, all but the first from other groups, but one group "
@@ -99,12 +99,17 @@ def _of_filter(params: FilterMemorizedParams, dataset: Dataset, replicate: int) 
         )
     calibration = dataset.groups(replicate, CALIBRATION)
     apart = _groups_apart(calibration) if params.by_group else len(calibration)
-    if params.too_few == "full_conformal" and apart < calibration_needed(params.alpha, params.confidence):
-        needed = calibration_needed(params.alpha / 2)  # a copy shares its rank with what it copies
+    if _is_full_conformal(params, apart):
+        needed = _seen_for_full_conformal(params)
         if seen < needed:
             yield (
                 f"filter_memorized.alpha is {params.alpha:g}, for which full conformal prediction needs {needed} "
                 f"images that generators may see, but there are {seen}: raise alpha or prepare.calibration"
+            )
+        if largest > 1:
+            yield (
+                "filter_memorized.too_few: full_conformal promises nothing where images that generators may see come "
+                f"in groups: raise prepare.calibration, of which there are {apart} groups, or set by_group: false"
             )
         return
     for problem in _words_of(lambda: check_calibration(apart, params.alpha, params.confidence)):
@@ -113,6 +118,41 @@ def _of_filter(params: FilterMemorizedParams, dataset: Dataset, replicate: int) 
             if apart < len(calibration)
             else ""
         )
+
+
+def _of_sources(params: Params, dataset: Dataset, replicate: int) -> Iterator[str]:
+    """What the filter needs beside the real image that another one was drawn from, and that image's group."""
+    section, seen = params.filter_memorized, len(dataset.ids(replicate, *SEEN))
+    source, largest = _group_sizes(section, dataset, replicate)[:2]
+    calibration = dataset.groups(replicate, CALIBRATION)
+    apart = _groups_apart(calibration) if section.by_group else len(calibration)
+    too_few_neighbours = seen > section.neighbours and seen - source - largest < section.neighbours - 1
+    no_spare = _is_full_conformal(section, apart) and seen == _seen_for_full_conformal(section)
+    if too_few_neighbours or no_spare:
+        from stages.generators.registry import kind
+
+        for name, generator in params.train_gan.generators.items():
+            if kind(generator.kind).from_sources:
+                yield (
+                    f"train_gan.generators.{name} draws from real images, and the filter compares what it drew with "
+                    f"the others: of the {seen} that it may see too few are left without one and its group (the "
+                    f"largest have {source} and {largest}): lower filter_memorized.neighbours, or set fewer aside"
+                )
+
+
+def _group_sizes(params: FilterMemorizedParams, dataset: Dataset, replicate: int) -> list[int]:
+    """Images of each group among those that generators may see, the largest group first; at least two numbers."""
+    groups = dataset.groups(replicate, *SEEN) if params.by_group else []
+    return sorted([*Counter(filter(None, groups)).values(), 1, 1], reverse=True)
+
+
+def _is_full_conformal(params: FilterMemorizedParams, calibrating: int) -> bool:
+    return params.too_few == "full_conformal" and calibrating < calibration_needed(params.alpha, params.confidence)
+
+
+def _seen_for_full_conformal(params: FilterMemorizedParams) -> int:
+    """How many different seen images it needs: a copy shares its rank with what it copies."""
+    return calibration_needed(params.alpha / 2)
 
 
 def _groups_apart(groups: list[str | None]) -> int:
