@@ -171,7 +171,8 @@ def test_what_passes_is_what_the_filter_takes(
     wanted = params(**{f"filter_memorized__{key}": value for key, value in section.items()}).filter_memorized
     seen, held_out = dataset.seen_by_gan(0), dataset.role(0, CALIBRATION)
     groups = (seen.groups, held_out.groups) if wanted.by_group else (None, None)
-    foreseen = list(foresight._of_filter(wanted, dataset, 0))
+    numbers = foresight._Numbers.of(dataset, 0, wanted.by_group)
+    foreseen = list(foresight._of_filter(wanted, numbers, dataset.image.size))
     try:
         MemorizationFilter(
             Originals(torch.from_numpy(seen.pixels), torch.from_numpy(held_out.pixels), False, *groups), wanted
