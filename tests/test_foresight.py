@@ -171,7 +171,8 @@ def test_what_passes_is_what_the_filter_takes(
     wanted = params(**{f"filter_memorized__{key}": value for key, value in section.items()}).filter_memorized
     seen, held_out = dataset.seen_by_gan(0), dataset.role(0, CALIBRATION)
     groups = (seen.groups, held_out.groups) if wanted.by_group else (None, None)
-    foreseen = list(foresight._of_filter(wanted, dataset, 0))
+    numbers = foresight._Numbers.of(dataset, 0, wanted.by_group)
+    foreseen = list(foresight._of_filter(wanted, numbers, dataset.image.size))
     try:
         MemorizationFilter(
             Originals(torch.from_numpy(seen.pixels), torch.from_numpy(held_out.pixels), False, *groups), wanted
@@ -180,6 +181,42 @@ def test_what_passes_is_what_the_filter_takes(
         assert foreseen
     else:
         assert not foreseen
+
+
+@pytest.mark.parametrize(("crowds", "passes"), [((18, 18), True), ((19, 18), False)])
+def test_enough_must_be_left_beside_a_source_and_its_group(
+    prepared: Callable[..., Dataset], crowds: tuple[int, int], passes: bool
+) -> None:
+    order = [*range(10), *range(39, 69)]  # train, and the pool
+    group = dict(zip(order, ["source"] * crowds[0] + ["crowd"] * crowds[1], strict=False))
+    dataset = prepared(group.get)
+    wanted = params(train_gan__generators__gaussian=image_conditioned())
+    seen, held_out = dataset.seen_by_gan(0), dataset.role(0, CALIBRATION)
+    originals = Originals(
+        torch.from_numpy(seen.pixels), torch.from_numpy(held_out.pixels), False, seen.groups, held_out.groups
+    )
+    judge, row = MemorizationFilter(originals, wanted.filter_memorized), (seen.groups or []).index("crowd")
+    if passes:
+        foresight.check(wanted, dataset)
+        judge.decide(originals.seen[row : row + 1], sources=np.array([0]))
+        return
+    (line,) = problems(wanted, dataset)
+    assert "train_gan.generators.gaussian draws from real images" in line
+    foresight.check(params(), dataset)
+    with pytest.raises(UserError, match="without an image's source and its group"):
+        judge.decide(originals.seen[row : row + 1], sources=np.array([0]))
+
+
+def image_conditioned() -> dict[str, Any]:
+    return DEFAULTS["train_gan"]["generators"]["gan"] | {"kind": "image_conditioned"}
+
+
+def test_full_conformal_needs_one_more_where_images_are_drawn_from_others(prepared: Callable[..., Dataset]) -> None:
+    full = {"filter_memorized__too_few": "full_conformal"}
+    sources = {"train_gan__generators__gaussian": image_conditioned()}
+    (line,) = problems(params(**full, **sources), prepared(calibration=0, unlabelled=29))
+    assert "train_gan.generators.gaussian draws from real images" in line
+    foresight.check(params(**full, **sources), prepared(calibration=0, unlabelled=30))
 
 
 def test_scores_that_filters_go_by_must_be_noted(prepared: Callable[..., Dataset]) -> None:
