@@ -16,18 +16,20 @@ DEFAULT = "labelled_share null"
 
 
 def main() -> None:
-    options = parser(__doc__, seeds=2).parse_args()
-    fits = dict(_fit(share, balanced) for balanced, share in product((False, True), SHARES))
+    arguments = parser(__doc__, seeds=2)
+    arguments.add_argument("--steps", type=int, help="default: the preset's")
+    options = arguments.parse_args()
+    steps = {"steps": options.steps} if options.steps else {}
+    fits: dict[str, Fit] = {}
+    for balanced, share in product((False, True), SHARES):
+        batches = {"labelled_share": share, "balanced": balanced}
+        name = f"labelled_share {share or 'null'}" + (", balanced" if balanced else "")
+        fits[name] = ours("projection", batches=batches, **steps)
     gains = {}
     for name, sets in sets_of(options, SETS, "development").items():
         accuracy = contest(name, sets, fits, options.jobs)["accuracy"]
         gains[name] = (accuracy - accuracy[DEFAULT]).round(3).to_dict()
     print(json.dumps(gains))
-
-
-def _fit(share: float | None, balanced: bool) -> tuple[str, Fit]:
-    name = f"labelled_share {share or 'null'}" + (", balanced" if balanced else "")
-    return name, ours("projection", batches={"labelled_share": share, "balanced": balanced})
 
 
 if __name__ == "__main__":
