@@ -32,7 +32,7 @@ _GENERATORS = workdir.DATA / "train_gan"
 _ARMS = workdir.DATA / "train_downstream"
 _COMPARED = workdir.DATA / "evaluate" / "run.json"
 _NOTE = (
-    "A generator with a nested run for each replicate, whose means are shown here. `snapshots/...` are the scores of the "
+    "A generator with a nested run for each replicate, whose means are here. `snapshots/...` are the scores of the "
     "snapshots that there was to choose from, the same names without it those of the one that was kept."
 )
 _THREAD = "mlflow"
