@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from joblib import Parallel, delayed
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from benchmarks import gan_sets, reference_generators
 from benchmarks.gan_sets import GanSet
@@ -98,7 +99,7 @@ def score(name: str, fit: Fit, gan_set: GanSet, seed: int) -> Score:
     kept = _kept(images, gan_set) if name != REAL else torch.ones(len(images), dtype=torch.bool)
     return Score(
         name,
-        accuracy=taught(images[kept], labels[kept], gan_set, seed),
+        accuracy=taught(images[kept], one_hot(labels[kept], gan_set.data.classes).float(), gan_set, seed),
         **_likeness(images[kept], gan_set),
         dropped=1 - float(kept.float().mean()),
         seconds=spent,
@@ -115,16 +116,19 @@ def _kept(images: Tensor, gan_set: GanSet) -> Tensor:
     return torch.from_numpy(~MemorizationFilter(originals, gan_set.params.filter_memorized).decide(images).dropped)
 
 
-def taught(images: Tensor, labels: Tensor, gan_set: GanSet, seed: int) -> float:
-    """Mean over the classes of the share of test images that a classifier taught by these images alone gets right."""
+def taught(images: Tensor, probabilities: Tensor, gan_set: GanSet, seed: int) -> float:
+    """Mean over the classes of the share of test images that a classifier taught by these images alone gets right.
+
+    images: uint8 (N, C, H, W). probabilities: float32 (N, K), of the classes. The likeliest ones are shown alike often.
+    """
     params, classes = gan_set.params.train_downstream, gan_set.data.classes
     seeds, settings = derive_seeds(params.seed, seed), params.classifier
     random = torch.Generator().manual_seed(seeds.order)
-    order = draw_order(labels, settings.steps * settings.batch_size, torch.ones(classes), random)
+    examples = Examples(images, probabilities, torch.ones(len(images)))
+    order = draw_order(examples.labels, settings.steps * settings.batch_size, torch.ones(classes), random)
     policy = build_policy("classic", params, gan_set.data.flip_ok)
     order = order.view(settings.steps, settings.batch_size)
-    examples = Examples(images, labels, torch.ones(len(labels)))
-    classifier = train_classifier(examples, order, classes, policy, None, settings, seeds, None).model
+    classifier = train_classifier(examples, order, policy, None, settings, seeds).model
     right = predict(classifier, gan_set.test_images).argmax(dim=1) == gan_set.test_labels
     return float(torch.stack([right[gan_set.test_labels == label].float().mean() for label in range(classes)]).mean())
 
