@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import torch
 from joblib import Parallel, delayed
+from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -117,7 +118,7 @@ def _kept(images: Tensor, gan_set: GanSet) -> Tensor:
 
 
 def taught(images: Tensor, probabilities: Tensor, gan_set: GanSet, seed: int) -> float:
-    """Mean over the classes of the share of test images that a classifier taught by these images alone gets right.
+    """The `accuracy` of a classifier taught by these images alone.
 
     images: uint8 (N, C, H, W). probabilities: float32 (N, K), of the classes. The likeliest ones are shown alike often.
     """
@@ -129,8 +130,12 @@ def taught(images: Tensor, probabilities: Tensor, gan_set: GanSet, seed: int) ->
     policy = build_policy("classic", params, gan_set.data.flip_ok)
     order = order.view(settings.steps, settings.batch_size)
     classifier = train_classifier(examples, order, policy, None, settings, seeds).model
-    right = predict(classifier, gan_set.test_images).argmax(dim=1) == gan_set.test_labels
-    return float(torch.stack([right[gan_set.test_labels == label].float().mean() for label in range(classes)]).mean())
+    return accuracy(predict(classifier, gan_set.test_images), gan_set)
+
+
+def accuracy(probabilities: Tensor, gan_set: GanSet) -> float:
+    """Mean over the classes of the share of test images whose likeliest class, of probabilities (N, K), is right."""
+    return float(balanced_accuracy_score(gan_set.test_labels, probabilities.argmax(dim=1)))
 
 
 def _likeness(images: Tensor, gan_set: GanSet) -> dict[str, float]:
