@@ -34,15 +34,9 @@ class Shard:
 
 def main(run: StageRun) -> None:
     run.section(run.params.train_gan.generators, "train_gan.generators")
-    dataset, generated = Dataset.open(), workdir.DATA / "generate" / run.item
+    dataset = Dataset.open()
     with run.replacing(workdir.DATA / "filter_memorized" / run.item) as folder:
-        shards: list[Shard] = []
-        for replicate in range(dataset.replicates):
-            path = generated / f"{replicate}.parquet"
-            blocks = range(-(-images.count(path) // images.ROW_GROUP))
-            for part in (blocks[start : start + SHARD] for start in blocks[::SHARD]):
-                kept = folder / f"{replicate}-{part.start}.part"
-                shards.append(Shard(replicate, path, part, part == blocks, kept, run.params.filter_memorized))
+        shards = [shard for replicate in range(dataset.replicates) for shard in _shards(run, replicate, folder)]
         judged = run.fan_out(judge, shards, "shard")
         parts = [[row for row, each in enumerate(shards) if each.replicate == n] for n in range(dataset.replicates)]
         tables = [pd.concat([judged[row][0] for row in rows], ignore_index=True) for rows in parts]
@@ -50,11 +44,19 @@ def main(run: StageRun) -> None:
             check_some_kept((table["reason"] != "").to_numpy(), run.item, replicate)
             images.join(folder / f"{replicate}.parquet", [shards[row].kept for row in rows])
         decisions = pd.concat(tables, ignore_index=True)
-        images.write_table(folder / "decisions.parquet", pa.Table.from_pandas(decisions, preserve_index=False))
+        images.write_table(folder / "decisions.parquet", pa.table(dict(decisions)))
         jobs = [(shards[rows[0]], table) for rows, table in zip(parts, tables, strict=True) if len(rows) > 1]
         later = iter(run.fan_out(audit_sharded, jobs, "audit"))
         audits = [judged[rows[0]][1] or next(later) for rows in parts]
     run.write_metrics(summarise(decisions, audits, dataset.classes, run.params.filter_memorized))
+
+
+def _shards(run: StageRun, replicate: int, folder: Path) -> Iterator[Shard]:
+    generated = workdir.DATA / "generate" / run.item / f"{replicate}.parquet"
+    blocks = range(-(-images.count(generated) // images.ROW_GROUP))
+    for part in (blocks[start : start + SHARD] for start in blocks[::SHARD]):
+        kept = folder / f"{replicate}-{part.start}.part"
+        yield Shard(replicate, generated, part, part == blocks, kept, run.params.filter_memorized)
 
 
 def judge(shard: Shard) -> tuple[pd.DataFrame, Audit | None]:

@@ -1,5 +1,6 @@
 """What would stop a later stage is told before any generator is trained."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from stages import foresight
 from stages.imaging.distance import alignments
+from stages.memorization.filtering import MemorizationFilter, Originals
 from stages.plumbing import images, workdir
 from stages.plumbing.dataset import CALIBRATION, TEST, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
 from stages.plumbing.errors import UserError
@@ -18,14 +23,14 @@ from stages.plumbing.images import ImageSet
 from stages.plumbing.params import Params
 from tests.conftest import DEFAULT_PARAMS
 
+DEFAULTS = YAML(typ="safe", pure=True).load(DEFAULT_PARAMS)
 CLASSES = ["cat", "dog"]
 ENOUGH = {TRAIN: 10, VALIDATION: 10, CALIBRATION: 19, UNLABELLED_POOL: 30, TEST: 4}
-PSEUDO_LABEL = "train_downstream.arms.pseudo_label"
 
 
 def params(**changes: Any) -> Params:
     """The default ones, but for changes of dotted keys, written with double underscores."""
-    values = YAML(typ="safe", pure=True).load(DEFAULT_PARAMS)
+    values = copy.deepcopy(DEFAULTS)
     for key, value in changes.items():
         *above, last = key.split("__")
         section = values
@@ -142,6 +147,39 @@ def test_neighbours_from_other_groups_must_be_there(prepared: Callable[..., Data
     assert "one group holds 37 of the 40 images" in line
     foresight.check(params(filter_memorized__by_group=False), crowd)
     foresight.check(params(filter_memorized__neighbours=4), crowd)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    pool=st.integers(0, 45),
+    calibration=st.integers(0, 62),
+    group_size=st.sampled_from([1, 2, 25]),
+    section=st.fixed_dictionaries(
+        {
+            "by_group": st.booleans(),
+            "neighbours": st.sampled_from([2, 5, 40]),
+            "too_few": st.sampled_from(["stop", "full_conformal"]),
+            "guarantee": st.sampled_from(["on_average", "with_confidence"]),
+            "shift_pixels": st.sampled_from([0, 1, 4]),
+        }
+    ),
+)
+def test_what_passes_is_what_the_filter_takes(
+    prepared: Callable[..., Dataset], pool: int, calibration: int, group_size: int, section: dict[str, Any]
+) -> None:
+    dataset = prepared(lambda number: str(number // group_size), unlabelled=pool, calibration=calibration)
+    wanted = params(**{f"filter_memorized__{key}": value for key, value in section.items()}).filter_memorized
+    seen, held_out = dataset.seen_by_gan(0), dataset.role(0, CALIBRATION)
+    groups = (seen.groups, held_out.groups) if wanted.by_group else (None, None)
+    foreseen = list(foresight._of_filter(wanted, dataset, 0))
+    try:
+        MemorizationFilter(
+            Originals(torch.from_numpy(seen.pixels), torch.from_numpy(held_out.pixels), False, *groups), wanted
+        )
+    except UserError:
+        assert foreseen
+    else:
+        assert not foreseen
 
 
 def test_scores_that_filters_go_by_must_be_noted(prepared: Callable[..., Dataset]) -> None:

@@ -51,8 +51,8 @@ def audit(
     replicate: int,
 ) -> Audit:
     """Tests the filter, and what it left of some generated images uint8 (N, C, H, W); decisions: as for `summarise`."""
-    calibrating = [] if memorization_filter.full_conformal else memorization_filter.calibrating
-    dropped, labels = (decisions["reason"] != "").to_numpy(), decisions["label"].to_numpy()
+    calibrating = memorization_filter.calibrating[: 0 if memorization_filter.full_conformal else None]
+    dropped, labels = (decisions["reason"] != "").to_numpy(), decisions["label"].to_numpy(copy=True)
     return Audit(
         calibrated_by=frozenset(calibration_ids[calibrating].tolist()),
         self_test=run_self_test(memorization_filter, replicate),
@@ -105,7 +105,7 @@ def summarise(
     class_names: Sequence[str],
     params: FilterMemorizedParams,
 ) -> dict[str, Any]:
-    """The numbers of metrics/filter_memorized/<generator>.json: counts and shares over all replicates, attacks as means.
+    """The numbers of metrics/filter_memorized/<name>.json: counts and shares over all replicates, attacks as means.
 
     Args:
         decisions: a row for each generated image: label; reason, '' for what was kept; own_source, see `Decisions`; and
@@ -138,7 +138,7 @@ def _drops(dropped: NDArray[np.bool_]) -> dict[str, float]:
 
 
 def _own_source(drawn: pd.DataFrame, alpha: float) -> dict[str, dict[str, float]]:
-    """How often images resemble their own source as only a share alpha of fresh images resembles anything that was seen.
+    """How often images resemble their own source as much as a share alpha of fresh ones resembles anything seen.
 
     Images from one source are alike: the interval is that of as many images as there are different sources. Clearly
     above alpha, the set gives its sources away and should not be published. Nothing where no image has a source.

@@ -40,7 +40,7 @@ def test_predictions_keep_every_probability_beside_its_image_and_replicate() -> 
 
 
 POOLED = [{"pool_share": 0.5, "teacher": "classifier"}, {"pool_share": 1.0, "teacher": "classifier"}]
-SYNTHETIC = {"images": "data/filter_memorized", "settings": [{"synthetic_share": 0.5}]}
+SYNTHETIC = {"images": "data/filter_memorized/gan", "settings": [{"synthetic_share": 0.5}]}
 
 
 @pytest.mark.parametrize(

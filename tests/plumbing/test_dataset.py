@@ -111,6 +111,13 @@ def test_a_replicates_fingerprint_depends_on_its_images_and_roles_alone(tmp_path
     assert len({one.fingerprint(0), two.fingerprint(1), changed.fingerprint(0)}) == 3
 
 
+def test_roles_of_images_that_are_not_there_are_told_in_words(tmp_path: Path) -> None:
+    write_dataset(tmp_path, replicates=1)
+    images.write_table(tmp_path / "roles.parquet", pa.table({"id": ["i9"], "replicate": [0], "role": [TRAIN]}))
+    with pytest.raises(UserError, match=r"roles.parquet is damaged \(it names images that"):
+        Dataset.open(tmp_path).role(0, TRAIN)
+
+
 def test_missing_or_foreign_facts_are_told_in_words(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"dataset.json is missing"):
         Dataset.open(tmp_path)
