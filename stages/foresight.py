@@ -4,7 +4,7 @@ It changes no result, so that no stage reruns for it.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,9 +75,18 @@ def _of_classes(dataset: Dataset, replicate: int) -> Iterator[str]:
 
 
 def _of_plan(params: Params, dataset: Dataset, replicate: int) -> Iterator[str]:
-    if any(section.kind != "external" for section in params.train_gan.generators.values()):
-        labelled = _counts(dataset, replicate, TRAIN).tolist()
-        yield from _words_of(lambda: class_plan(labelled, params.generate.plan))
+    drawing = {name for name, section in params.train_gan.generators.items() if section.kind != "external"}
+    try:
+        planned = class_plan(_counts(dataset, replicate, TRAIN).tolist(), params.generate.plan) if drawing else []
+    except UserError as error:
+        yield str(error)
+        return
+    if any(arm.generator in drawing for arm in params.train_downstream.arms.values()):
+        for name in (name for name, count in zip(dataset.classes, planned, strict=True) if not count):
+            yield (
+                f"generate.plan comes to no image of class {name!r}, but arms with generated images need some of every "
+                "class: raise generate.plan.factor"
+            )
 
 
 @dataclass(frozen=True)
@@ -121,12 +130,11 @@ def _of_filter(params: FilterMemorizedParams, numbers: _Numbers, side: int) -> I
 
 
 def _of_threshold(params: FilterMemorizedParams, numbers: _Numbers) -> Iterator[str]:
-    for problem in _words_of(lambda: check_calibration(numbers.apart, params.alpha, params.confidence)):
-        yield problem + (
-            f" (of {numbers.calibration} images, one of each group counts; filter_memorized.by_group: false counts all)"
-            if numbers.apart < numbers.calibration
-            else ""
-        )
+    try:
+        check_calibration(numbers.apart, params.alpha, params.confidence)
+    except UserError as error:
+        of_groups = f" (of {numbers.calibration} images, one of each group counts; by_group: false counts all)"
+        yield str(error) + (of_groups if numbers.apart < numbers.calibration else "")
 
 
 def _is_full_conformal(params: FilterMemorizedParams, numbers: _Numbers) -> bool:
@@ -190,11 +198,3 @@ def _of_arm(arm: ArmParams, dataset: Dataset, replicate: int) -> Iterator[str]:
 def _counts(dataset: Dataset, replicate: int, role: str) -> NDArray[np.int64]:
     """Labelled images of each class, (K,)."""
     return np.bincount(dataset.labels(replicate, role), minlength=len(dataset.classes))
-
-
-def _words_of(later: Callable[[], object]) -> Iterator[str]:
-    """What a later stage's own check has to say."""
-    try:
-        later()
-    except UserError as error:
-        yield str(error)

@@ -89,6 +89,8 @@ def test_no_image_is_decoded(prepared: Callable[..., Dataset], monkeypatch: pyte
         ({"filter_memorized__shift_pixels": 4}, {}, "shift_pixels is 4, but images are 8 x 8 pixels: at most 3"),
         ({"generate__plan__per_class": 5}, {}, "generate.plan.per_class is 5"),
         ({"generate__plan": {"kind": "factor", "factor": [1, 1, 1]}}, {}, "lists 3 factors for 2 classes"),
+        ({"generate__plan": {"kind": "factor", "factor": [0.05, 1]}}, {}, "comes to no image of class 'cat'"),
+        ({"generate__plan": {"kind": "factor", "factor": 0}}, {}, "comes to no image in any class"),
         ({"train_downstream__arms__classic__labels": {"per_class": 11}}, {}, "arms.classic: labels: per_class: 11"),
         ({"train_downstream__arms__classic__labels": {"per_class": 10}}, {VALIDATION: 9}, "more than the 9 labelled"),
         ({}, {TRAIN: 1}, "class 'dog' has no labelled image in train"),
@@ -111,6 +113,7 @@ def test_each_shortage_is_told_once_and_its_key_named(
         ({"filter_memorized__shift_pixels": 3}, {}),
         ({"filter_memorized__thresholds": "per_class"}, {}),
         ({"generate__plan__per_class": 6}, {}),
+        ({"generate__plan": {"kind": "factor", "factor": [0.2, 1]}}, {}),
         ({"train_downstream__arms__classic__labels": {"per_class": 10}}, {}),
     ],
 )
@@ -137,7 +140,7 @@ def test_of_each_group_one_image_calibrates(prepared: Callable[..., Dataset]) ->
     pairs = prepared(lambda number: f"patient {number // 2}", calibration=20)
     (line,) = problems(params(), pairs)
     assert "there are 10" in line
-    assert "filter_memorized.by_group: false" in line
+    assert "by_group: false" in line
     foresight.check(params(filter_memorized__by_group=False), pairs)
 
 
