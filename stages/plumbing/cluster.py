@@ -65,7 +65,7 @@ def on_cluster(
             return executor.submit(run, cloudpickle.dumps((work, job)))
 
         try:
-            yield from map(_read, in_order(submit, jobs, params.jobs))
+            yield from in_order(submit, _read, jobs, params.jobs)
         except KilledWorker as error:
             raise UserError(
                 f"a job lost its worker {error.allowed_failures + 1} times, at last {error.last_worker.address}: is "
@@ -94,8 +94,9 @@ def _connected(scheduler: str) -> "Iterator[Client]":
         yield client
 
 
-def _read(answer: bytes | str) -> tuple[Any, float]:
+def _read(future: "Future[bytes | str]") -> tuple[Any, float]:
     """Result and CPU seconds; raises the job's exception, or UserError where the worker refused."""
+    answer = future.result()
     if isinstance(answer, str):
         raise UserError(answer)
     result, seconds = pickle.loads(answer)  # noqa: S301 - the cluster's workers are trusted with running the code

@@ -57,16 +57,18 @@ def fan_out(
     return [result for result, _ in results], sum(seconds for _, seconds in results) + of_others
 
 
-def in_order(submit: Callable[[Job], "Future[Result]"], jobs: Sequence[Job], most: int) -> Iterator[Result]:
-    """The results of jobs, of which so many at most run at a time. The first exception is raised at once."""
+def in_order(
+    submit: Callable[[Job], "Future[Any]"], read: Callable[["Future[Any]"], Result], jobs: Sequence[Job], most: int
+) -> Iterator[Result]:
+    """What is read of the jobs' futures, of which so many at most run at a time. The first exception comes at once."""
     waiting = enumerate(jobs)
-    running: dict[Future[Result], int] = {}
+    running: dict[Future[Any], int] = {}
     results: dict[int, Result] = {}
     for number in range(len(jobs)):
         while number not in results:
             running |= {submit(job): begun for begun, job in islice(waiting, most - len(running))}
             for done in wait(running, return_when=FIRST_COMPLETED).done:
-                results[running.pop(done)] = done.result()
+                results[running.pop(done)] = read(done)
         yield results.pop(number)
 
 
@@ -89,7 +91,7 @@ def _on_this_machine(
         with warnings.catch_warnings():
             # loky takes the memory of an import for a leak, and starts a new worker: nothing that a user can mend
             warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-            yield from in_order(submit, jobs, processes)
+            yield from in_order(submit, Future.result, jobs, processes)
     except BaseException:
         executor.shutdown(kill_workers=True)
         raise
