@@ -55,7 +55,7 @@ class RandomFeed(Feed):
 
     def _some(self, rows: Tensor, count: int) -> Tensor:
         """So many of these rows, all alike or all of their classes alike."""
-        if self.params.balanced:
+        if self.params.balanced and count:  # multinomial refuses to draw nothing
             own = self.real.labels[rows]
             chances = 1 / own.bincount()[own]
             return rows[torch.multinomial(chances, count, replacement=True, generator=self.random)]

@@ -1,8 +1,8 @@
 """Membership inference: can an attacker who holds the synthetic set tell what the generator saw from what it did not?
 
 Members are the images that the generator saw, non-members the calibration images, which nothing saw. An attack gives
-each of them, the candidates, a score that is higher the more likely it is a member. Attacks see plain pixels: images as unit
-vectors (see `distance`) without alignments, so that they don't share what the filter looks for.
+each of them, the candidates, a score that is higher the more likely it is a member. Attacks see plain
+pixels: images as unit vectors (see `distance`) without alignments, so that they don't share what the filter looks for.
 """
 
 from dataclasses import dataclass, replace
@@ -40,8 +40,8 @@ class PlainDistances:
             )
         if self.members < 2 or not self.to_generated.shape[1]:
             raise UserError(
-                "the membership attack needs at least 2 images that the generator saw and 1 generated one, but there are "
-                f"{self.members} and {self.to_generated.shape[1]}"
+                "the membership attack needs at least 2 images that the generator saw and 1 generated one, but there "
+                f"are {self.members} and {self.to_generated.shape[1]}"
             )
 
     @classmethod

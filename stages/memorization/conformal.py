@@ -205,7 +205,7 @@ def rate_interval(rate: float, images: int, confidence: float = 0.95) -> tuple[f
 def guarantee(alpha: float, calibration: int, confidence: float | None = None) -> str:
     """What the threshold promises, and what it does not, in plain words."""
     share = cutoff_rank(alpha, calibration, confidence) / (calibration + 1)
-    fresh = f"Of fresh real images, drawn like the {calibration} calibration images and seen by no generator, the filter drops"
+    fresh = f"Of fresh real images, drawn like the {calibration} calibration images and unseen, the filter drops"
     if confidence is None:
         promise = f"{fresh} {share:.2%} on average over such draws, and so at most the stated {alpha:.2%}."
     else:

@@ -55,8 +55,8 @@ class Likeness:
         self.kept, self._same = distinct(seen)
         if len(self.kept) <= params.neighbours:
             raise UserError(
-                f"the generator saw {len(self.kept)} different images, but filter_memorized.neighbours = {params.neighbours} "
-                f"needs at least {params.neighbours + 1}"
+                f"the generator saw {len(self.kept)} different images, but filter_memorized.neighbours = "
+                f"{params.neighbours} needs at least {params.neighbours + 1}"
             )
         self.references = seen[self.kept]
         self._neighbours = params.neighbours

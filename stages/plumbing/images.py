@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
@@ -146,7 +147,9 @@ def _extra_values(column: pa.ChunkedArray) -> NDArray[Any]:
     """The reverse of `_extra_column`."""
     if column.type == pa.string():
         return np.array(column.fill_null("").to_pylist(), dtype=np.str_)
-    return np.stack(column.to_pylist()).astype(np.float32) if pa.types.is_list(column.type) else column.to_numpy()
+    if pa.types.is_list(column.type):
+        return pc.list_flatten(column).to_numpy().reshape(len(column), -1 if len(column) else 0)
+    return column.to_numpy()
 
 
 def labels_of(table: pa.Table) -> NDArray[np.int64]:
