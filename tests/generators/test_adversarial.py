@@ -188,4 +188,3 @@ def test_plans_bound_the_discriminator_where_the_objective_is_hinge_and_dense_ne
             assert plan["objective"] == objective
             assert (networks["components"] > 0) == (start is not None) == (layers == "dense")
             assert start is None or networks["components"] == start.means.shape[1]
-

@@ -22,9 +22,7 @@ from tests.generators.toy import some_draws
 
 
 def config(size: int) -> NetworkConfig:
-    return NetworkConfig(
-        "convolutional", 2, 1, size, latent_dim=5, width=16, components=0, spectral=False
-    )
+    return NetworkConfig("convolutional", 2, 1, size, latent_dim=5, width=16, components=0, spectral=False)
 
 
 @given(st.integers(8, 128))

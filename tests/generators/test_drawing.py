@@ -31,9 +31,7 @@ def trained(make: Make, name: str) -> TrainedGenerator:
     return TrainedGenerator(name, generator.eval())
 
 
-def asked_for(
-    made: TrainedGenerator, wanted: list[range], seed: int = 4, replicate: int = 1
-) -> list[Requests]:
+def asked_for(made: TrainedGenerator, wanted: list[range], seed: int = 4, replicate: int = 1) -> list[Requests]:
     labels = SOURCE_LABELS.numpy() if made.generator.from_sources else None
     return list(requests(wanted, seed, replicate, labels))
 
@@ -101,7 +99,9 @@ def test_an_image_comes_back_from_its_batchs_seed_its_class_and_its_index(make: 
 
 
 @every_kind
-@pytest.mark.parametrize("other", [{"seed": 5}, {"replicate": 2}, {"truncation": 0.5}], ids=lambda other: next(iter(other)))
+@pytest.mark.parametrize(
+    "other", [{"seed": 5}, {"replicate": 2}, {"truncation": 0.5}], ids=lambda other: next(iter(other))
+)
 def test_seed_replicate_and_truncation_matter(make: Make, name: str, other: dict[str, float]) -> None:
     made, wanted = trained(make, name), [range(10)] * 3
     one, another = drawn(made, wanted), drawn(made, wanted, **other)  # type: ignore[arg-type]

@@ -12,9 +12,7 @@ from stages.generators.network_config import NetworkConfig
 from stages.generators.networks import build_generator, build_trunk
 from tests.generators.toy import random_moments, some_draws
 
-CONFIG = NetworkConfig(
-    "dense", classes=4, channels=3, size=8, latent_dim=8, width=16, components=20, spectral=True
-)
+CONFIG = NetworkConfig("dense", classes=4, channels=3, size=8, latent_dim=8, width=16, components=20, spectral=True)
 LABELS = torch.arange(6) % CONFIG.classes
 LAYERS = pytest.mark.parametrize("layers", ["dense", "convolutional"])
 SHAPES = pytest.mark.parametrize(
@@ -48,9 +46,7 @@ def make_trunk(config: NetworkConfig) -> nn.Module:
 
 @LAYERS
 @SHAPES
-def test_generated_images_have_the_shape_of_the_data_and_use_all_latents(
-    layers: str, channels: int, size: int
-) -> None:
+def test_generated_images_have_the_shape_of_the_data_and_use_all_latents(layers: str, channels: int, size: int) -> None:
     config = replace(CONFIG, layers=layers, channels=channels, size=size)
     latents = numbers(6, config.latent_dim).requires_grad_()
     images = make_generator(config)(some_draws(LABELS, latents))

@@ -82,7 +82,9 @@ def test_the_penalty_belongs_to_the_relativistic_loss_and_has_the_stated_weight(
 
 
 @pytest.mark.parametrize(("objective", "of_the_real"), [(HINGE, 1 / 3), (RELATIVISTIC, -1 / 3)])
-def test_sureness_is_the_mean_sign_of_what_makes_real_images_seem_real(objective: Objective, of_the_real: float) -> None:
+def test_sureness_is_the_mean_sign_of_what_makes_real_images_seem_real(
+    objective: Objective, of_the_real: float
+) -> None:
     real, fake = torch.tensor([0.5, 3.0, -2.0]), torch.tensor([1.0, 2.0, -1.0])  # hinge ignores the fakes
     assert objective.sureness(real, fake).item() == pytest.approx(of_the_real)
 

@@ -155,7 +155,7 @@ def test_latents_are_standard_normal_and_independent() -> None:
 
 
 def test_sources_take_turns_among_those_of_the_class() -> None:
-    by_class = {label: np.flatnonzero(SOURCES == label).tolist() for label in range(3)}
+    by_class = {label: np.flatnonzero(label == SOURCES).tolist() for label in range(3)}
     drawn = rows(of([BATCH + 4, 3, 5]))
     for (label, index), (_, source) in drawn.items():
         assert source == by_class[label][index % len(by_class[label])]

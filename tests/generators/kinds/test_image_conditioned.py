@@ -55,9 +55,7 @@ def test_a_draw_has_the_classes_mean_and_covariance(ours: AdversarialGenerator, 
 
 
 @pytest.mark.parametrize("label", [0, 2])
-def test_a_draw_correlates_with_its_source_as_stated(
-    ours: AdversarialGenerator, moments: Moments, label: int
-) -> None:
+def test_a_draw_correlates_with_its_source_as_stated(ours: AdversarialGenerator, moments: Moments, label: int) -> None:
     own, drawn = at_the_start(ours, moments, label)
     for column in range(16):
         pair = torch.stack([own[:, column], drawn[:, column]]).corrcoef()
