@@ -98,7 +98,7 @@ def test_training_brings_the_class_means_to_the_real_ones(pool_size: int) -> Non
                 toy_params(steps=steps, layers="convolutional", width=16, ema_decay=0.9, generator_learning_rate=4e-3),
             )
         )
-        for steps in (1, 60)
+        for steps in (1, 80)
     )
     assert learned < 0.4 * untrained
 
@@ -211,15 +211,18 @@ def spy(
     return seen
 
 
+TARGET = -0.6
+
+
 def test_the_projection_gan_trains_as_read_off_its_papers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A plain loop with Adam from the same start, batches and augmentation gives the same losses and weights."""
     data, params = toy_data(6), toy_params(steps=10, log_every=1, batch_size=16)
     monkeypatch.setattr(training, "ADAPT_EVERY", 1)
     monkeypatch.setattr(training, "ADAPT_OVER", 64)
-    monkeypatch.setattr(training, "TARGET_SIGN", 0.0)
+    monkeypatch.setattr(training, "TARGET_SIGN", TARGET)
     gan = made(data, params, seed=3)
     history = plain_training(data, params, seed=3)
-    assert max(record["strength"] for record in gan.history) > 0, "or augmentation was never on"
+    assert len({record["strength"] for record in gan.history}) > 2, "or augmentation never changed"
     for ours, theirs in zip(gan.history, history, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-4)
 
@@ -253,7 +256,7 @@ def plain_training(data: ReplicateData, params: Any, seed: int) -> list[dict[str
         descend(adam[0], generator_loss)
         judge.train()
         sureness = real_logits.sign().mean().item()
-        strength += (1 if sureness > 0 else -1) * params.batch_size / 64
+        strength += (1 if sureness > TARGET else -1) * params.batch_size / 64
         strength = min(max(strength, 0.0), params.augment.limit)
         measures = {"discriminator_loss": judge_loss, "generator_loss": generator_loss}
         measures |= {"real_logit": real_logits.mean(), "fake_logit": fake_logits.mean()}
