@@ -33,7 +33,7 @@ from stages import presets
 from stages.comparison.params import EvaluateParams
 from stages.comparison.scores import Predictions
 from stages.comparison.statistics import weighted_scores
-from stages.comparison.verdict import compare
+from stages.comparison.verdict import compare, draw_means
 
 Ints = NDArray[np.int64]
 Draw = Callable[[np.random.Generator], Predictions]
@@ -109,7 +109,7 @@ def experiment(draw: Draw, gain: float, seed: int) -> dict[str, Any]:
         measured = weighted_scores(predictions.truth, labels, once, predictions.classes)
         scores[arm] = {measure: values[0] for measure, values in measured.items()}
     params = settings().model_copy(update={"seed": seed, "margin": gain or MARGIN})
-    return compare(predictions, scores, {}, params)
+    return compare(predictions, scores, draw_means(predictions, params), {}, params)
 
 
 @cache

@@ -24,10 +24,10 @@ def main(run: StageRun) -> None:
     listing = collection.find(params)
     splits.check_regime(listing.class_names, params)
     found = intake.take_in(listing, params, scratch, run.fan_out)
-    sets = duplicates.exact_sets(found.facts.digests)
+    sets = duplicates.exact_sets(found.facts["digest"])
     near = duplicates.search(
         sets,
-        found.facts.thumbnails,
+        found.facts["thumbnail"],
         found.parts.pixels,
         params.near_duplicate_distance,
         params.image.flip_ok,

@@ -1,5 +1,6 @@
 """What would stop a later stage is told before any generator is trained."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from stages import foresight
 from stages.imaging.distance import alignments
+from stages.memorization.filtering import MemorizationFilter, Originals
 from stages.plumbing import images, workdir
 from stages.plumbing.dataset import CALIBRATION, TEST, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
 from stages.plumbing.errors import UserError
@@ -18,14 +23,14 @@ from stages.plumbing.images import ImageSet
 from stages.plumbing.params import Params
 from tests.conftest import DEFAULT_PARAMS
 
+DEFAULTS = YAML(typ="safe", pure=True).load(DEFAULT_PARAMS)
 CLASSES = ["cat", "dog"]
 ENOUGH = {TRAIN: 10, VALIDATION: 10, CALIBRATION: 19, UNLABELLED_POOL: 30, TEST: 4}
-PSEUDO_LABEL = "train_downstream.arms.pseudo_label"
 
 
 def params(**changes: Any) -> Params:
     """The default ones, but for changes of dotted keys, written with double underscores."""
-    values = YAML(typ="safe", pure=True).load(DEFAULT_PARAMS)
+    values = copy.deepcopy(DEFAULTS)
     for key, value in changes.items():
         *above, last = key.split("__")
         section = values
@@ -84,6 +89,8 @@ def test_no_image_is_decoded(prepared: Callable[..., Dataset], monkeypatch: pyte
         ({"filter_memorized__shift_pixels": 4}, {}, "shift_pixels is 4, but images are 8 x 8 pixels: at most 3"),
         ({"generate__plan__per_class": 5}, {}, "generate.plan.per_class is 5"),
         ({"generate__plan": {"kind": "factor", "factor": [1, 1, 1]}}, {}, "lists 3 factors for 2 classes"),
+        ({"generate__plan": {"kind": "factor", "factor": [0.05, 1]}}, {}, "comes to no image of class 'cat'"),
+        ({"generate__plan": {"kind": "factor", "factor": 0}}, {}, "comes to no image in any class"),
         ({"train_downstream__arms__classic__labels": {"per_class": 11}}, {}, "arms.classic: labels: per_class: 11"),
         ({"train_downstream__arms__classic__labels": {"per_class": 10}}, {VALIDATION: 9}, "more than the 9 labelled"),
         ({}, {TRAIN: 1}, "class 'dog' has no labelled image in train"),
@@ -106,6 +113,7 @@ def test_each_shortage_is_told_once_and_its_key_named(
         ({"filter_memorized__shift_pixels": 3}, {}),
         ({"filter_memorized__thresholds": "per_class"}, {}),
         ({"generate__plan__per_class": 6}, {}),
+        ({"generate__plan": {"kind": "factor", "factor": [0.2, 1]}}, {}),
         ({"train_downstream__arms__classic__labels": {"per_class": 10}}, {}),
     ],
 )
@@ -132,7 +140,7 @@ def test_of_each_group_one_image_calibrates(prepared: Callable[..., Dataset]) ->
     pairs = prepared(lambda number: f"patient {number // 2}", calibration=20)
     (line,) = problems(params(), pairs)
     assert "there are 10" in line
-    assert "filter_memorized.by_group: false" in line
+    assert "by_group: false" in line
     foresight.check(params(filter_memorized__by_group=False), pairs)
 
 
@@ -142,6 +150,76 @@ def test_neighbours_from_other_groups_must_be_there(prepared: Callable[..., Data
     assert "one group holds 37 of the 40 images" in line
     foresight.check(params(filter_memorized__by_group=False), crowd)
     foresight.check(params(filter_memorized__neighbours=4), crowd)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    pool=st.integers(0, 45),
+    calibration=st.integers(0, 62),
+    group_size=st.sampled_from([1, 2, 25]),
+    section=st.fixed_dictionaries(
+        {
+            "by_group": st.booleans(),
+            "neighbours": st.sampled_from([2, 5, 40]),
+            "too_few": st.sampled_from(["stop", "full_conformal"]),
+            "guarantee": st.sampled_from(["on_average", "with_confidence"]),
+            "shift_pixels": st.sampled_from([0, 1, 4]),
+        }
+    ),
+)
+def test_what_passes_is_what_the_filter_takes(
+    prepared: Callable[..., Dataset], pool: int, calibration: int, group_size: int, section: dict[str, Any]
+) -> None:
+    dataset = prepared(lambda number: str(number // group_size), unlabelled=pool, calibration=calibration)
+    wanted = params(**{f"filter_memorized__{key}": value for key, value in section.items()}).filter_memorized
+    seen, held_out = dataset.seen_by_gan(0), dataset.role(0, CALIBRATION)
+    groups = (seen.groups, held_out.groups) if wanted.by_group else (None, None)
+    numbers = foresight._Numbers.of(dataset, 0, wanted.by_group)
+    foreseen = list(foresight._of_filter(wanted, numbers, dataset.image.size))
+    try:
+        MemorizationFilter(
+            Originals(torch.from_numpy(seen.pixels), torch.from_numpy(held_out.pixels), False, *groups), wanted
+        )
+    except UserError:
+        assert foreseen
+    else:
+        assert not foreseen
+
+
+@pytest.mark.parametrize(("crowds", "passes"), [((18, 18), True), ((19, 18), False)])
+def test_enough_must_be_left_beside_a_source_and_its_group(
+    prepared: Callable[..., Dataset], crowds: tuple[int, int], passes: bool
+) -> None:
+    order = [*range(10), *range(39, 69)]  # train, and the pool
+    group = dict(zip(order, ["source"] * crowds[0] + ["crowd"] * crowds[1], strict=False))
+    dataset = prepared(group.get)
+    wanted = params(train_gan__generators__gaussian=image_conditioned())
+    seen, held_out = dataset.seen_by_gan(0), dataset.role(0, CALIBRATION)
+    originals = Originals(
+        torch.from_numpy(seen.pixels), torch.from_numpy(held_out.pixels), False, seen.groups, held_out.groups
+    )
+    judge, row = MemorizationFilter(originals, wanted.filter_memorized), (seen.groups or []).index("crowd")
+    if passes:
+        foresight.check(wanted, dataset)
+        judge.decide(originals.seen[row : row + 1], sources=np.array([0]))
+        return
+    (line,) = problems(wanted, dataset)
+    assert "train_gan.generators.gaussian draws from real images" in line
+    foresight.check(params(), dataset)
+    with pytest.raises(UserError, match="without an image's source and its group"):
+        judge.decide(originals.seen[row : row + 1], sources=np.array([0]))
+
+
+def image_conditioned() -> dict[str, Any]:
+    return DEFAULTS["train_gan"]["generators"]["gan"] | {"kind": "image_conditioned"}
+
+
+def test_full_conformal_needs_one_more_where_images_are_drawn_from_others(prepared: Callable[..., Dataset]) -> None:
+    full = {"filter_memorized__too_few": "full_conformal"}
+    sources = {"train_gan__generators__gaussian": image_conditioned()}
+    (line,) = problems(params(**full, **sources), prepared(calibration=0, unlabelled=29))
+    assert "train_gan.generators.gaussian draws from real images" in line
+    foresight.check(params(**full, **sources), prepared(calibration=0, unlabelled=30))
 
 
 def test_scores_that_filters_go_by_must_be_noted(prepared: Callable[..., Dataset]) -> None:

@@ -55,6 +55,7 @@ DPI = 200
 TILE = 96
 GAP = 8
 MOST_ROWS = 20
+MOST_LETTERS = 24  # of names that stand beside each other
 
 
 def _png(figure: Figure) -> bytes:
@@ -64,6 +65,15 @@ def _png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def _with_legend(figure: Figure, axes: Axes) -> Figure:
+    """With a legend below, to which the figure's height is added: many arms leave the axes theirs."""
+    _, names = axes.get_legend_handles_labels()
+    columns = 1 if max(map(len, names)) > MOST_LETTERS else 2
+    figure.set_figheight(figure.get_figheight() + 0.21 * -(-len(names) // columns))
+    figure.legend(loc="outside lower center", ncols=columns, frameon=False)
+    return figure
+
+
 def comparison_figure(scores: Scores, numbers: Mapping[str, Any], params: EvaluateParams) -> bytes:
     """Above: every arm's scores on the measure named; below: the contrasts' paired differences with intervals.
 
@@ -71,8 +81,9 @@ def comparison_figure(scores: Scores, numbers: Mapping[str, Any], params: Evalua
     """
     pairs = named_pairs(params)
     heights = [0.34 * len(scores) + 0.3, 0.42 * len(pairs) + 0.3]
+    width = 5.8 + 0.08 * max(0, max(map(len, scores)) - 18)
     with style.context(["default", STYLE]):
-        figure = Figure(figsize=(5.8, sum(heights) + 1.9), dpi=DPI, layout="constrained")
+        figure = Figure(figsize=(width, sum(heights) + 1.9), dpi=DPI, layout="constrained")
         above, below = figure.subplots(2, 1, height_ratios=heights, gridspec_kw={"hspace": 0.06})
         _draw_arms(above, scores, params)
         _draw_contrasts(below, pairs, scores, numbers, params)
@@ -83,6 +94,16 @@ def _colours(arms: Sequence[str], params: EvaluateParams) -> dict[str, str]:
     """Arms of the contrast in colours, their rivals dark, all others light."""
     named = {arm: OKABE_ITO[i % len(OKABE_ITO)] for i, arm in enumerate(params.contrast.arms)}
     return {arm: named.get(arm, RIVAL if arm in params.contrast.rivals else OTHER) for arm in arms}
+
+
+def _all_coloured(arms: Sequence[str], params: EvaluateParams) -> dict[str, str]:
+    """Every arm in a colour, those of the contrast in the one that they have in all figures."""
+    order = _contrast_first(arms, params)
+    return {arm: OKABE_ITO[order.index(arm) % len(OKABE_ITO)] for arm in arms}
+
+
+def _contrast_first(arms: Sequence[str], params: EvaluateParams) -> list[str]:
+    return [*params.contrast.arms, *(arm for arm in arms if arm not in params.contrast.arms)]
 
 
 def _draw_arms(axes: Axes, scores: Scores, params: EvaluateParams) -> None:
@@ -160,7 +181,7 @@ def learning_curve_figure(numbers: Mapping[str, Any], params: EvaluateParams) ->
     ticks = sorted({*labels, *arms.values()})
     colours, marks, ratio = _colours(list(arms), params), _marks(list(arms), params), ticks[-1] / ticks[0]
     with style.context(["default", STYLE | {"axes.grid.axis": "both"}]):
-        figure = Figure(figsize=(5.0, 3.6), dpi=DPI, layout="constrained")
+        figure = Figure(figsize=(5.0, 3.2), dpi=DPI, layout="constrained")
         axes = figure.subplots()
         _draw_scores(
             axes, labels, [score for _, score in curve], fmt="o-", color=RIVAL, label="without synthetic images"
@@ -177,14 +198,12 @@ def learning_curve_figure(numbers: Mapping[str, Any], params: EvaluateParams) ->
         axes.set_title("What more labels bring")
         axes.set_xlabel("labelled images per class")
         axes.set_ylabel(f"test {MEASURE_NAMES[measure]}, %")
-        figure.legend(loc="outside lower center", ncols=2, frameon=False)
-        return _png(figure)
+        return _png(_with_legend(figure, axes))
 
 
 def _marks(arms: Sequence[str], params: EvaluateParams) -> dict[str, str]:
     """A mark for every arm, one of the contrast's having the same one in every figure."""
-    contrast = params.contrast.arms
-    order = [*contrast, *(arm for arm in arms if arm not in contrast)]
+    order = _contrast_first(arms, params)
     return {arm: MARKS[order.index(arm) % len(MARKS)] for arm in arms}
 
 
@@ -220,7 +239,7 @@ def models_figure(numbers: Mapping[str, Any], params: EvaluateParams) -> bytes |
         return None
     colours, marks, spacing = _colours(arms, params), _marks(arms, params), 0.72 / len(arms)
     with style.context(["default", STYLE]):
-        figure = Figure(figsize=(5.0, len(models) * (0.17 * len(arms) + 0.14) + 1.6), dpi=DPI, layout="constrained")
+        figure = Figure(figsize=(5.0, len(models) * (0.17 * len(arms) + 0.14) + 1.2), dpi=DPI, layout="constrained")
         axes = figure.subplots()
         for place, arm in enumerate(arms):
             rows = {row: each[arm] for row, each in enumerate(models.values()) if arm in each}
@@ -232,8 +251,7 @@ def models_figure(numbers: Mapping[str, Any], params: EvaluateParams) -> bytes |
         _name_rows(axes, [classifier_words(name) for name in models], [INK] * len(models))
         axes.set_title("Real and synthetic, model by model")
         axes.set_xlabel(f"test {MEASURE_NAMES[params.contrast.measure]}, %")
-        figure.legend(loc="outside lower center", ncols=2, frameon=False)
-        return _png(figure)
+        return _png(_with_legend(figure, axes))
 
 
 def settings_figure(facts: Mapping[str, Mapping[str, Any]], params: EvaluateParams) -> bytes | None:
@@ -245,9 +263,9 @@ def settings_figure(facts: Mapping[str, Mapping[str, Any]], params: EvaluatePara
     choosers = {arm: each for arm, each in facts.items() if len({*_synthetic_shares(each).values()}) > 1}
     if not choosers:
         return None
-    colours, marks = _colours(list(choosers), params), _marks(list(choosers), params)
+    colours, marks = _all_coloured(list(choosers), params), _marks(list(choosers), params)
     with style.context(["default", STYLE | {"axes.grid.axis": "both"}]):
-        figure = Figure(figsize=(5.0, 3.6), dpi=DPI, layout="constrained")
+        figure = Figure(figsize=(5.0, 3.2), dpi=DPI, layout="constrained")
         axes = figure.subplots()
         for arm, each in choosers.items():
             for place, curve in enumerate(_share_curves(each)):
@@ -262,8 +280,7 @@ def settings_figure(facts: Mapping[str, Mapping[str, Any]], params: EvaluatePara
         axes.set_title("Settings tried")
         axes.set_xlabel("share of real images in a batch, %")
         axes.set_ylabel("mean validation\nbalanced accuracy, %")
-        figure.legend(loc="outside lower center", ncols=2, frameon=False)
-        return _png(figure)
+        return _png(_with_legend(figure, axes))
 
 
 def _synthetic_shares(facts: Mapping[str, Any]) -> dict[int, float]:

@@ -52,9 +52,10 @@ def made_from(section: Mapping[str, Any], dataset: str, replicates: int, seen: i
             f"Made outside this pipeline ({section['path']}). Nothing here can tell which images they were learned "
             f"from: if any of those are in the test set of {dataset}, the comparison flatters this set."
         )
+    words = kind_words(section["kind"])
     return (
-        f"Drawn by {replicates} generators, one for each replicate: {kind_words(section['kind'])}. Each learned from "
-        f"{seen} real images of {dataset}, {labelled} of them labelled; none saw an image of the test set."
+        f"{words[0].upper()}{words[1:]}, made anew in each of {replicates} replicates from {seen} real images of "
+        f"{dataset}, {labelled} of them labelled. No image of the test set was among these."
     )
 
 

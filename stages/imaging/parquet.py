@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from stages.plumbing.errors import UserError
 
 _ID = "id"
+_STRINGS = (pa.string(), pa.large_string())
+_BINARIES = (pa.binary(), pa.large_binary())
 # A few kB of Parquet can stand for any number of bytes. Columns are read as dictionaries, in which repeated values cost
 # nothing and which Arrow keeps below 2 GiB; these numbers bound the rest.
 LARGEST_ROW_GROUP = 2**31 - 1  # bytes of images, unpacked
@@ -176,15 +178,14 @@ def _check_columns(path: Path, file: pq.ParquetFile, columns: Columns) -> None:
     schema = file.schema_arrow
     _check_names_and_texts(path, schema, columns)
     label = _type(schema, columns.label)
-    if not (pa.types.is_integer(label) or _is_string(label)):
+    if not (pa.types.is_integer(label) or label in _STRINGS):
         raise UserError(
             f"{path}: the label column {columns.label!r} has the type {label}: it must hold integers or strings"
         )
     image = _type(schema, columns.image)
-    is_encoded = _is_binary(image) or (
-        pa.types.is_struct(image) and image.get_field_index("bytes") >= 0 and _is_binary(image.field("bytes").type)
-    )
-    if not is_encoded:
+    if pa.types.is_struct(image) and image.get_field_index("bytes") >= 0:
+        image = image.field("bytes").type
+    if image not in _BINARIES:
         raise UserError(
             f"{path}: the image column {columns.image!r} has the type {image}: it must hold the bytes of image "
             "files, plain or in a struct as `datasets` writes them"
@@ -272,11 +273,3 @@ def _type(schema: pa.Schema, column: str) -> pa.DataType:
     """Type of the values, whether or not they are stored as a dictionary."""
     kind = schema.field(column).type
     return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def _is_string(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)

@@ -5,7 +5,6 @@ images it shows what they teach. It stands apart from the downstream classifier,
 GAN again.
 """
 
-from collections.abc import Callable
 from itertools import pairwise
 from math import log2
 
@@ -15,13 +14,13 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from stages.imaging.augmentation import Policy, allowed, augment
+from stages.imaging.networks import in_batches
 from stages.imaging.pixels import to_network_range
 
 FEATURES = 64
 LARGEST_SIDE = 16  # pixels; larger images are averaged down to it: 32 takes 1.8 times as long for half a point more
 LAST_SIDE = 4  # pixels at which halving stops
 CHANNELS_TIMES_SIDE = 256  # as halving the side doubles the channels
-BATCH = 128  # of `features` and `probabilities`
 
 STEPS = 100
 LEARNING_RATE = 5e-3
@@ -59,26 +58,17 @@ class QuickClassifier(nn.Module):
         """Logits (N, K) of images float32 (N, C, side, side) in [-1, 1], already brought to that side."""
         return self.head(self.body(images))
 
-    def prepare(self, images: Tensor) -> Tensor:
-        """Turn uint8 images (N, C, H, W) into what the network reads."""
-        return functional.adaptive_avg_pool2d(to_network_range(images), self.side)
+    def shrink(self, images: Tensor) -> Tensor:
+        """Bring images (N, C, H, W) to the side that the network reads."""
+        return functional.adaptive_avg_pool2d(images, self.side)
 
     def features(self, images: Tensor) -> Tensor:
         """Return float32 (N, 64), at least 0 and of the order of 1, of uint8 images (N, C, H, W)."""
-        return self._in_batches(self.body, images)
+        return in_batches(lambda inputs: self.body(self.shrink(inputs)), images)
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Return the classes' probabilities, float32 (N, K), of uint8 images (N, C, H, W)."""
-        return self._in_batches(lambda prepared: self(prepared).softmax(dim=1), images)
-
-    @torch.no_grad()
-    def _in_batches(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-        """Run batches of one size, the last one padded: results would depend on the size in their last digits."""
-        results = []
-        for batch in images.split(BATCH):
-            padding = batch.new_zeros((BATCH - len(batch), *batch.shape[1:]))
-            results.append(network(self.prepare(torch.cat([batch, padding])))[: len(batch)])
-        return torch.cat(results)
+        return in_batches(lambda inputs: self(self.shrink(inputs)).softmax(dim=1), images)
 
 
 def fit(
@@ -110,7 +100,7 @@ def fit(
     policies = allowed(AUGMENTATION, flip_ok)
 
     for rows in _draw_balanced(labels, weights, steps * batch_size, order).to(images.device).split(batch_size):
-        logits = model(augment(model.prepare(images[rows]), policies, AUGMENTED, generator))
+        logits = model(augment(model.shrink(to_network_range(images[rows])), policies, AUGMENTED, generator))
         losses = functional.cross_entropy(logits, labels[rows], label_smoothing=LABEL_SMOOTHING, reduction="none")
         optimizer.zero_grad()
         (losses * weights[rows]).mean().backward()

@@ -48,7 +48,16 @@ def fit_teacher(data: ReplicateData, seed: int, guessed: pool.PoolLabels | None 
     real = (guessed or pool.teach(data, seed)).among(data)
     seeds = np.random.SeedSequence(seed).generate_state(MEMBERS).tolist()
     members = [
-        fit(real.images, real.labels, real.trust, data.classes, data.flip_ok, each, STEPS, largest_side=LARGEST_SIDE)
+        fit(
+            real.images,
+            real.labels,
+            real.trust,
+            data.classes,
+            data.flip_ok,
+            each,
+            steps=STEPS,
+            largest_side=LARGEST_SIDE,
+        )
         for each in seeds
     ]
     teacher = Teacher(members, 1.0)

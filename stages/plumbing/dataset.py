@@ -138,16 +138,27 @@ class Dataset:
 
     @cached_property
     def _roles(self) -> dict[str, NDArray[Any]]:
+        """Columns of roles.parquet, and beside them the row in images.parquet of each of its images."""
+        import pyarrow.compute as pc
+
         table = images.read_table(self.folder / "roles.parquet")
-        return {
-            "id": np.array(table["id"].to_pylist(), dtype=np.str_),
-            "replicate": table["replicate"].to_numpy(),
-            "role": np.array(table["role"].to_pylist(), dtype=np.str_),
-        }
+        with reading(self.folder / "roles.parquet"):
+            row = pc.index_in(table["id"], self._table["id"])
+            if row.null_count:
+                raise ValueError("it names images that images.parquet does not have")
+            return {
+                "id": np.array(table["id"].to_pylist(), dtype=np.str_),
+                "replicate": table["replicate"].to_numpy(),
+                "role": np.array(table["role"].to_pylist(), dtype=np.str_),
+                "row": row.to_numpy(),
+            }
 
     def _rows(self, replicate: int, *roles: str) -> NDArray[np.bool_]:
         table = self._roles
-        return np.isin(self._ids, table["id"][(table["replicate"] == replicate) & np.isin(table["role"], roles)])
+        (own,) = np.nonzero(table["replicate"] == replicate)
+        rows = np.zeros(len(self._table), dtype=bool)
+        rows[table["row"][own[np.isin(table["role"][own], roles)]]] = True
+        return rows
 
 
 def _without_labels(images_: ImageSet) -> ImageSet:

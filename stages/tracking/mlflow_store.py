@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from stages.plumbing import workdir
@@ -184,21 +184,8 @@ def _one_at_a_time() -> Iterator[None]:
 
 
 def _prepare_sqlite(path: Path) -> None:
-    """Makes sure that the file can be written, at once, where MLflow would retry for minutes, and makes commits cheap.
-
-    With a write-ahead log a commit need not wait for the disk, and the file stays sound when the power fails.
-    """
+    """Makes sure at once that the file can be written, where MLflow would retry for minutes; readers stop no writer."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(path, timeout=10)) as database:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("BEGIN IMMEDIATE")
-    from sqlalchemy import event
-    from sqlalchemy.engine import Engine
-
-    if not event.contains(Engine, "connect", _commit_without_waiting):
-        event.listen(Engine, "connect", _commit_without_waiting)
-
-
-def _commit_without_waiting(connection: Any, _: object) -> None:
-    if isinstance(connection, sqlite3.Connection):
-        connection.execute("PRAGMA synchronous = NORMAL")

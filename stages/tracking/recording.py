@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -21,8 +21,11 @@ from stages.plumbing.params import Params
 from stages.plumbing.stage import timings
 from stages.tracking import run_contents
 from stages.tracking.mlflow_store import Store, Tree, tracking_uri, without_secrets
-from stages.tracking.registered_model import Classifier, register
-from stages.tracking.run_contents import Content
+from stages.tracking.registered_model import register
+from stages.tracking.run_contents import Content, Json
+
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput
 
 TRAINING, COMPARISON = "train_gan", "comparison"
 FLUSH_SECONDS = 5.0
@@ -32,7 +35,7 @@ _GENERATORS = workdir.DATA / "train_gan"
 _ARMS = workdir.DATA / "train_downstream"
 _COMPARED = workdir.DATA / "evaluate" / "run.json"
 _NOTE = (
-    "A generator with a nested run for each replicate, whose means are shown here. `snapshots/...` are the scores of the "
+    "A generator with a nested run for each replicate, whose means are here. `snapshots/...` are the scores of the "
     "snapshots that there was to choose from, the same names without it those of the one that was kept."
 )
 _THREAD = "mlflow"
@@ -101,7 +104,7 @@ class Live:
             pictures += [(child, [Path(record["picture"])])] if record["picture"] else []
         for child, history in points.items():
             tree.log(child, Content(curves=run_contents.curves(history)))
-        for child, files in pictures if _may_show_samples(self._params) else ():
+        for child, files in pictures if self._params.evaluate.publish_real_images else ():
             tree.add_files(child, files, "samples")
 
 
@@ -123,67 +126,76 @@ def record_comparison(params: Params) -> None:
 
 def log_missing(params: Params) -> Iterator[tuple[str, str | None]]:
     """Logs whatever the store lacks: (name, id) of every parent run, None where no files are there to log."""
-    store = Store.open(params.tracking.experiment)
-    links: dict[str, str] = {}
+    store, links = Store.open(params.tracking.experiment), {}
     for generator in params.train_gan.generators:
-        name, run_id = f"{TRAINING}/{generator}", _log_generator(store, params, generator)
-        links |= {f"understudy.{name}": run_id} if run_id else {}
+        name = f"{TRAINING}/{generator}"
+        if run_id := _log_generator(store, params, generator):
+            links[f"understudy.{name}"] = run_id
         yield name, run_id
-    yield COMPARISON, _log_comparison(store, params, links)
+
+    def write(tree: Tree, given: Json) -> list["DatasetInput"]:
+        tree.log(COMPARISON, Content(tags=links))
+        return _write_comparison(tree, given, params.tracking.registered_model)
+
+    yield COMPARISON, _log(store, COMPARISON, _COMPARED, write)
 
 
 def _log_generator(store: Store, params: Params, generator: str) -> str | None:
-    """Id of the generator's parent run, completed from the files; None where it was not trained."""
-    folder, name = _GENERATORS / generator, f"{TRAINING}/{generator}"
-    if not (folder / "run.json").is_file():
+    def write(tree: Tree, given: Json) -> list["DatasetInput"]:
+        return _write_generator(tree, given, _GENERATORS / generator, params.evaluate.publish_real_images)
+
+    return _log(store, f"{TRAINING}/{generator}", _GENERATORS / generator / "run.json", write)
+
+
+def _log(store: Store, name: str, run: Path, write: Callable[[Tree, Json], list["DatasetInput"]]) -> str | None:
+    """Id of the parent run that the file `run` tells of, which is written now if the store lacks it; None without it.
+
+    `write` logs all of the tree, given the parameters, and returns the data sets that it used.
+    """
+    if not run.is_file():
         return None
-    record = workdir.read_json(folder / "run.json")
+    record = workdir.read_json(run)
     tree = _tree(store, name, record["fingerprint"])
-    if tree.complete:
-        return tree.complete
+    return tree.complete or tree.finish(write(tree, record["params"]))
+
+
+def _write_generator(tree: Tree, given: Json, folder: Path, samples: bool) -> list["DatasetInput"]:
     dataset = Dataset.open()
     histories = [workdir.read_json(folder / str(replicate) / "history.json") for replicate in range(dataset.replicates)]
-    given = run_contents.flatten({TRAINING: record["params"]})
-    tree.log(name, Content(given, run_contents.training(*histories), {"mlflow.note.content": _NOTE}))
+    content = run_contents.flatten({TRAINING: given}), run_contents.training(*histories), {"mlflow.note.content": _NOTE}
+    tree.log(tree.name, Content(*content))
     for replicate, history in enumerate(histories):
-        child = f"{name}/{replicate}"
+        child = f"{tree.name}/{replicate}"
         tree.log(child, Content({"replicate": replicate}, run_contents.training(history)))
-        if _may_show_samples(params):
+        if samples:
             tree.add_files(child, sorted((folder / str(replicate) / "samples").glob("*.png")), "samples")
-    return tree.finish([run_contents.real_data(dataset, run_contents.dvc_hashes())])
+    return [run_contents.data_set(dataset.name, dataset.folder, "images.parquet", run_contents.dvc_hashes())]
 
 
-def _log_comparison(store: Store, params: Params, links: Mapping[str, str]) -> str | None:
-    """Id of the comparison's parent run, completed from the files; None where nothing was compared."""
-    if not _COMPARED.is_file():
-        return None
-    record = workdir.read_json(_COMPARED)
-    tree = _tree(store, COMPARISON, record["fingerprint"])
-    if tree.complete:
-        return tree.complete
+def _write_comparison(tree: Tree, given: Json, model: str) -> list["DatasetInput"]:
     import pandas as pd
 
-    dataset, hashes, settings = Dataset.open(), run_contents.dvc_hashes(), record["params"]
-    generators = list(settings["train_gan"]["generators"])
+    dataset, hashes, generators = Dataset.open(), run_contents.dvc_hashes(), list(given["train_gan"]["generators"])
     scores = pd.read_csv(workdir.METRICS / "scores.csv")
     numbers = workdir.read_json(workdir.METRICS / "evaluate.json")
     privacy = {each: workdir.read_json(workdir.METRICS / "filter_memorized" / f"{each}.json") for each in generators}
     seconds = {stage: spent for stage, spent, _ in timings() if stage != "evaluate"}
 
-    tree.log(COMPARISON, run_contents.comparison(settings, numbers, scores, privacy, seconds))
-    tree.log(COMPARISON, Content(tags={**links, **{f"dvc.{path}": md5 for path, md5 in hashes.items()}}))
+    tree.log(COMPARISON, run_contents.comparison(given, numbers, scores, privacy, seconds))
+    tree.log(COMPARISON, Content(tags={f"dvc.{path}": md5 for path, md5 in hashes.items()}))
     tree.add_files(COMPARISON, [workdir.METRICS / name for name in ("report.html", "scores.csv", "evaluate.json")])
     tree.add_files(COMPARISON, sorted((workdir.METRICS / "figures").glob("*.png")), "figures")
     for arm, rows in scores.groupby("arm", sort=False):
-        facts, own = workdir.read_json(_ARMS / str(arm) / "arm.json"), settings["train_downstream"]["arms"][arm]
+        facts, own = workdir.read_json(_ARMS / str(arm) / "arm.json"), given["train_downstream"]["arms"][arm]
         for row in rows.to_dict("records"):
             tree.log(f"{arm}/{row['replicate']}", run_contents.arm_replicate(str(arm), own, facts, row))
     if best := run_contents.best_classifier(scores):
-        network = settings["train_downstream"]["classifier"]
-        classifier = Classifier(*best, dataset.image, network["kind"], network["width"], dataset.classes)
-        register(tree, params.tracking.registered_model, classifier, hashes)
-    made = [run_contents.synthetic_data(dataset, generator, hashes) for generator in generators]
-    return tree.finish([run_contents.real_data(dataset, hashes), *made])
+        config = {name: given["train_downstream"]["classifier"][name] for name in ("kind", "width")}
+        config |= {"image": dataset.image.model_dump(mode="json"), "classes": dataset.classes}
+        register(tree, model, *best, config, hashes.get(str(_ARMS / best[0])))
+    folders = {f"{dataset.name}-{each}": workdir.DATA / "filter_memorized" / each for each in generators}
+    made = [run_contents.data_set(name, folder, "[0-9]*.parquet", hashes) for name, folder in folders.items()]
+    return [run_contents.data_set(dataset.name, dataset.folder, "images.parquet", hashes), *made]
 
 
 def _tree(store: Store, name: str, fingerprint: str) -> Tree:
@@ -198,11 +210,6 @@ def _tree(store: Store, name: str, fingerprint: str) -> Tree:
         "dvc.experiment": os.environ.get("DVC_EXP_NAME"),
     }
     return store.tree(name, fingerprint, {key: value for key, value in tags.items() if value})
-
-
-def _may_show_samples(params: Params) -> bool:
-    """Sample grids are unfiltered, so they may show copies of real images."""
-    return params.evaluate.publish_real_images
 
 
 def _record(work: Callable[[], object]) -> None:

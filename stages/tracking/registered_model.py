@@ -2,10 +2,10 @@
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
@@ -18,37 +18,18 @@ _SERVED = Path("stages/tracking/served.py")
 _LIBRARIES = ("mlflow", "numpy", "pandas", "pillow", "pydantic", "safetensors", "torch")
 
 
-@dataclass(frozen=True)
-class Classifier:
-    """A trained classifier of an arm and a replicate.
+def register(tree: Tree, name: str, arm: str, replicate: int, config: Mapping[str, Any], md5: str | None) -> None:
+    """Registers an arm's classifier under `name`, unless this fingerprint's is there; its files lie with the child run.
 
-    image: what `prepare` makes of every image; kind and width: of its network; classes: names in their order.
-    """
-
-    arm: str
-    replicate: int
-    image: ImageParams
-    kind: str
-    width: int
-    classes: list[str]
-
-    @property
-    def folder(self) -> Path:
-        """Where the arm's results lie."""
-        return workdir.DATA / "train_downstream" / self.arm
-
-
-def register(tree: Tree, name: str, classifier: Classifier, hashes: Mapping[str, str]) -> None:
-    """Registers the classifier under `name`, unless this fingerprint's is there; its files lie with the child run.
-
-    It becomes the alias `best`, except in an experiment of `dvc exp`. hashes: DVC's, by path.
+    It becomes the alias `best`, except in an experiment of `dvc exp`. config: see `stages.tracking.served`; md5: DVC's,
+    of the arm's folder.
     """
     from mlflow.exceptions import MlflowException
 
-    client, run_id = tree.client, tree.run(f"{classifier.arm}/{classifier.replicate}")
-    tags = {"arm": classifier.arm, "replicate": str(classifier.replicate), FINGERPRINT: tree.tags[FINGERPRINT]}
-    if md5 := hashes.get(str(classifier.folder)):
-        tags[f"dvc.{classifier.folder}"] = md5
+    client, run_id = tree.client, tree.run(f"{arm}/{replicate}")
+    arm_folder = workdir.DATA / "train_downstream" / arm
+    tags = {"arm": arm, "replicate": str(replicate), FINGERPRINT: tree.tags[FINGERPRINT]}
+    tags |= {f"dvc.{arm_folder}": md5} if md5 else {}
     try:
         client.create_registered_model(name)
     except MlflowException as error:
@@ -59,7 +40,7 @@ def register(tree: Tree, name: str, classifier: Classifier, hashes: Mapping[str,
         version = found[0]
     else:
         with TemporaryDirectory() as folder:
-            _pack(classifier, Path(folder))
+            _pack(arm_folder / f"{replicate}.safetensors", config, Path(folder))
             client.log_artifacts(run_id, f"{folder}/model", "model")
         place = f"{client.get_run(run_id).info.artifact_uri}/model"
         version = client.create_model_version(name, place, run_id, tags, await_creation_for=10)
@@ -67,18 +48,16 @@ def register(tree: Tree, name: str, classifier: Classifier, hashes: Mapping[str,
         client.set_registered_model_alias(name, ALIAS, version.version)
 
 
-def _pack(classifier: Classifier, folder: Path) -> None:
+def _pack(weights: Path, config: Mapping[str, Any], folder: Path) -> None:
     """Writes the MLflow model to `folder/model`."""
     import pandas as pd
     from mlflow import pyfunc
     from mlflow.models import ModelSignature
     from mlflow.types.schema import ColSpec, Map, Schema
 
-    libraries = (*_LIBRARIES, "torchvision") if classifier.kind == "resnet18" else _LIBRARIES
-    network = {"kind": classifier.kind, "width": classifier.width}
-    config = network | {"image": classifier.image.model_dump(mode="json"), "classes": classifier.classes}
+    libraries = (*_LIBRARIES, "torchvision") if config["kind"] == "resnet18" else _LIBRARIES
     workdir.write_json(folder / "classifier.json", config)
-    shutil.copyfile(classifier.folder / f"{classifier.replicate}.safetensors", folder / "classifier.safetensors")
+    shutil.copyfile(weights, folder / "classifier.safetensors")
     for path in code.closure(_SERVED, whole=True):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / path)
@@ -93,9 +72,9 @@ def _pack(classifier: Classifier, folder: Path) -> None:
             Schema([ColSpec("binary", "image")]),
             Schema([ColSpec("string", "class"), ColSpec(Map("float"), "probabilities")]),
         ),
-        input_example=pd.DataFrame({"image": [_blank(classifier.image)]}),
+        input_example=pd.DataFrame({"image": [_blank(ImageParams(**config["image"]))]}),
         pip_requirements=[f"{library}=={version(library).partition('+')[0]}" for library in libraries],
-        metadata={"classes": classifier.classes},
+        metadata={"classes": config["classes"]},
     )
 
 

@@ -1,5 +1,6 @@
 """What the files say about each run, in the form in which MLflow shows it: parameters, curves, tags, data sets."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +9,6 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from stages.plumbing import workdir
-from stages.plumbing.dataset import Dataset
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,26 +148,13 @@ def dvc_hashes() -> dict[str, str]:
     return {out["path"]: out["md5"] for out in outs if out["path"].startswith("data/") and "md5" in out}
 
 
-def real_data(dataset: Dataset, hashes: Mapping[str, str]) -> "DatasetInput":
-    """The prepared real images."""
-    return _data_set(dataset.name, dataset.folder, ["images.parquet"], "real", hashes)
-
-
-def synthetic_data(dataset: Dataset, generator: str, hashes: Mapping[str, str]) -> "DatasetInput":
-    """A generator's images that the filter kept, of all replicates."""
-    folder = workdir.DATA / "filter_memorized" / generator
-    files = [f"{replicate}.parquet" for replicate in range(dataset.replicates)]
-    return _data_set(f"{dataset.name}-{generator}", folder, files, "synthetic", hashes)
-
-
-def _data_set(name: str, folder: Path, files: Sequence[str], context: str, hashes: Mapping[str, str]) -> "DatasetInput":
-    import json
-
+def data_set(name: str, folder: Path, files: str, hashes: Mapping[str, str]) -> "DatasetInput":
+    """Parquet files that a run used, by DVC's hash of the folder where there is one. files: pattern of their names."""
     import pyarrow.parquet as pq
-    from mlflow.entities import Dataset as Entity
-    from mlflow.entities import DatasetInput, InputTag
+    from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    digest = hashes.get(str(folder)) or workdir.fingerprint(*(folder / file for file in files))[:36]  # MLflow's limit
-    images = sum(pq.read_metadata(folder / file).num_rows for file in files)
-    entity = Entity(name, digest, "local", json.dumps({"uri": str(folder)}), profile=json.dumps({"images": images}))
-    return DatasetInput(entity, [InputTag("mlflow.data.context", context)])
+    paths = sorted(folder.glob(files))
+    digest = hashes.get(str(folder)) or workdir.fingerprint(*paths)[:36]  # MLflow allows no more characters
+    images = sum(pq.read_metadata(path).num_rows for path in paths)
+    entity = Dataset(name, digest, "local", json.dumps({"uri": str(folder)}), profile=json.dumps({"images": images}))
+    return DatasetInput(entity, [InputTag("mlflow.data.context", folder.name)])

@@ -5,8 +5,31 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stages.comparison.evidence import Evidence, Finding, GeneratorEvidence, Outcomes
 from stages.comparison.params import EvaluateParams
-from stages.sources.findings import Finding
+from stages.comparison.scores import align
+
+FACTS = {
+    "settings": [{}],
+    "chosen": 0,
+    "validation": [0.8],
+    "labels_used": 90,
+    "labels_of_train": 50,
+    "trained_on_labels": 50,
+    "synthetic_images": 0,
+    "steps": 600,
+}
+SECTIONS: dict[str, dict[str, Any]] = {
+    "gan": {
+        "kind": "projection",
+        "path": "data/raw/none",
+        "labels": "class",
+        "layers": "dense",
+        "steps": 600,
+        "augment": {"policies": ["cutout", "flip"], "limit": 0.8},
+    },
+    "gaussian": {"kind": "gaussian", "path": "data/raw/none", "labels": "class", "rank": 64},
+}
 
 
 @pytest.fixture(scope="session")
@@ -14,6 +37,7 @@ def make_params() -> Callable[..., EvaluateParams]:
     def make(**changes: Any) -> EvaluateParams:
         fields: dict[str, Any] = {
             "seed": 0,
+            "device": "cpu",
             "contrast": {"arms": ["gan"], "rivals": ["classic"], "measure": "accuracy"},
             "learning_curve": [],
             "robustness": [],
@@ -59,7 +83,7 @@ def make_tables() -> Callable[..., tuple[dict[str, pd.DataFrame], pd.Series]]:
 
 @pytest.fixture(scope="session")
 def make_privacy() -> Callable[[list[str]], dict[str, Any]]:
-    """The form of metrics/filter_memorized.json."""
+    """The form of metrics/filter_memorized/<generator>.json."""
 
     def attack(auc: float) -> dict[str, float]:
         named = {"detected": 0.0125, "detected_low": 0.005, "detected_high": 0.02}
@@ -72,6 +96,7 @@ def make_privacy() -> Callable[[list[str]], dict[str, Any]]:
 
         return {
             "alpha": 0.05,
+            "labels_used": 0,
             "generated": 100 * len(classes),
             "dropped": 7 * len(classes),
             "dropped_share": 0.07,
@@ -109,9 +134,59 @@ def checks() -> dict[str, dict[str, int]]:
 
 @pytest.fixture(scope="session")
 def findings() -> list[Finding]:
+    images = np.random.default_rng(1).integers(0, 256, (5, 1, 8, 8), dtype=np.uint8)
     return [
-        Finding("leak", "train/cat/7.png", "test/cat/1.png", "dropped", "the same pixels"),
-        Finding("constant", "train/dog/black.png", "", "kept", ""),
-        Finding("truncated", "train/dog/half.png", "", "skipped", "copy it again"),
-        Finding("contradicting_labels", "train/dog/2.png", "train/cat/3.png", "unlabelled", "dog and cat"),
+        Finding("leak", "train/cat/7.png", "test/cat/1.png", "dropped", "the same pixels", *images[:2]),
+        Finding("constant", "train/dog/black.png", "", "kept", "", images[2], None),
+        Finding("truncated", "train/dog/half.png", "", "skipped", "copy it again", None, None),
+        Finding("contradicting_labels", "train/dog/2.png", "train/cat/3.png", "unlabelled", "dog and cat", *images[3:]),
     ]
+
+
+@pytest.fixture(scope="session")
+def make_generator(make_privacy: Callable[[list[str]], dict[str, Any]]) -> Callable[..., GeneratorEvidence]:
+    """A generator's evidence, with 27 images of three classes."""
+
+    def make(name: str, classes: list[str], **privacy: Any) -> GeneratorEvidence:
+        images = np.random.default_rng(len(name)).integers(0, 256, (31, 1, 8, 8), dtype=np.uint8)
+        return GeneratorEvidence(
+            section=SECTIONS[name],
+            quality={"0": {"kid": 0.25}, "1": {"kid": 0.75}},
+            privacy=make_privacy(classes) | privacy,
+            synthetic=(images[:27], np.repeat([0, 1, 2], 9)),
+            pairs=(images[27:29], images[29:], [f"p 0.0123 of {name}, dropped", f"p 0.0678 of {name}, kept"]),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_evidence(
+    make_tables: Any, make_params: Any, make_generator: Any, checks: Any, findings: Any
+) -> Callable[..., Evidence]:
+    """Of two generators, `gan` and `gaussian`, and arms of both."""
+
+    def make(show_real: bool = True, replicates: int = 10, **changes: Any) -> Evidence:
+        classes = changes.get("classes", ["cat", "dog", "owl"])
+        chances = {"classic": 0.6, "gan": 0.9, "real": 0.5, "gaussian": 0.8}
+        tables, truth = make_tables(chances, replicates=replicates)
+        facts = dict.fromkeys(tables, FACTS | {"validation_scores": [0.8] * replicates})
+        images = np.random.default_rng(0).integers(0, 256, (6, 1, 8, 8), dtype=np.uint8)
+        fields: dict[str, Any] = {
+            "dataset": "pets",
+            "classes": classes,
+            "prepared": {"read": 1797, "images": 546, "checks": checks},
+            "findings": findings,
+            "params": make_params(publish_real_images=show_real),
+            "outcomes": Outcomes(align(tables, truth, 3), {}, facts, [], None, [("gan", "gaussian")]),
+            "generators": {name: make_generator(name, classes) for name in SECTIONS},
+            "real": (images, np.repeat([0, 1, 2], 2)),
+            "seen": 648,
+            "labelled": 50,
+            "validation": 30,
+            "run": {"fingerprint": "abc"},
+            "parameters": "prepare: {}",
+        }
+        return Evidence(**(fields | changes))
+
+    return make

@@ -26,11 +26,11 @@ def test_features_are_those_of_the_eye_and_accuracies_those_of_each_network(
     test_set: LabelledImages, synthetic: LabelledImages
 ) -> None:
     eye, other = (build_classifier("cnn", 1, 8, 3, 4, seed).eval() for seed in (0, 1))
-    found = examine({"eye": eye, "other": other}, eye, test_set, synthetic, ["brightness"], seed=0)
+    found = examine({"eye": eye, "other": other}, eye, test_set, {"gan": synthetic}, ["brightness"], seed=0)
     expected = fidelity(
         features(eye, test_set.images), test_set.labels, features(eye, synthetic.images), synthetic.labels, seed=0
     )
-    assert found.fidelity == expected
+    assert found.fidelity == {"gan": expected}
     assert set(found.robustness) == {"eye", "other"}
     assert found.robustness["eye"] != found.robustness["other"]
     clean = float((predict(eye, test_set.images).argmax(dim=1) == test_set.labels).float().mean())
@@ -39,10 +39,10 @@ def test_features_are_those_of_the_eye_and_accuracies_those_of_each_network(
 
 def test_nothing_is_disturbed_unless_it_is_asked_for(test_set: LabelledImages, synthetic: LabelledImages) -> None:
     eye = build_classifier("cnn", 1, 8, 3, 4, seed=0).eval()
-    assert examine({"eye": eye}, eye, test_set, synthetic, [], seed=0).robustness == {}
+    assert examine({"eye": eye}, eye, test_set, {"gan": synthetic}, [], seed=0).robustness == {}
 
 
 def test_too_few_images_leave_no_fidelity(test_set: LabelledImages) -> None:
     eye = build_classifier("cnn", 1, 8, 3, 4, seed=0).eval()
     few = LabelledImages(test_set.images[:6], test_set.labels[:6])
-    assert examine({}, eye, test_set, few, [], seed=0).fidelity is None
+    assert examine({}, eye, test_set, {"few": few}, [], seed=0).fidelity == {"few": None}

@@ -18,7 +18,7 @@ from stages.comparison.figures import (
     settings_figure,
 )
 from stages.comparison.scores import align, score
-from stages.comparison.verdict import compare
+from stages.comparison.verdict import compare, draw_means
 
 
 def _pixels(png: bytes) -> np.ndarray:
@@ -35,7 +35,9 @@ def draw_comparison(make_tables, make_params):
         tables, truth = make_tables({"classic": 0.6, "gan": 0.7, "real": 0.5}, replicates=replicates)
         predictions, params = align(tables, truth, 3), make_params()
         scores = score(predictions)
-        return partial(comparison_figure, scores, compare(predictions, scores, {}, params), params)
+        return partial(
+            comparison_figure, scores, compare(predictions, scores, draw_means(predictions, params), {}, params), params
+        )
 
     return draw
 

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stages.comparison.evidence import Outcomes
 from stages.comparison.examination import Examination
 from stages.comparison.fidelity import ClassFidelity, Fidelity
-from stages.comparison.numbers import Outcomes, all_numbers
+from stages.comparison.numbers import all_numbers
 from stages.comparison.params import EvaluateParams
 from stages.comparison.scores import align, align_models
 
@@ -44,6 +45,7 @@ def make(make_tables: MakeTables, make_params: Callable[..., EvaluateParams]) ->
             facts={arm: facts(arm) for arm in tables},
             examinations=[],
             groups=None,
+            controls=[],
         )
         return outcomes, make_params(learning_curve=curve)
 
@@ -82,7 +84,7 @@ def test_what_the_data_do_not_allow_is_left_out(make: Make) -> None:
     outcomes, params = make(curve=())
     bare = replace(outcomes, models={arm: {} for arm in outcomes.models})
     numbers, _ = all_numbers(bare, CLASSES, params)
-    assert {"models", "worth", "learning_curve", "fidelity", "robustness"}.isdisjoint(numbers)
+    assert {"models", "worth", "learning_curve", "fidelity", "robustness", "controls"}.isdisjoint(numbers)
     single, _ = all_numbers(*_with_classes(make(replicates=1)))
     assert "worth" not in single
     assert single["learning_curve"]["5"].keys() == {"mean"}
@@ -97,15 +99,55 @@ def test_examinations_are_averaged_over_the_replicates_that_have_them(make: Make
     outcomes, params = make()
     known = {0: ClassFidelity(0.5, 0.25, 30, {"kid": 0.2}, {"kid": 0.0})}
     examinations = [
-        Examination(fidelity(0.1, known), {"gan": {"pgd_8": 0.5}}),
-        Examination(None, {"gan": {"pgd_8": 0.7}}),
-        Examination(fidelity(0.3, known | {1: known[0]}), {"gan": {"pgd_8": 0.6}}),
+        Examination({"gan": fidelity(0.1, known), "few": None}, {"gan": {"pgd_8": 0.5}}),
+        Examination({"gan": None, "few": None}, {"gan": {"pgd_8": 0.7}}),
+        Examination({"gan": fidelity(0.3, known | {1: known[0]}), "few": None}, {"gan": {"pgd_8": 0.6}}),
     ]
     numbers, _ = all_numbers(replace(outcomes, examinations=examinations), CLASSES, params)
-    assert numbers["fidelity"]["measures"]["kid"] == pytest.approx({"mean": 0.2, "std": np.sqrt(0.02)})
-    assert list(numbers["fidelity"]["classes"]) == ["cat"]
-    assert numbers["fidelity"]["classes"]["cat"]["measures"] == {"kid": pytest.approx(0.2)}
+    assert list(numbers["fidelity"]) == ["gan"], "a generator with too few images has no figures"
+    of_gan = numbers["fidelity"]["gan"]
+    assert of_gan["measures"]["kid"] == pytest.approx({"mean": 0.2, "std": np.sqrt(0.02)})
+    assert list(of_gan["classes"]) == ["cat"]
+    assert of_gan["classes"]["cat"]["measures"] == {"kid": pytest.approx(0.2)}
     assert numbers["robustness"]["gan"]["pgd_8"] == pytest.approx({"mean": 0.6, "std": 0.1})
+
+
+def test_an_arm_is_held_against_its_control_as_against_any_rival(make: Make) -> None:
+    outcomes, params = make()
+    numbers, _ = all_numbers(replace(outcomes, controls=[("gan", "classic")]), CLASSES, params)
+    for measure, entry in numbers["controls"]["gan"]["classic"].items():
+        against_rival = numbers["differences"]["gan"]["classic"][measure]
+        assert entry == {name: against_rival[name] for name in ("mean", "low", "high")}
+    alone, _ = all_numbers(replace(make(replicates=1)[0], controls=[("gan", "classic")]), CLASSES, params)
+    assert alone["controls"]["gan"]["classic"]["accuracy"].keys() == {"mean"}
+
+
+def test_more_arms_and_generators_change_no_number_of_the_others_by_a_bit(make: Make) -> None:
+    outcomes, params = make(curve=())
+
+    def of(arms: tuple[str, ...], controls: list[tuple[str, str]]) -> dict[str, Any]:
+        predictions = outcomes.predictions
+        own = replace(
+            predictions,
+            arms={arm: predictions.arms[arm] for arm in arms},
+            probabilities={arm: predictions.probabilities[arm] for arm in arms},
+        )
+        parts = {
+            "predictions": own,
+            "models": {arm: outcomes.models[arm] for arm in arms},
+            "facts": {arm: outcomes.facts[arm] for arm in arms},
+            "controls": controls,
+        }
+        return all_numbers(replace(outcomes, **parts), CLASSES, params)[0]
+
+    few, many = of(("classic", "gan"), []), of(tuple(CHANCES), [("gan", "classic_all")])
+    assert few.keys() | {"controls"} == many.keys()
+    for part in ("verdict", "power", "per_class", "replicates"):
+        assert few[part] == many[part]
+    for part in ("arms", "differences", "labels_used"):
+        assert few[part] == {arm: many[part][arm] for arm in few[part]}
+    for classifier, arms in few["models"].items():
+        assert arms == {arm: many["models"][classifier][arm] for arm in arms}
 
 
 def test_whole_groups_widen_the_interval(make: Make) -> None:

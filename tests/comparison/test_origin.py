@@ -1,8 +1,13 @@
+from dataclasses import dataclass
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.comparison.gans import Spread, spreads
+from stages.comparison.origin import KINDS, Spread, adds_heading, control_pairs, kind_words, made_from, spreads
+from stages.downstream.params import ArmParams
+from stages.generators.params import AnyGenerator
 
 QUALITY = st.dictionaries(
     st.integers(0, 20).map(str), st.dictionaries(st.sampled_from("abc"), st.floats(-1e6, 1e6)), max_size=6
@@ -25,3 +30,75 @@ def test_every_value_lies_within_its_spread_whatever_the_order(quality: dict[str
         assert spread.low <= spread.mean + 1e-6
         assert spread.mean <= spread.high + 1e-6
         assert backwards[name].mean == pytest.approx(spread.mean)
+
+
+def test_every_kind_of_generator_has_words_of_its_own() -> None:
+    kinds = [get_args(each.model_fields["kind"].annotation)[0] for each in get_args(get_args(AnyGenerator)[0])]
+    assert set(KINDS) == set(kinds)
+    assert len(set(KINDS.values())) == len(KINDS)
+    assert kind_words("two_step") == "two step"
+
+
+def test_a_set_made_elsewhere_makes_no_claim_about_what_it_learned_from() -> None:
+    section = {"kind": "external", "path": "data/raw/made"}
+    words = made_from(section, "pets", 10, 648, 50)
+    assert "outside this pipeline (data/raw/made)" in words
+    assert "Nothing here can tell" in words
+    assert "648" not in words
+    assert "in each of 10 replicates from 648 real images of pets, 50 of them" in made_from(
+        section | {"kind": "projection"}, "pets", 10, 648, 50
+    )
+
+
+def arm(generator: str | None, augment: str = "classic", share: float = 0.5) -> ArmParams:
+    return ArmParams(
+        images=f"data/filter_memorized/{generator}" if generator else "data/prepare",
+        real=True,
+        labels="train",
+        balancing="none",
+        augment=augment,
+        settings=[{"synthetic_share": share}] if generator else [{}],
+    )
+
+
+ARMS = {
+    "classic": arm(None),
+    "gan": arm("gan", "none"),
+    "gan_classic": arm("gan"),
+    "gan_more": arm("gan", share=0.75),
+    "gaussian_classic": arm("gaussian"),
+    "made_classic": arm("made"),
+    "soft_classic": arm("soft"),
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    kind: str
+    labels: str = "class"
+
+
+def test_only_arms_that_differ_in_nothing_but_the_generator_meet_a_control() -> None:
+    generators = {
+        "gan": Section("projection"),
+        "gaussian": Section("gaussian"),
+        "made": Section("external"),
+        "soft": Section("projection", "teacher"),
+    }
+    pairs = [("gan_classic", "gaussian_classic"), ("gan_classic", "made_classic")]
+    assert control_pairs(ARMS, generators) == pairs
+    soft = generators | {"gaussian": Section("gaussian", "teacher")}
+    assert control_pairs(ARMS, soft) == [("gan_classic", "made_classic"), ("soft_classic", "gaussian_classic")]
+
+
+@pytest.mark.parametrize(
+    ("gan", "control", "words"),
+    [
+        ({"kind": "projection", "layers": "dense"}, "gaussian", "the Gaussian it starts from"),
+        ({"kind": "projection", "layers": "convolutional"}, "gaussian", "its control"),
+        ({"kind": "image_conditioned", "layers": "dense"}, "gaussian", "its control"),
+        ({"kind": "projection", "layers": "dense"}, "external", "its control"),
+    ],
+)
+def test_only_what_starts_from_the_gaussian_is_said_to(gan: dict[str, str], control: str, words: str) -> None:
+    assert adds_heading([gan, {"kind": control}]) == f"What the GAN adds to {words}"

@@ -8,82 +8,69 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
+from stages.comparison.card import render_card
+from stages.comparison.evidence import Finding
 from stages.comparison.fidelity import set_measures
-from stages.comparison.gans import Spread
-from stages.comparison.report import CardContent, ReportContent, render_card, render_report
+from stages.comparison.report import ReportContent, render_report
 from stages.comparison.robustness import NAMES
-from stages.comparison.scores import align, score
-from stages.comparison.verdict import compare
+from stages.comparison.scores import score
+from stages.comparison.verdict import compare, draw_means
 from stages.comparison.wording import CHECKS, FIDELITY_MEASURES
-from stages.sources.findings import Finding
 
 NASTY = "<script>alert('x')</script>|`b`"
 CLASSES = [NASTY, "one", "two"]
-RUN = {"fingerprint": "abc123", "torch": "2.15.0"}
+CHOICE = {
+    "settings": [{"synthetic_share": 0.5}, {"synthetic_share": 0.75, "filter": {"by": "confidence", "keep": 0.8}}],
+    "chosen": 1,
+    "validation": [0.7, 0.8],
+}
+PICTURES = ("comparison", "settings", "samples_gan", "pairs_gan", "findings", "confusion_gan")
 
 
 @pytest.fixture(scope="module")
-def compared(make_tables, make_params):
-    """Number of replicates -> the numbers of a comparison, and test images of each class."""
+def compared(make_evidence, make_params):
+    """Number of replicates -> the numbers of a comparison, without what may be left out."""
 
     @cache
     def run(replicates):
-        tables, truth = make_tables({"classic": 0.6, "gan": 0.9, "real": 0.5}, replicates=replicates)
-        predictions = align(tables, truth, 3)
-        numbers = compare(predictions, score(predictions), dict.fromkeys(tables, 100), make_params())
-        return numbers, truth.value_counts().sort_index().tolist()
+        predictions, params = make_evidence(replicates=replicates).outcomes.predictions, make_params()
+        draws = draw_means(predictions, params)
+        return compare(predictions, score(predictions), draws, dict.fromkeys(predictions.arms, 100), params)
 
     return run
 
 
 @pytest.fixture
-def make_content(compared, make_params, make_privacy, checks, findings):
+def make_content(compared, make_evidence, make_generator, make_params):
+    """Of one generator, with an arm that had a choice."""
+
     def make(replicates=10, **changes):
-        numbers, test_images = compared(replicates)
-        facts = {
-            "settings": [{}],
-            "chosen": 0,
-            "validation": [0.8],
-            "labels_used": 100,
-            "trained_on_labels": 50,
-            "synthetic_images": 0,
-            "steps": 600,
-        }
-        choice = {
-            "settings": [
-                {"synthetic_share": 0.5},
-                {"synthetic_share": 0.75, "filter": {"by": "confidence", "keep": 0.8}},
-            ],
-            "chosen": 1,
-            "validation": [0.7, 0.8],
-        }
-        return ReportContent(
-            dataset="digits",
+        evidence = make_evidence(
+            replicates=replicates,
             classes=CLASSES,
-            real_images=1797,
-            left_out=1251,
-            checks=checks,
-            shows_real=True,
-            findings=findings,
-            findings_png=b"findings",
             params=make_params(**changes),
-            numbers=numbers,
-            arms={"classic": facts, "gan": facts | choice, "real": facts},
-            test_images=test_images,
-            privacy=make_privacy(CLASSES),
-            comparison_png=b"comparison",
-            learning_curve_png=None,
-            models_png=None,
-            settings_png=b"settings",
-            samples_png=b"samples",
-            pairs_png=b"pairs",
-            pair_captions=["p 0.005, dropped", "p 0.062, kept"],
-            confusions={"gan": b"confusion"},
-            run=RUN,
+            generators={"gan": make_generator("gan", CLASSES)},
             parameters="evaluate: <b>",
         )
+        facts = evidence.outcomes.facts | {"gan": evidence.outcomes.facts["gan"] | CHOICE}
+        evidence = replace(evidence, outcomes=replace(evidence.outcomes, facts=facts))
+        return ReportContent(evidence, compared(replicates), {name: name.encode() for name in PICTURES}, True)
 
     return make
+
+
+def _of(content, **changes):
+    """The content with other parts of its evidence."""
+    return replace(content, evidence=replace(content.evidence, **changes))
+
+
+def _with_privacy(content, metrics):
+    return _of(content, generators={"gan": replace(content.evidence.generators["gan"], privacy=metrics)})
+
+
+def _without(content, *pictures):
+    left = {name: png for name, png in content.pictures.items() if name not in pictures}
+    return replace(content, pictures=left)
 
 
 class _Page(HTMLParser):
@@ -153,28 +140,24 @@ def test_privacy_figures_and_choices_are_told(make_content):
     assert "synthetic share 0.75, filter by confidence keep 0.8 chosen 80.0" in text
 
 
-def test_a_gan_that_memorised_is_told_so_plainly(make_content, make_card):
-    content = make_content()
-    memorised = dict(content.privacy) | {"dropped_share": 0.9}
-    text = " ".join(_Page(render_report(replace(content, privacy=memorised))).text.split())
-    assert "The GAN has memorised: most of what it generated" in text
-    assert "The GAN has memorised" in make_card(privacy=memorised)
+def test_a_generator_that_memorised_is_told_so_plainly(make_content, make_card):
+    memorised = _privacy(make_content()) | {"dropped_share": 0.9}
+    text = _text(_with_privacy(make_content(), memorised))
+    assert "The generator has memorised: most of its images" in text
+    assert "The generator has memorised" in make_card(privacy=memorised)
 
 
 def test_a_rate_above_the_promise_warns(make_content):
-    content = make_content()
     rate = {"rate": 0.1, "low": 0.06, "high": 0.15}
-    text = " ".join(
-        _Page(render_report(replace(content, privacy=content.privacy | {"false_positive_rate": rate}))).text.split()
-    )
+    text = _text(_with_privacy(make_content(), _privacy(make_content()) | {"false_positive_rate": rate}))
     assert "more than the 5.0 % promised, so do not rely on the promise" in text
 
 
 def test_the_page_and_the_card_do_without_what_was_not_measured(make_content, make_card):
     content = make_content()
     optional = ("false_positive_rate", "false_positive_rate_blurred", "planted", "attacks", "set_level")
-    bare = {name: value for name, value in content.privacy.items() if name not in optional} | {"calibration": 0}
-    text = " ".join(_Page(render_report(replace(content, privacy=bare))).text.split())
+    bare = {name: value for name, value in _privacy(content).items() if name not in optional} | {"calibration": 0}
+    text = _text(_with_privacy(content, bare))
     assert "could not be checked here" in text
     assert "No attack was tried here" in text
     assert "Does the filter find copies?" not in text
@@ -187,18 +170,26 @@ def test_the_page_and_the_card_do_without_what_was_not_measured(make_content, ma
 def test_attacks_without_a_fixed_rate_have_no_such_columns(make_content):
     content = make_content()
     found = {"distance": {"auc": 0.5, "low": 0.4, "high": 0.6}}
-    privacy = content.privacy | {"attacks": {"before": found, "after": found}}
-    assert "named, kept" not in render_report(replace(content, privacy=privacy))
+    privacy = _privacy(content) | {"attacks": {"before": found, "after": found}}
+    assert "named, kept" not in render_report(_with_privacy(content, privacy))
     assert "named, kept" in render_report(content)
 
 
 @pytest.mark.parametrize(("classes", "folded"), [(12, False), (13, True)])
 def test_long_tables_are_folded(make_content, make_privacy, classes, folded):
     names = [f"class {k}" for k in range(classes)]
-    content = make_content()
-    page = _Page(render_report(replace(content, classes=names, privacy=make_privacy(names), test_images=[9] * classes)))
+    content = _of(_with_privacy(make_content(), make_privacy(names)), classes=names)
+    page = _Page(render_report(content))
     assert (f"All {classes} classes" in page.text) == folded
     assert all(name in page.text for name in names)
+
+
+def _privacy(content):
+    return content.evidence.generators["gan"].privacy
+
+
+def _text(content):
+    return " ".join(_Page(render_report(content)).text.split())
 
 
 def _spread(mean):
@@ -236,18 +227,20 @@ def make_measured(make_content):
                 "gan": dict.fromkeys(CLASSES[:2], _of_class(0.97)) | {"two": {"test_images": 0, "specificity": 0.88}},
             },
             "fidelity": {
-                "images": 1200,
-                "measures": fidelity,
-                "floor": {"precision": _spread(0.91), "kid": _spread(0.0), "frechet_distance": _spread(1.5)},
-                "classes": {
-                    NASTY: {
-                        "real_share": 0.25,
-                        "synthetic_share": 0.5,
-                        "images": 40,
-                        "measures": {"precision": 0.72},
-                        "floor": {"precision": 0.93},
+                "gan": {
+                    "images": 1200,
+                    "measures": fidelity,
+                    "floor": {"precision": _spread(0.91), "kid": _spread(0.0), "frechet_distance": _spread(1.5)},
+                    "classes": {
+                        NASTY: {
+                            "real_share": 0.25,
+                            "synthetic_share": 0.5,
+                            "images": 40,
+                            "measures": {"precision": 0.72},
+                            "floor": {"precision": 0.93},
+                        },
+                        "one": {"real_share": 0.1, "synthetic_share": 0.2, "images": 3, "measures": {}, "floor": {}},
                     },
-                    "one": {"real_share": 0.1, "synthetic_share": 0.2, "images": 3, "measures": {}, "floor": {}},
                 },
             },
             "robustness": {
@@ -255,8 +248,8 @@ def make_measured(make_content):
                 "real": {"gaussian_noise_2": _spread(0.33)},
             },
         }
-        pictures = {"learning_curve_png": b"curve", "models_png": b"models"}
-        return replace(content, numbers=numbers | changes, **pictures)
+        pictures = content.pictures | {"learning_curve": b"curve", "models": b"models"}
+        return replace(content, numbers=numbers | changes, pictures=pictures)
 
     return make
 
@@ -269,10 +262,6 @@ HEADINGS = (
     "Further measures",
     "Sensitivity",
 )
-
-
-def _text(content):
-    return " ".join(_Page(render_report(content)).text.split())
 
 
 def test_what_was_measured_is_told(make_measured):
@@ -302,11 +291,11 @@ def test_classes_stand_side_by_side_and_what_is_undefined_is_none(make_measured)
 def test_of_several_arms_the_best_is_shown_beside_the_first_rival(make_measured):
     content = make_measured()
     contrast = {"arms": ["real", "gan"], "rivals": ["classic"], "measure": "accuracy"}
-    params = content.params.model_validate(content.params.model_dump() | {"contrast": contrast})
+    params = content.evidence.params.model_validate(content.evidence.params.model_dump() | {"contrast": contrast})
     both = content.numbers["per_class"] | {"real": dict.fromkeys(CLASSES, _of_class(0.2))}
     named = {"real": {"classic": _named(content)}, "gan": {"classic": _named(content)}}
     numbers = content.numbers | {"per_class": both, "differences": content.numbers["differences"] | named}
-    text = _text(replace(content, params=params, numbers=numbers))
+    text = _text(_of(replace(content, numbers=numbers), params=params))
     assert "sensitivity gan sensitivity classic" in text
     assert "the one that scored best here" in text
 
@@ -337,7 +326,7 @@ def test_what_was_not_measured_is_left_out(make_content, make_measured):
     assert not any(heading in text for heading in HEADINGS)
     assert "Single classes were not measured" in text
     parts = ("learning_curve", "worth", "models", "per_class", "fidelity", "robustness")
-    empty = replace(make_measured(**{part: {} for part in parts}), learning_curve_png=None, models_png=None)
+    empty = _without(make_measured(**{part: {} for part in parts}), "learning_curve", "models")
     assert not any(heading in _text(empty) for heading in HEADINGS if heading != "Further measures")
 
 
@@ -380,6 +369,10 @@ def test_what_would_decide_an_open_question_is_told_and_nothing_where_it_is_deci
     )
 
 
+def _prepared(checks):
+    return {"read": 1797, "images": 546, "checks": checks}
+
+
 def _data_section(content):
     html = render_report(content)
     section = html.split("<h2>The data, before anything was trained</h2>")[1].split("</section>")[0]
@@ -402,17 +395,17 @@ def test_what_the_checks_found_is_told_in_words_and_numbers(make_content):
     assert "2: one colour throughout, kept" in page.alternatives[0]
 
 
-@pytest.mark.parametrize("checks", [{}, {"leak": {"images": 0, "dropped": 0}}])
-def test_nothing_found_is_said_plainly(make_content, checks):
-    page, text = _data_section(replace(make_content(), checks=checks, findings=[], findings_png=None))
+@pytest.mark.parametrize("found", [{}, {"leak": {"images": 0, "dropped": 0}}])
+def test_nothing_found_is_said_plainly(make_content, found):
+    page, text = _data_section(_of(make_content(), prepared=_prepared(found), findings=[]))
     assert text.endswith("nothing was found.")
     assert page.tags == ["p"]
 
 
 def test_file_names_and_unknown_checks_are_escaped_and_long_names_lose_their_middle(make_content):
     long = f"train/{NASTY}/{'x' * 80}/scan.png"
-    finding = Finding(NASTY, long, f'"{NASTY}', "kept", NASTY)
-    content = replace(make_content(), checks={NASTY: {"images": 1, "dropped": 0}}, findings=[finding])
+    finding = Finding(NASTY, long, f'"{NASTY}', "kept", NASTY, None, None)
+    content = _of(make_content(), prepared=_prepared({NASTY: {"images": 1, "dropped": 0}}), findings=[finding])
     page, text = _data_section(content)
     assert "script" not in page.tags
     assert "b" not in page.tags
@@ -424,7 +417,7 @@ def test_file_names_and_unknown_checks_are_escaped_and_long_names_lose_their_mid
 
 
 def test_where_real_images_are_withheld_their_names_are_too(make_content):
-    content = replace(make_content(publish_real_images=False), shows_real=False, findings=None, findings_png=None)
+    content = _without(replace(make_content(publish_real_images=False), shows_real=False), "findings")
     page, text = _data_section(content)
     assert "also in the test or validation set 1 251 1 250" in text
     assert "withheld" in text
@@ -439,44 +432,30 @@ def test_one_replicate_claims_nothing(make_content):
 
 
 def test_withheld_and_missing_images_are_explained(make_content):
-    content = replace(make_content(publish_real_images=False), shows_real=False, pairs_png=None, pair_captions=())
+    content = _without(replace(make_content(publish_real_images=False), shows_real=False), "pairs_gan", "findings")
     withheld = " ".join(_Page(render_report(content)).text.split())
     assert "Pairs would show real images, which are withheld" in withheld
     assert "data/evaluate/report_private.html" in withheld
     assert "Private." not in withheld
-    nothing = _Page(render_report(replace(make_content(), samples_png=None, pairs_png=None, findings_png=None)))
-    assert "No generated image was kept" in nothing.text
+    nothing = _Page(render_report(_without(make_content(), "samples_gan", "pairs_gan", "findings")))
     assert len(nothing.sources) == 3
 
 
 def test_pairs_are_described_by_their_captions_and_a_private_page_says_that_it_is(make_content):
     page = _Page(render_report(make_content(publish_real_images=False)))
-    assert any("p 0.005, dropped; p 0.062, kept" in text for text in page.alternatives)
+    assert any("p 0.0123 of gan, dropped; p 0.0678 of gan, kept" in text for text in page.alternatives)
     assert "Do not pass it on" in page.text
     assert "Do not pass it on" not in _Page(render_report(make_content())).text
 
 
 @pytest.fixture
 def make_card(make_content):
-    def make(**changes):
+    def make(quality=None, privacy=None, dataset='digits: "new"\nline', **changes):
         content = make_content()
-        card = CardContent(
-            dataset='digits: "new"\nline',
-            classes=content.classes,
-            kept=[93, 93, 93],
-            image_shape=(1, 8, 8),
-            real_images=content.real_images,
-            left_out=content.left_out,
-            made_from="Ten GANs.",
-            generator={"steps": 600, "augment": {"policies": ["cutout", "flip"], "limit": 0.8}},
-            gans={},
-            validation_labels=50,
-            numbers=content.numbers,
-            privacy=content.privacy,
-            licence="cc-by-4.0",
-            run=RUN,
-        )
-        return render_card(replace(card, **changes))
+        gan = content.evidence.generators["gan"]
+        gan = replace(gan, quality=quality or {}, privacy=privacy or gan.privacy)
+        evidence = replace(content.evidence, **({"dataset": dataset, "generators": {"gan": gan}} | changes))
+        return render_card(evidence, content.numbers)
 
     return make
 
@@ -485,30 +464,53 @@ def test_the_card_is_marked_synthetic_and_its_head_is_yaml(make_content, make_ca
     content, card = make_content(), make_card()
     _, head, body = card.split("---\n", 2)
     front = YAML(typ="safe").load(head)
-    assert "synthetic" in front["tags"]
-    assert front["license"] == "cc-by-4.0"
+    assert {"synthetic", "gan"} <= set(front["tags"])
+    assert front["license"] == "unknown"
     assert front["size_categories"] == ["n<1K"]
     assert front["pretty_name"] == 'Synthetic digits: "new"\nline'
-    assert "Every image in this set is synthetic" in body
+    assert front["configs"] == [{"config_name": "gan", "data_files": "synthetic/gan.parquet", "default": True}]
+    assert "Every image here is synthetic" in body
     assert content.numbers["verdict"]["sentence"] in body
-    assert "| one | 93 |" in body
+    assert "| one | 9 |" in body
     assert "| steps | 600 |\n| augment policies | cutout, flip |\n| augment limit | 0.8 |" in body
     assert "<script>" not in body
     assert all(row.count("|") in (3, 4, 5) for row in body.splitlines() if row.startswith("|"))
-    assert json.dumps(content.privacy["dropped"]) in body
+    assert json.dumps(_privacy(content)["dropped"]) in body
 
 
-KEPT = {
-    "kept_step": Spread(2250, 1500, 3000),
-    "usefulness": Spread(0.951, 0.9, 1.0),
-    "kid": Spread(0.0126, -0.001, 0.03),
-    "recall": Spread(0.8, 0.7, 0.9),
-    "nearest_real_ratio": Spread(0.9, 0.8, 1.05),
-    "most_copied": Spread(0.07, 0.02, 0.2),
-    "confused": Spread(0.02, 0.01, 0.03),
-}
-POOL = {"pool_share": Spread(0.92, 0.92, 0.92), "pseudo_label_trust": Spread(0.81, 0.7, 0.9)}
-CHECKED = {"pseudo_label_accuracy": Spread(0.963, 0.88, 1.0)}
+def test_the_card_has_a_section_for_every_generator(make_card, make_generator):
+    both = {name: make_generator(name, CLASSES) for name in ("gan", "gaussian")}
+    card = make_card(generators=both)
+    front = YAML(typ="safe").load(card.split("---\n")[1])
+    assert [each["config_name"] for each in front["configs"]] == ["gan", "gaussian"]
+    assert [each.get("default") for each in front["configs"]] == [True, None]
+    assert "## gan: one GAN for all classes" in card
+    assert "## gaussian: the Gaussian of each class, without a network" in card
+    alone = make_card(generators={"gaussian": both["gaussian"]})
+    assert "gan" not in YAML(typ="safe").load(alone.split("---\n")[1])["tags"]
+    assert "GAN" not in alone.replace("seen by no GAN", "").split("## gaussian")[1], "a Gaussian is none"
+
+
+def test_the_card_says_whose_guesses_the_probabilities_are(make_card, make_generator):
+    gan = make_generator("gan", CLASSES)
+    soft = replace(gan, section=gan.section | {"labels": "teacher"})
+    assert "as a teacher gives them" in make_card(generators={"gan": soft})
+    assert "probabilities" not in make_card().split("## Content")[1].split("## Does it help?")[0]
+
+
+def test_a_source_is_named_only_where_real_images_may_be(make_card, make_params):
+    assert "drawn from, if any" in make_card()
+    assert "withheld here" in make_card(params=make_params(publish_real_images=False))
+
+
+def _replicates(*measures):
+    return {str(number): each for number, each in enumerate(measures)}
+
+
+KEPT = {"kept_step": 2250, "usefulness": 0.951, "kid": 0.0126, "recall": 0.8, "nearest_real_ratio": 0.9, "confused": 0}
+POOL = {"pool_share": 0.92, "pseudo_label_trust": 0.81}
+LOW = {"kept_step": 1500, "usefulness": 0.9, "kid": -0.0126, "nearest_real_ratio": 0.8, "pseudo_label_accuracy": 0.88}
+HIGH = {"kept_step": 3000, "usefulness": 1.0, "kid": 0.0378, "nearest_real_ratio": 1.0, "pseudo_label_accuracy": 1.0}
 
 
 def _words(card):
@@ -516,29 +518,70 @@ def _words(card):
 
 
 def test_the_card_says_how_far_guessed_labels_were_trusted_and_what_was_kept(make_card):
-    card = make_card(gans=POOL | CHECKED | KEPT)
+    card = make_card(quality=_replicates(KEPT | POOL | LOW, KEPT | POOL | HIGH))
     text = _words(card)
     assert "92.0 % were unlabelled" in text
-    assert "right on 96.3 % of the 50 validation images (88.0 % to 100.0 % over the replicates)" in text
+    assert "right on 94.0 % of the 30 validation images (88.0 % to 100.0 % over the replicates)" in text
     assert "counted 81.0 % of a given one" in text
     assert "| 2 250 (1 500 to 3 000) |" in text
-    assert "| 95.1 % (90.0 % to 100.0 %) |" in text
-    assert "| 0.013 (-0.001 to 0.030) |" in text
-    assert "| 0.90 (0.80 to 1.05) |" in text
-    assert "\n\n| of the snapshot kept |" in card, "a table needs an empty line before it"
+    assert "| 95.0 % (90.0 % to 100.0 %) |" in text
+    assert "| 0.013 (-0.013 to 0.038) |" in text
+    assert "| 0.90 (0.80 to 1.00) |" in text
+    assert "\n\n| what was kept |" in card, "a table needs an empty line before it"
     assert "(KID, 0 is best)" in text
 
 
 def test_the_card_claims_no_check_where_there_was_no_validation(make_card):
-    text = _words(make_card(gans=POOL | {name: KEPT[name] for name in ("kept_step", "confused")}, validation_labels=0))
+    text = _words(make_card(quality=_replicates(POOL | {"kept_step": 100, "confused": 0.1}), validation=0))
     assert "no validation images to check the guesses on" in text
-    assert "each GAN's last one was kept" in text
+    assert "the last one of each training was kept" in text
     assert "The guesses were right" not in text
     assert "KID" not in text
 
 
-def test_the_card_is_silent_about_a_pool_or_a_gan_that_was_not_there(make_card):
-    without_pool = _words(make_card(gans=KEPT | {"pool_share": Spread(0.0, 0.0, 0.0)}))
+def test_the_card_is_silent_about_a_pool_or_a_training_that_was_not_there(make_card):
+    without_pool = _words(make_card(quality=_replicates(KEPT | {"pool_share": 0.0})))
     assert "unlabelled" not in without_pool
     assert "(KID, 0 is best)" in without_pool
-    assert "snapshot" not in make_card(gans={})
+    nothing = make_card()
+    assert "napshot" not in nothing
+    assert "what was kept" not in nothing
+
+
+def test_what_a_network_adds_is_read_off_the_interval_and_shown_only_where_there_is_a_control(
+    make_content, make_generator
+):
+    content = make_content()
+    assert "so the network" not in _text(content)
+    generators = {name: make_generator(name, CLASSES) for name in ("gan", "gaussian")}
+    for low, high, words in (
+        (0.01, 0.03, "adds something"),
+        (-0.03, -0.01, "makes it worse"),
+        (-0.01, 0.03, "may add"),
+    ):
+        entry = {"accuracy": {"mean": 0.02, "low": low, "high": high}}
+        numbers = content.numbers | {"controls": {"gan": {"gaussian": entry}}}
+        text = _text(_of(replace(content, numbers=numbers), generators=generators))
+        assert "What the GAN adds to the Gaussian it starts from" in text
+        assert "gaussian is the Gaussian of each class, without a network" in text
+        assert f"gan against gaussian +2.0 {100 * low:+.1f}".replace("-", "\N{MINUS SIGN}") in text
+        assert words in text
+    single = make_content(replicates=1)
+    numbers = single.numbers | {"controls": {"gan": {"gaussian": {"accuracy": {"mean": 0.02}}}}}
+    text = _text(replace(single, numbers=numbers))
+    assert "gan against gaussian +2.0" in text
+    assert "so the network" not in text, "one replicate has no interval to read"
+
+
+def test_every_generator_has_its_own_part_of_the_report(make_content, make_generator):
+    generators = {name: make_generator(name, CLASSES) for name in ("gan", "gaussian")}
+    generators["gaussian"] = replace(
+        generators["gaussian"], privacy=generators["gaussian"].privacy | {"dropped": 60, "dropped_share": 0.2}
+    )
+    text = _text(_of(make_content(), generators=generators))
+    images, privacy = text.split("The images ")[1].split("Does anything private leak?")
+    for part in (images, privacy):
+        assert part.index("gan: one GAN for all classes") < part.index("gaussian: the Gaussian of each class")
+    assert "21 of 300 generated images were dropped (7.0 %)" in privacy
+    assert "60 of 300 generated images were dropped (20.0 %)" in privacy
+    assert "images of gaussian dropped as too close 20.0 %" in text

@@ -6,8 +6,7 @@ import pytest
 
 from stages.comparison.power import Power
 from stages.comparison.scores import align, score
-from stages.comparison.statistics import weighted_scores
-from stages.comparison.verdict import Evidence, Rule, arm_outcome, compare, judge, listed, signed_points
+from stages.comparison.verdict import Evidence, Rule, arm_outcome, compare, draw_means, judge, listed, signed_points
 from stages.plumbing.errors import UserError
 
 RULE = Rule("accuracy", 0.95, 0.01, replicates=10, contrasts=2)
@@ -129,12 +128,17 @@ def test_points_keep_the_sign_of_what_rounds_to_zero():
     assert [signed_points(x) for x in (0.012, -0.003, 0.0, 0.0001)] == ["+1.2", "\N{MINUS SIGN}0.3", "0.0", "+0.0"]
 
 
+def _compare(predictions, params, groups=None):
+    draws = draw_means(predictions, params, groups)
+    return compare(predictions, score(predictions), draws, dict.fromkeys(predictions.arms, 100), params, groups)
+
+
 @pytest.fixture
 def compared(make_tables, make_params):
     def run(chances, replicates=10, **changes):
         tables, truth = make_tables(chances, replicates=replicates)
         predictions = align(tables, truth, 3)
-        return compare(predictions, score(predictions), dict.fromkeys(tables, 100), make_params(**changes))
+        return _compare(predictions, make_params(**changes))
 
     return run
 
@@ -195,8 +199,8 @@ def test_copies_of_test_images_in_their_groups_change_no_number(make_tables, mak
         truth=np.repeat(once.truth, 2),
         arms={arm: np.repeat(labels, 2, axis=1) for arm, labels in once.arms.items()},
     )
-    alone = compare(once, score(once), {}, make_params())
-    grouped = compare(twice, score(twice), {}, make_params(), groups=np.repeat(np.arange(60), 2))
+    alone = _compare(once, make_params())
+    grouped = _compare(twice, make_params(), np.repeat(np.arange(60), 2))
     for part in ("low", "high", "p"):
         expected = alone["differences"]["gan"]["classic"]["macro_f1"][part]
         assert grouped["differences"]["gan"]["classic"]["macro_f1"][part] == pytest.approx(expected)
@@ -206,7 +210,7 @@ def test_copies_of_test_images_in_their_groups_change_no_number(make_tables, mak
 def test_identical_predictions_are_equivalent(make_tables, make_params):
     tables, truth = make_tables({"classic": 0.7})
     predictions = align(tables | {"gan": tables["classic"]}, truth, 3)
-    numbers = compare(predictions, score(predictions), {}, make_params())
+    numbers = _compare(predictions, make_params())
     assert numbers["differences"]["gan"]["classic"]["accuracy"] == {
         "mean": 0.0,
         "low": 0.0,
@@ -219,15 +223,10 @@ def test_identical_predictions_are_equivalent(make_tables, make_params):
 
 
 def test_equal_arms_are_rarely_told_apart(make_tables, make_params):
-    outcomes, once = [], np.ones((1, 60))
+    outcomes = []
     for seed in range(12):
         tables, truth = make_tables({"classic": 0.8, "gan": 0.8}, images=60, seed=seed)
-        predictions = align(tables, truth, 3)
-        scores = {
-            arm: {m: values[0] for m, values in weighted_scores(predictions.truth, predicted, once, 3).items()}
-            for arm, predicted in predictions.arms.items()
-        }
-        numbers = compare(predictions, scores, {}, make_params(bootstrap=100))
+        numbers = _compare(align(tables, truth, 3), make_params(bootstrap=100))
         outcomes.append(numbers["verdict"]["outcome"])
     assert np.isin(outcomes, ["helps", "hurts"]).sum() <= 2
 

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,28 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from stages.comparison.report import CardContent, ReportContent, render_card, render_report
-from stages.comparison.scores import align, score
-from stages.comparison.verdict import compare
+from stages.comparison.card import render_card
+from stages.comparison.evidence import Finding, Outcomes
+from stages.comparison.numbers import all_numbers
+from stages.comparison.report import ReportContent, render_report
+from stages.comparison.scores import align
 from stages.imaging.decoding import BadItem
 from stages.plumbing.errors import UserError
-from stages.sources.findings import Finding
 from stages.sources.kinds import folder, parquet
 from stages.sources.params import FolderParams, ParquetParams
-from tests.comparison.conftest import checks, make_params, make_privacy, make_tables
+from tests.comparison.conftest import (
+    FACTS,
+    checks,
+    findings,
+    make_evidence,
+    make_generator,
+    make_params,
+    make_privacy,
+    make_tables,
+)
 
-__all__ = ["checks", "make_params", "make_privacy", "make_tables"]  # fixtures
+__all__ = ["checks", "findings", "make_evidence", "make_generator", "make_params", "make_privacy", "make_tables"]
+Render = Callable[[str], tuple[str, str]]
 HOSTILE = "".join(
     [
         "<script>alert(1)</script>",
@@ -48,44 +60,31 @@ class Tags(HTMLParser):
 
 
 @pytest.fixture
-def rendered(make_params: Any, make_tables: Any, make_privacy: Any, checks: Any) -> Callable[[str], tuple[str, str]]:
+def rendered(make_evidence: Any, make_generator: Any, make_params: Any, make_tables: Any, checks: Any) -> Render:
     """The report and the data card with this text wherever a name may stand."""
 
     def render(text: str) -> tuple[str, str]:
-        classes = [text, "one", "two"]
         tables, truth = make_tables({"classic": 0.6, "gan": 0.9, text: 0.5}, replicates=3, images=30)
-        predictions = align(tables, truth, 3)
-        params = make_params(licence=text)
-        numbers = compare(predictions, score(predictions), dict.fromkeys(tables, 100), params)
         chosen = {"settings": [{text: text}, {"filter": {text: text}}], "chosen": 1, "validation": [0.7, 0.8]}
-        counts = {"labels_used": 100, "trained_on_labels": 50, "synthetic_images": 0, "steps": 600}
-        shared: dict[str, Any] = {"dataset": text, "classes": classes, "numbers": numbers, "run": {text: text}}
-        shared |= {"real_images": 9, "left_out": 1, "privacy": make_privacy(classes)}
-        pictures = ("comparison", "learning_curve", "models", "settings", "samples", "pairs", "findings")
-        report = ReportContent(
-            checks=checks | {text: {"images": 1, "dropped": 0}},
-            shows_real=True,
-            findings=[Finding("constant", text, text, "kept", text)],
-            params=params,
-            arms=dict.fromkeys(tables, counts | chosen),
-            test_images=truth.value_counts().sort_index().tolist(),
-            pair_captions=[text],
-            confusions={text: b"png"},
+        facts = dict.fromkeys(tables, FACTS | chosen)
+        classes = [text, "one", "two"]
+        generator = make_generator("gan", classes)
+        section = generator.section | {text: {text: text}}  # its name and kind are held to a pattern by the schema
+        evidence = make_evidence(
+            dataset=text,
+            classes=classes,
+            prepared={"read": 9, "images": 8, "checks": checks | {text: {"images": 1, "dropped": 0}}},
+            findings=[Finding("constant", text, text, "kept", text, None, None)],
+            params=make_params(licence=text),
+            outcomes=Outcomes(align(tables, truth, 3), {}, facts, [], None, [("gan", text)]),
+            generators={"gan": replace(generator, section=section)},
+            run={text: text},
             parameters=text,
-            **{f"{name}_png": b"png" for name in pictures},
-            **shared,
         )
-        card = CardContent(
-            kept=[1, 2, 3],
-            image_shape=(1, 8, 8),
-            made_from=text,
-            generator={text: {text: text}},
-            gans={},
-            validation_labels=5,
-            licence=text,
-            **shared,
-        )
-        return render_report(report), render_card(card)
+        numbers, _ = all_numbers(evidence.outcomes, classes, evidence.params)
+        names = ("comparison", "learning_curve", "models", "settings", "findings")
+        pictures = dict.fromkeys((*names, "samples_gan", "pairs_gan", "confusion_gan"), b"png")
+        return render_report(ReportContent(evidence, numbers, pictures, True)), render_card(evidence, numbers)
 
     return render
 
