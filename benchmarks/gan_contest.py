@@ -3,34 +3,39 @@
 Import it from the project's root.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import argparse
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from time import process_time
 from typing import Any
 
 import pandas as pd
 import torch
+from joblib import Parallel, delayed
+from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor
+from torch.nn.functional import one_hot
 
-from benchmarks import reference_generators
+from benchmarks import gan_sets, reference_generators
 from benchmarks.gan_sets import GanSet
 from benchmarks.reference_generators import Sampler
 from stages.downstream.augment import build_policy
 from stages.downstream.sampling import draw_order
 from stages.downstream.training import Examples, derive_seeds, predict, train_classifier
 from stages.generators import training
-from stages.generators.params import FamilyName, TrainGanParams
-from stages.generators.sampling import generate, load_generator
+from stages.generators.drawing import TrainedGenerator
+from stages.generators.params import KINDS, AdversarialParams, GeneratorParams
+from stages.generators.snapshots import draw_classes
 from stages.imaging import set_metrics
-from stages.labelling import pool, quick_classifier
-from stages.labelling.data import GanData
+from stages.labelling import quick_classifier
 from stages.memorization.filtering import MemorizationFilter, Originals
 
 SAMPLES = 2000  # of all classes together
 PROBE = 48  # steps by which a GAN's time per step is measured
 REAL = "real labels"
-# Learns from a set, with a seed, for so many seconds: what it draws with, and the steps it took.
-Fit = Callable[[GanSet, int, float], tuple[Sampler, int]]
+# Learns from a set, with a seed: what it draws with, and the steps it took.
+Fit = Callable[[GanSet, int], tuple[Sampler, int]]
 FEATURE_IMAGES = 1000  # real test images that KID and recall are taken on, at most
 
 
@@ -57,27 +62,45 @@ class Nowhere:
         return None
 
 
-def report(name: str, scores: Iterable[Score]) -> pd.DataFrame:
-    """Print the set's table, one row for each generator with the means over the seeds, and return it."""
-    by_generator = pd.DataFrame([asdict(each) for each in scores]).groupby("generator", sort=False)
-    table = by_generator.mean()
-    table.insert(1, "±", by_generator["accuracy"].std(ddof=0))
+def parser(description: str | None, seeds: int) -> argparse.ArgumentParser:
+    """The options that all contests have."""
+    options = argparse.ArgumentParser(description=description)
+    options.add_argument("--data", type=Path, default=Path("data/raw"), help="folder with the unpacked real sets")
+    options.add_argument("--sets", nargs="+", help="default: those that are there, of the sets this is made for")
+    options.add_argument("--seeds", type=int, default=seeds)
+    options.add_argument("--jobs", type=int, default=2)
+    return options
+
+
+def sets_of(options: argparse.Namespace, names: Iterable[str], part: gan_sets.Part) -> dict[str, list[GanSet]]:
+    """The replicates of the sets asked for, or of those among `names` that are there."""
+    there = set(gan_sets.available(options.data))
+    chosen = options.sets or [name for name in names if name in there]
+    seeds = range(options.seeds)
+    return {name: [gan_sets.load(name, seed, options.data, part) for seed in seeds] for name in chosen}
+
+
+def contest(name: str, sets: Sequence[GanSet], fits: Mapping[str, Fit], jobs: int) -> pd.DataFrame:
+    """Fit every generator to every replicate, print the table of means over these, and return it."""
+    work = (delayed(score)(each, fit, own, seed) for seed, own in enumerate(sets) for each, fit in fits.items())
+    scores = pd.DataFrame(asdict(each) for each in Parallel(n_jobs=jobs)(work)).groupby("generator", sort=False)
+    table = scores.mean()
+    table.insert(1, "±", scores["accuracy"].std(ddof=0))
     print(f"\n{name}\n{table.round(3).to_string()}", flush=True)
     return table
 
 
-def score(name: str, fit: Fit, gan_set: GanSet, seed: int, seconds: float) -> Score:
+def score(name: str, fit: Fit, gan_set: GanSet, seed: int) -> Score:
     """Fit one generator in a process of one thread, and judge its images."""
     torch.set_num_threads(1)
     started = process_time()
-    sample, steps = fit(gan_set, seed, seconds)
+    sample, steps = fit(gan_set, seed)
     spent = process_time() - started
-    classes = len(gan_set.classes)
-    images, labels = sample([SAMPLES // classes] * classes, seed)
+    images, labels = sample(SAMPLES // gan_set.data.classes, seed)
     kept = _kept(images, gan_set) if name != REAL else torch.ones(len(images), dtype=torch.bool)
     return Score(
         name,
-        accuracy=_accuracy(images[kept], labels[kept], gan_set, seed),
+        accuracy=taught(images[kept], one_hot(labels[kept], gan_set.data.classes).float(), gan_set, seed),
         **_likeness(images[kept], gan_set),
         dropped=1 - float(kept.float().mean()),
         seconds=spent,
@@ -89,65 +112,74 @@ def _kept(images: Tensor, gan_set: GanSet) -> Tensor:
     """Which images pass the filter, bool (N,); in development, which has no calibration images, all."""
     if len(gan_set.calibration_images) == 0:
         return torch.ones(len(images), dtype=torch.bool)
-    seen = torch.cat([gan_set.train_images, gan_set.unlabelled_images])
-    originals = Originals(seen, gan_set.calibration_images, gan_set.flip_ok)
+    seen = torch.cat([gan_set.data.images, gan_set.data.unlabelled])
+    originals = Originals(seen, gan_set.calibration_images, gan_set.data.flip_ok)
     return torch.from_numpy(~MemorizationFilter(originals, gan_set.params.filter_memorized).decide(images).dropped)
 
 
-def _accuracy(images: Tensor, labels: Tensor, gan_set: GanSet, seed: int) -> float:
-    """Mean over the classes of the share of test images that a classifier taught by these images alone gets right."""
-    params, classes = gan_set.params.train_downstream, len(gan_set.classes)
+def taught(images: Tensor, probabilities: Tensor, gan_set: GanSet, seed: int) -> float:
+    """The `accuracy` of a classifier taught by these images alone.
+
+    images: uint8 (N, C, H, W). probabilities: float32 (N, K), of the classes. The likeliest ones are shown alike often.
+    """
+    params, classes = gan_set.params.train_downstream, gan_set.data.classes
     seeds, settings = derive_seeds(params.seed, seed), params.classifier
     random = torch.Generator().manual_seed(seeds.order)
-    order = draw_order(labels, settings.steps * settings.batch_size, torch.ones(classes), random)
-    policy = build_policy("classic", params, gan_set.flip_ok)
+    examples = Examples(images, probabilities, torch.ones(len(images)))
+    order = draw_order(examples.labels, settings.steps * settings.batch_size, torch.ones(classes), random)
+    policy = build_policy("classic", params, gan_set.data.flip_ok)
     order = order.view(settings.steps, settings.batch_size)
-    examples = Examples(images, labels, torch.ones(len(labels)))
-    classifier = train_classifier(examples, order, classes, policy, None, settings, seeds, None).model
-    right = predict(classifier, gan_set.test_images).argmax(dim=1) == gan_set.test_labels
-    return float(torch.stack([right[gan_set.test_labels == label].float().mean() for label in range(classes)]).mean())
+    classifier = train_classifier(examples, order, policy, None, settings, seeds).model
+    return accuracy(predict(classifier, gan_set.test_images), gan_set)
+
+
+def accuracy(probabilities: Tensor, gan_set: GanSet) -> float:
+    """Mean over the classes of the share of test images whose likeliest class, of probabilities (N, K), is right."""
+    return float(balanced_accuracy_score(gan_set.test_labels, probabilities.argmax(dim=1)))
 
 
 def _likeness(images: Tensor, gan_set: GanSet) -> dict[str, float]:
     """KID and recall against test images, in the features of a classifier trained on these."""
     rows = torch.randperm(len(gan_set.test_images), generator=torch.Generator().manual_seed(0))[:FEATURE_IMAGES]
     real, labels = gan_set.test_images[rows], gan_set.test_labels[rows]
-    weights = torch.ones(len(real))
-    eye = quick_classifier.fit(real, labels, weights, len(gan_set.classes), gan_set.flip_ok, seed=0)
+    weights, data = torch.ones(len(real)), gan_set.data
+    eye = quick_classifier.fit(real, labels, weights, data.classes, data.flip_ok, seed=0)
     features, drawn = eye.features(real), eye.features(images)
     return {"kid": set_metrics.kernel_distance(features, drawn), "recall": set_metrics.recall(features, drawn)}
 
 
-def _gan(family: FamilyName) -> Fit:
-    """One of our families with the settings of the set's preset, for as many steps as the time allows."""
+def section(gan_set: GanSet, kind: str, **changes: Any) -> GeneratorParams:
+    """The preset's GAN as a section of this kind, with changes; a function changes the preset's own value."""
+    schema, _ = KINDS[kind]
+    preset = gan_set.params.train_gan.generators["gan"].model_dump()
+    own = preset | {"rank": preset["latent_dim"]} | changes | {"kind": kind}
+    values = {name: own[name](preset[name]) if callable(own[name]) else own[name] for name in schema.model_fields}
+    return schema.model_validate(values)
 
-    def fit(gan_set: GanSet, seed: int, seconds: float) -> tuple[Sampler, int]:
-        data = gan_data(gan_set)
-        preset = gan_set.params.train_gan.model_copy(update={"family": family})
-        gan = train(data, preset.model_copy(update={"steps": _affordable(data, preset, seed, seconds)}), seed)
-        return sampler(gan), int(gan.history[-1]["step"])
+
+def ours(kind: str, seconds: float | None = None, **changes: Any) -> Fit:
+    """One of our kinds as `section` has it; a GAN takes as many steps as the seconds allow, where they are given."""
+
+    def fit(gan_set: GanSet, seed: int) -> tuple[Sampler, int]:
+        params = section(gan_set, kind, **changes)
+        if seconds is not None and isinstance(params, AdversarialParams):
+            params = params.model_copy(update={"steps": _affordable(gan_set, params, seed, seconds)})
+        return sampler(train(gan_set, params, seed), gan_set), getattr(params, "steps", 0)
 
     return fit
 
 
-def sampler(gan: training.TrainedGan) -> Sampler:
-    """What a trained GAN draws with."""
-    generator = load_generator(gan.generator, gan.config)
-
-    def sample(counts: Sequence[int], seed: int) -> tuple[Tensor, Tensor]:
-        blocks = list(generate(generator, gan.config, list(map(range, counts)), seed, 0, truncation=1.0))
-        images = torch.cat([torch.from_numpy(block.images) for block in blocks])
-        return images, torch.cat([torch.from_numpy(block.labels) for block in blocks])
-
-    return sample
+def sampler(made: TrainedGenerator, gan_set: GanSet) -> Sampler:
+    """What a generator draws with."""
+    return lambda count, seed: draw_classes(made.generator.network, made.generator, gan_set.data, count, seed)
 
 
-def _affordable(data: GanData, params: TrainGanParams, seed: int, seconds: float) -> int:
+def _affordable(gan_set: GanSet, params: AdversarialParams, seed: int, seconds: float) -> int:
     """Steps that fit into the time beside what is done once, by a short training."""
     stamps: list[float] = []
-    probe = params.model_copy(update={"steps": PROBE, "log_every": PROBE // 2, "checkpoint_every": 2 * PROBE})
+    probe = {"steps": PROBE, "log_every": PROBE // 2, "checkpoint_every": 2 * PROBE, "snapshots": 1}
     started = process_time()
-    train(data, probe.model_copy(update={"snapshots": 1}), seed, lambda _: stamps.append(process_time()))
+    train(gan_set, params.model_copy(update=probe), seed, lambda _: stamps.append(process_time()))
     one_snapshot = process_time() - stamps[1]
     per_step = (stamps[1] - stamps[0]) / (PROBE // 2)
     once = stamps[0] - started - per_step * PROBE / 2 + params.snapshots * one_snapshot
@@ -155,60 +187,29 @@ def _affordable(data: GanData, params: TrainGanParams, seed: int, seconds: float
 
 
 def train(
-    data: GanData,
-    params: TrainGanParams,
-    seed: int,
-    report: Callable[[training.Progress], None] = lambda _: None,
-) -> training.TrainedGan:
-    """A GAN, trained without checkpoints."""
-    return training.train(data, params, seed, report, Nowhere())
+    gan_set: GanSet, params: GeneratorParams, seed: int, report: training.Report = lambda _: None
+) -> TrainedGenerator:
+    """A generator, trained without checkpoints."""
+    return training.train(gan_set.data, gan_set.guessed, params, seed, report, Nowhere())
 
 
-def gan_data(gan_set: GanSet) -> GanData:
-    """What a GAN may see of a set."""
-    return GanData(
-        gan_set.train_images,
-        gan_set.train_labels,
-        gan_set.unlabelled_images,
-        gan_set.validation_images,
-        gan_set.validation_labels,
-        len(gan_set.classes),
-        gan_set.flip_ok,
-    )
-
-
-def _pool_labels(gan_set: GanSet, seed: int) -> Tensor | None:
-    """The pool's labels as the GANs get them, -1 where they are less sure than not; None without a pool."""
-    if len(gan_set.unlabelled_images) == 0:
-        return None
-    data = gan_data(gan_set)
-    guess = pool.teach(data, pool.learn(data, seed), seed)
-    return torch.where(guess.trust > 0.5, guess.labels, -1)
-
-
-def _real(gan_set: GanSet, _seed: int, _seconds: float) -> tuple[Sampler, int]:
+def real(gan_set: GanSet, _seed: int) -> tuple[Sampler, int]:
     """The labelled images themselves, which no filter would let pass: what the synthetic ones are to approach."""
-    return lambda _counts, _own_seed: (gan_set.train_images, gan_set.train_labels), 0
+    return lambda _count, _own_seed: (gan_set.data.images, gan_set.data.labels), 0
 
 
-def _dcgan(gan_set: GanSet, seed: int, seconds: float) -> tuple[Sampler, int]:
-    return reference_generators.train_dcgan(gan_set, seconds, seed)
+def references(seconds: float) -> dict[str, Fit]:
+    """The generators that ours stand beside, by name. Those without steps get the pool's labels as GANs do, and leave
+    out those that are less sure than not."""
 
+    def pool_labels(gan_set: GanSet) -> Tensor:
+        return torch.where(gan_set.guessed.trust > 0.5, gan_set.guessed.labels, -1)
 
-def _pca_mixture(gan_set: GanSet, seed: int, _seconds: float) -> tuple[Sampler, int]:
-    return reference_generators.fit_pca_mixture(gan_set, seed, _pool_labels(gan_set, seed)), 0
-
-
-def _smote(gan_set: GanSet, seed: int, _seconds: float) -> tuple[Sampler, int]:
-    return reference_generators.fit_smote(gan_set, _pool_labels(gan_set, seed)), 0
-
-
-GENERATORS: dict[str, Fit] = {
-    REAL: _real,
-    "projection": _gan("projection"),
-    "auxiliary": _gan("auxiliary"),
-    "per_class": _gan("per_class"),
-    "dcgan": _dcgan,
-    "pca_mixture": _pca_mixture,
-    "smote": _smote,
-}
+    return {
+        "dcgan": lambda own, seed: reference_generators.train_dcgan(own.data, seconds, seed),
+        "pca_mixture": lambda own, seed: (
+            reference_generators.fit_pca_mixture(own.data, seed, pool_labels(own)),
+            0,
+        ),
+        "smote": lambda own, _seed: (reference_generators.fit_smote(own.data, pool_labels(own)), 0),
+    }

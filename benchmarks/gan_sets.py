@@ -12,16 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from ruamel.yaml import YAML
 from torch import Tensor
 
 from stages import presets
-from stages.plumbing import code, images, params, workdir
-from stages.plumbing.dataset import CALIBRATION, TEST, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
+from stages.labelling.data import ReplicateData
+from stages.labelling.pool import PoolLabels
+from stages.plumbing import code, params, workdir
+from stages.plumbing.dataset import CALIBRATION, TEST, Dataset
 from stages.plumbing.errors import UserError
+from stages.replicate import guess_pool, open_replicate
 
 ROOT = Path(__file__).parents[1]
 SEEDS = 20  # replicates that are prepared at once
@@ -30,24 +31,18 @@ Part = Literal["test", "development"]
 
 @dataclass(frozen=True)
 class GanSet:
-    """One replicate of a set: images uint8 (N, C, H, W), labels int64 (N,), indices into `classes`.
+    """One replicate of a set: images uint8 (N, C, H, W), labels int64 (N,). No image has two roles.
 
-    No image has two roles. `unlabelled_images` is the pool, with N = 0 where the set has none. `calibration_images` set
-    the memorization filter's threshold; there are none in development, where they are the test set. flip_ok: whether a
-    mirrored image keeps its class. `params`: those of the preset it comes from.
+    data: what generators may see. guessed: the labels of its pool. calibration_images set the memorization filter's
+    threshold; there are none in development, where they are the test set. `params`: those of the preset it comes from.
     """
 
     name: str
-    train_images: Tensor
-    train_labels: Tensor
-    unlabelled_images: Tensor
-    validation_images: Tensor
-    validation_labels: Tensor
+    data: ReplicateData
+    guessed: PoolLabels
     calibration_images: Tensor
     test_images: Tensor
     test_labels: Tensor
-    classes: list[str]
-    flip_ok: bool
     params: params.Params
 
 
@@ -66,6 +61,16 @@ _RECIPES = {
     "digits_closed": _Recipe("digits_scarce"),
     "digits_rare": _Recipe("digits_scarce", changes={"prepare.labels_per_class": _RARE_DIGITS}),
     "fashion_pool": _Recipe("fashion_scarce", "fashion_mnist_sub", {"prepare.calibration": 400}),
+    "fashion_500": _Recipe(
+        "fashion_scarce",
+        "fashion_mnist_sub",
+        {
+            "prepare.image.size": 28,
+            "prepare.labels_per_class": 50,
+            "prepare.calibration": 800,
+            "prepare.unlabelled": {"share": 1.0},
+        },
+    ),
     "fashion_28": _Recipe(
         "fashion_scarce",
         "fashion_mnist_sub",
@@ -94,6 +99,7 @@ _RECIPES = {
     "chest_xrays": _Recipe("chest_xrays", "pneumoniamnist", {"prepare.image.size": 28, "prepare.calibration": 400}),
     "spoken_digits": _Recipe("spoken_digits", "fsdd_wav"),
 }
+NAMES = tuple(_RECIPES)
 
 
 def available(folder: Path) -> list[str]:
@@ -114,23 +120,21 @@ def load(name: str, seed: int, folder: Path, part: Part) -> GanSet:
     if not 0 <= seed < SEEDS:
         raise UserError(f"the sets are prepared for seeds 0 to {SEEDS - 1}: {seed} is none of them")
     dataset, preset = _prepared(name, folder)
-    labels = _labels_by_id(dataset)
-    test, calibration = dataset.role(seed, TEST), dataset.role(seed, CALIBRATION)
+    data = open_replicate(dataset, seed, "cpu", "train_gan")
+    calibration = torch.from_numpy(dataset.role(seed, CALIBRATION).pixels)
     if part == "development":
-        test, calibration = calibration, calibration.take(np.arange(0))
-    train, validation = dataset.role(seed, TRAIN), dataset.role(seed, VALIDATION)
+        test_images, labels = calibration, dataset.calibration_labels(seed)
+        calibration = calibration[:0]
+    else:
+        test = dataset.role(seed, TEST)
+        test_images, labels = torch.from_numpy(test.pixels), dataset.test_labels()[test.ids].to_numpy()
     return GanSet(
         name=name,
-        train_images=torch.from_numpy(train.pixels),
-        train_labels=torch.from_numpy(train.labels),
-        unlabelled_images=torch.from_numpy(dataset.role(seed, UNLABELLED_POOL).pixels),
-        validation_images=torch.from_numpy(validation.pixels),
-        validation_labels=torch.from_numpy(validation.labels),
-        calibration_images=torch.from_numpy(calibration.pixels),
-        test_images=torch.from_numpy(test.pixels),
-        test_labels=torch.tensor([labels[each] for each in test.ids.tolist()]),
-        classes=dataset.classes,
-        flip_ok=dataset.flip_ok,
+        data=data,
+        guessed=guess_pool(dataset, seed, data),
+        calibration_images=calibration,
+        test_images=test_images,
+        test_labels=torch.from_numpy(labels),
         params=preset,
     )
 
@@ -162,10 +166,3 @@ def _prepare(text: str, target: Path) -> None:
         if stage.returncode:
             raise UserError(f"the stage prepare failed: {stage.stderr.strip()}")
         shutil.copytree(project / workdir.DATA / "prepare", target, dirs_exist_ok=True)
-
-
-def _labels_by_id(dataset: Dataset) -> dict[str, int]:
-    """The true label of every image, whatever its role: `Dataset.role` tells those of train and validation alone."""
-    table = images.read_table(dataset.folder / "images.parquet")
-    labels: NDArray[np.int64] = images.labels_of(table)
-    return dict(zip(table["id"].to_pylist(), labels.tolist(), strict=True))

@@ -123,7 +123,7 @@ def load(name: str, folder: Path) -> Originals:
     else:
         raise UserError(f"there is no set {name!r}: choose one of digits, {', '.join(FOLDERS)}")
     images = torch.from_numpy(pixels)
-    return Originals(images[distinct(images)], flip_ok)
+    return Originals(images[distinct(images)[0]], flip_ok)
 
 
 def _read(folder: Path) -> NDArray[np.uint8]:

@@ -1,7 +1,7 @@
 """What our GANs are held against: the textbook's conditional DCGAN, and two generators without any network.
 
-Each is fitted to a set, and then is a function of (counts, seed) that returns counts[c] images of each class c, class
-by class: images uint8 (N, C, H, W) and labels int64 (N,).
+Each is fitted to a set, and then is a function of (count, seed) that returns so many images of each class, class by
+class: images uint8 (N, C, H, W) and labels int64 (N,).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.gan_sets import GanSet
 from stages.imaging.pixels import to_bytes, to_network_range
+from stages.labelling.data import ReplicateData
 from stages.plumbing.errors import UserError
 
-Sampler = Callable[[Sequence[int], int], tuple[Tensor, Tensor]]
+Sampler = Callable[[int, int], tuple[Tensor, Tensor]]
 Rows = NDArray[np.float64]  # images of one class, one in each row, 0..255
 
 NOISE = 64
@@ -31,7 +31,7 @@ REGULARISATION = 1e-3
 SMOTE_NEIGHBOURS = 5
 
 
-def train_dcgan(gan_set: GanSet, seconds: float, seed: int) -> tuple[Sampler, int]:
+def train_dcgan(data: ReplicateData, seconds: float, seed: int) -> tuple[Sampler, int]:
     """Train the DCGAN on the labelled images for so many CPU seconds, one step at least, on one thread.
 
     Radford et al., "Unsupervised Representation Learning with Deep Convolutional GANs", 2016, conditioned as in Mirza
@@ -40,12 +40,12 @@ def train_dcgan(gan_set: GanSet, seconds: float, seed: int) -> tuple[Sampler, in
     Returns the sampler and the number of steps there was time for.
     """
     deadline = process_time() + seconds
-    images = to_network_range(gan_set.train_images)
-    classes = functional.one_hot(gan_set.train_labels, len(gan_set.classes)).float()
+    images = to_network_range(data.images)
+    classes = functional.one_hot(data.labels, data.classes).float()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        generator = _Generator(images.shape[1], images.shape[2], len(gan_set.classes))
-        discriminator = _Discriminator(images.shape[1], images.shape[2], len(gan_set.classes))
+        generator = _Generator(images.shape[1], images.shape[2], data.classes)
+        discriminator = _Discriminator(images.shape[1], images.shape[2], data.classes)
     optimisers = [
         torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.5, 0.999)) for network in (generator, discriminator)
     ]
@@ -60,10 +60,10 @@ def train_dcgan(gan_set: GanSet, seconds: float, seed: int) -> tuple[Sampler, in
         if process_time() >= deadline:
             break
     torch.set_num_threads(threads)
-    return _dcgan_sampler(generator.eval()), steps
+    return _dcgan_sampler(generator.eval(), data.classes), steps
 
 
-def fit_pca_mixture(gan_set: GanSet, seed: int, pool_labels: Tensor | None = None) -> Sampler:
+def fit_pca_mixture(data: ReplicateData, seed: int, pool_labels: Tensor | None = None) -> Sampler:
     """Fit to each class its principal components, and a Gaussian mixture in them.
 
     The components keep 95 % of the variance and are whitened. The mixture has 1 to 3 modes, by the Bayesian information
@@ -71,18 +71,18 @@ def fit_pca_mixture(gan_set: GanSet, seed: int, pool_labels: Tensor | None = Non
     pool_labels: (M,) classes that pool images are taken for, -1 for those to leave out; None leaves out the pool.
     Raises UserError for a class whose images are fewer than two, or all alike.
     """
-    fitted = [_PcaMixture(rows, seed) for rows in _rows_by_class(gan_set, pool_labels)]
-    return _sampler(gan_set, [each.draw for each in fitted])
+    fitted = [_PcaMixture(rows, seed) for rows in _rows_by_class(data, pool_labels)]
+    return _sampler(data, [each.draw for each in fitted])
 
 
-def fit_smote(gan_set: GanSet, pool_labels: Tensor | None = None) -> Sampler:
+def fit_smote(data: ReplicateData, pool_labels: Tensor | None = None) -> Sampler:
     """Mix each class's images: x + u (x' - x), x' one of the 5 nearest of x in its class, u uniform in 0..1.
 
     Chawla et al., "SMOTE: Synthetic Minority Over-sampling Technique", 2002. pool_labels: as for `fit_pca_mixture`.
     Raises UserError for a class whose images are fewer than two, or all alike.
     """
-    fitted = [_Smote(rows) for rows in _rows_by_class(gan_set, pool_labels)]
-    return _sampler(gan_set, [each.draw for each in fitted])
+    fitted = [_Smote(rows) for rows in _rows_by_class(data, pool_labels)]
+    return _sampler(data, [each.draw for each in fitted])
 
 
 class _Generator(nn.Module):
@@ -218,44 +218,41 @@ class _Smote:
         return self.rows[first] + share * (self.rows[second] - self.rows[first])
 
 
-def _rows_by_class(gan_set: GanSet, pool_labels: Tensor | None) -> list[Rows]:
+def _rows_by_class(data: ReplicateData, pool_labels: Tensor | None) -> list[Rows]:
     """The labelled images of each class and the pool images that are taken for it."""
-    images, labels = gan_set.train_images, gan_set.train_labels
+    images, labels = data.images, data.labels
     if pool_labels is not None:
-        images, labels = torch.cat([images, gan_set.unlabelled_images]), torch.cat([labels, pool_labels])
-    by_class = [images[labels == label].flatten(1).double().numpy() for label in range(len(gan_set.classes))]
-    for name, rows in zip(gan_set.classes, by_class, strict=True):
+        images, labels = torch.cat([images, data.unlabelled]), torch.cat([labels, pool_labels])
+    by_class = [images[labels == label].flatten(1).double().numpy() for label in range(data.classes)]
+    for label, rows in enumerate(by_class):
         if len(np.unique(rows, axis=0)) < 2:
-            raise UserError(f"class {name!r} needs two images that differ; give it more labels or leave it out")
+            raise UserError(f"class {label} needs two images that differ; give it more labels or leave it out")
     return by_class
 
 
-def _sampler(gan_set: GanSet, draws: Sequence[Callable[[int, np.random.Generator], Rows]]) -> Sampler:
+def _sampler(data: ReplicateData, draws: Sequence[Callable[[int, np.random.Generator], Rows]]) -> Sampler:
     """Class c is drawn by draws[c], from random numbers of its own, and rounded to bytes."""
-    shape = gan_set.train_images.shape[1:]
+    shape = data.images.shape[1:]
 
-    def sample(counts: Sequence[int], seed: int) -> tuple[Tensor, Tensor]:
-        drawn = [
-            draw(count, np.random.default_rng((seed, label)))
-            for label, (draw, count) in enumerate(zip(draws, counts, strict=True))
-        ]
+    def sample(count: int, seed: int) -> tuple[Tensor, Tensor]:
+        drawn = [draw(count, np.random.default_rng((seed, label))) for label, draw in enumerate(draws)]
         pixels = np.concatenate(drawn).round().clip(0, 255).astype(np.uint8)
-        return torch.from_numpy(pixels).unflatten(1, shape), _labels(counts)
+        return torch.from_numpy(pixels).unflatten(1, shape), _labels(len(draws), count)
 
     return sample
 
 
-def _dcgan_sampler(generator: _Generator) -> Sampler:
+def _dcgan_sampler(generator: _Generator, classes: int) -> Sampler:
     @torch.no_grad()
-    def sample(counts: Sequence[int], seed: int) -> tuple[Tensor, Tensor]:
-        labels = _labels(counts)
+    def sample(count: int, seed: int) -> tuple[Tensor, Tensor]:
+        labels = _labels(classes, count)
         noise = torch.randn(len(labels), NOISE, generator=torch.Generator().manual_seed(seed))
-        classes = functional.one_hot(labels, len(counts)).float()
-        batches = zip(noise.split(SAMPLE_BATCH), classes.split(SAMPLE_BATCH), strict=True)
+        one_hot = functional.one_hot(labels, classes).float()
+        batches = zip(noise.split(SAMPLE_BATCH), one_hot.split(SAMPLE_BATCH), strict=True)
         return torch.cat([to_bytes(generator(*batch)) for batch in batches]), labels
 
     return sample
 
 
-def _labels(counts: Sequence[int]) -> Tensor:
-    return torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+def _labels(classes: int, count: int) -> Tensor:
+    return torch.arange(classes).repeat_interleave(count)

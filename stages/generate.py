@@ -1,78 +1,62 @@
-"""Stage 3: draws the synthetic images that the class plan asks for, each reproducible alone, or takes given ones."""
+"""Stage 3, once per generator: draws the synthetic images that the class plan asks for, each reproducible alone."""
 
+import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stages.generators.params import GenerateParams
-from stages.generators.plan import class_plan, shards
+from stages.generators.params import GenerateParams, GeneratorParams
+from stages.generators.requests import Requests, class_plan, read_plan, requests, shards
 from stages.plumbing import images, workdir
 from stages.plumbing.dataset import TRAIN, Dataset
-from stages.plumbing.errors import reading
 from stages.plumbing.images import ImageSet
 from stages.plumbing.stage import StageRun, execute
-from stages.sources import external
 
 if TYPE_CHECKING:
-    from stages.generators.sampling import Samples
+    from torch import Tensor
+
+    from stages.generators.drawing import TrainedGenerator
 
 DATA = workdir.DATA / "generate"
-GANS = workdir.DATA / "train_gan"
-UNKNOWN_SEED = -1
+GENERATORS = workdir.DATA / "train_gan"
+BLOCK = 8  # batches that are handed on at a time: 50 MB at 128x128 RGB; one batch at a time costs a tenth more
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Images to draw with a replicate's GAN, a range of each class, and the file that they go to."""
+    """Images to draw with a replicate's generator, a range of each class, and the file that they go to."""
 
+    name: str
     replicate: int
     wanted: list[range]
     path: Path
+    section: GeneratorParams
     params: GenerateParams
 
 
 def main(run: StageRun) -> None:
-    params, dataset = run.params.generate, Dataset.open()
-    with run.replacing(DATA) as folder:
-        if params.trains_gan:
-            generated = _draw_all(run, dataset, folder)
-        else:
-            generated = _take_given(Path(params.external), dataset, folder)
+    params, dataset, name = run.params.generate, Dataset.open(), run.item
+    section = run.section(run.params.train_gan.generators, "train_gan.generators")
+    work = list[Shard]()
+    with run.replacing(DATA / name) as folder:
+        for replicate in range(dataset.replicates):
+            plan = read_plan(GENERATORS / name / str(replicate))["plan"]
+            labelled = np.bincount(dataset.labels(replicate, TRAIN), minlength=len(dataset.classes))
+            counts = plan.get("counts") or class_plan(labelled.tolist(), params.plan)
+            for number, wanted in enumerate(shards(counts)):
+                work.append(Shard(name, replicate, wanted, folder / f"{replicate}-{number}.part", section, params))
+        generated = np.sum(run.fan_out(draw, work, "shard"), axis=0)
+        for replicate in range(dataset.replicates):
+            parts = [shard.path for shard in work if shard.replicate == replicate]
+            images.join(folder / f"{replicate}.parquet", parts)
     by_class = {name: {"generated": int(count)} for name, count in zip(dataset.classes, generated, strict=True)}
     run.write_metrics({"generated": int(generated.sum()), "classes": by_class})
-
-
-def _take_given(source: Path, dataset: Dataset, folder: Path) -> NDArray[np.int64]:
-    """Writes images made elsewhere for every replicate; how many there are of each class, (classes,)."""
-    given = external.load(source, dataset.image, dataset.classes)
-    for replicate in range(dataset.replicates):
-        images.write(folder / f"{replicate}.parquet", _given(given, replicate), dataset.classes)
-    return dataset.replicates * np.bincount(given.labels, minlength=len(dataset.classes))
-
-
-def _given(images_: ImageSet, replicate: int) -> ImageSet:
-    """The images made elsewhere, which every replicate gets alike; nothing is known of the seeds they came from."""
-    unknown = np.full(len(images_), UNKNOWN_SEED)
-    return replace(images_, extra=_origin(replicate, unknown, np.arange(len(unknown))))
-
-
-def _draw_all(run: StageRun, dataset: Dataset, folder: Path) -> NDArray[np.int64]:
-    """Draws the images of all replicates, shard by shard; how many there are of each class, (classes,)."""
-    params, work = run.params.generate, list[Shard]()
-    for replicate in range(dataset.replicates):
-        labelled = np.bincount(dataset.role(replicate, TRAIN).labels, minlength=len(dataset.classes))
-        for number, wanted in enumerate(shards(class_plan(labelled.tolist(), params.plan))):
-            work.append(Shard(replicate, wanted, folder / f"{replicate}-{number}.part", params))
-    generated = run.fan_out(draw, work, "shard")
-    for replicate in range(dataset.replicates):
-        parts = [shard.path for shard in work if shard.replicate == replicate]
-        images.join(folder / f"{replicate}.parquet", parts)
-    return np.sum(generated, axis=0)
 
 
 def draw(shard: Shard) -> NDArray[np.int64]:
@@ -81,7 +65,7 @@ def draw(shard: Shard) -> NDArray[np.int64]:
     generated = np.zeros(len(dataset.classes), dtype=np.int64)
 
     def tables() -> Iterator[pa.Table]:
-        for block in _blocks(shard):
+        for block in _blocks(shard, dataset):
             generated[:] += np.bincount(block.labels, minlength=len(generated))
             yield images.as_table(block, dataset.classes)
 
@@ -89,36 +73,55 @@ def draw(shard: Shard) -> NDArray[np.int64]:
     return generated
 
 
-def _blocks(shard: Shard) -> Iterator[ImageSet]:
-    """What the replicate's GAN draws, block by block."""
-    from safetensors.torch import load_file
+def _blocks(shard: Shard, dataset: Dataset) -> Iterator[ImageSet]:
+    """What the replicate's generator draws, block by block, with a teacher's probabilities where labels are these."""
+    import torch
 
-    from stages.generators.network_config import NetworkConfig
-    from stages.generators.sampling import generate, load_generator
-    from stages.generators.scoring import load_discriminator, score
+    from stages.generators.drawing import TrainedGenerator
+    from stages.imaging import devices
+    from stages.labelling.soft_labels import fit_teacher
+    from stages.replicate import guess_pool, open_replicate
 
-    params, gan = shard.params, GANS / str(shard.replicate)
-    with reading(gan):
-        config = NetworkConfig(**workdir.read_json(gan / "gan.json")["networks"])
-        generator = load_generator(load_file(gan / "generator.safetensors"), config)
-        discriminator = params.scores and load_discriminator(load_file(gan / "discriminator.safetensors"), config)
-    for block in generate(generator, config, shard.wanted, params.seed, shard.replicate, params.truncation):
-        drawn = named(block, shard.replicate)
-        scores = asdict(score(discriminator, config, block)) if discriminator else {}
-        yield replace(drawn, extra=drawn.extra | scores)
+    params, replicate = shard.params, shard.replicate
+    device = devices.choose(params.device, "generate")
+    trained = TrainedGenerator.open(GENERATORS / shard.name / str(replicate), device)
+    train = dataset.role(replicate, TRAIN)
+    sources = torch.from_numpy(train.pixels).to(device) if trained.generator.from_sources else None
+    teacher = None
+    if shard.section.labels == "teacher":
+        data = open_replicate(dataset, replicate, params.device, "generate")
+        teacher = fit_teacher(data, params.seed, guess_pool(dataset, replicate, data))
+    asked = requests(shard.wanted, params.seed, replicate, None if sources is None else train.labels)
+    while batches := list(islice(asked, BLOCK)):
+        drawn = [_named(each, trained, sources, train.ids, shard) for each in batches]
+        block = images.concatenate(drawn)
+        if teacher is not None:
+            block.extra["probabilities"] = (
+                teacher.probabilities(torch.from_numpy(block.pixels).to(device)).cpu().numpy()
+            )
+        yield block
 
 
-def named(block: "Samples", replicate: int) -> ImageSet:
-    """The images with ids that say which GAN, class and index each comes from."""
-    ids = [f"synthetic-{replicate}-{y}-{i}" for y, i in zip(block.labels.tolist(), block.index.tolist(), strict=True)]
-    return ImageSet(np.array(ids), block.images, block.labels, extra=_origin(replicate, block.seeds, block.index))
-
-
-def _origin(replicate: int, seeds: NDArray[np.int64], index: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    """The columns that synthetic sets have beside those of all sets."""
-    count = len(seeds)
-    return {"replicate": np.full(count, replicate), "seed": seeds, "index": index, "synthetic": np.full(count, True)}
+def _named(
+    asked: Requests, trained: "TrainedGenerator", sources: "Tensor | None", source_ids: NDArray[np.str_], shard: Shard
+) -> ImageSet:
+    """A batch's images with ids and columns that say where each comes from."""
+    drawn = trained.draw(asked, sources, shard.params.truncation, shard.params.scores)
+    count, index, label = asked.wanted, asked.index[: asked.wanted], int(asked.labels[0])
+    made = trained.generator.names(label, index.tolist())
+    ids = made or [f"{shard.name}-{shard.replicate}-{label}-{number}" for number in index.tolist()]
+    origin = {
+        "replicate": np.full(count, shard.replicate),
+        "seed": np.full(count, -1 if made else asked.seed),  # nothing is known of what was made elsewhere
+        "index": index,
+        "synthetic": np.full(count, True),
+        "generator": np.full(count, shard.name),
+        "source_id": np.full(count, "") if asked.sources is None else source_ids[asked.sources[:count]],
+    }
+    scores = {"realness": drawn.realness, "latent_norm": drawn.latent_norm} if shard.params.scores else {}
+    known = {name: score for name, score in scores.items() if score is not None}
+    return ImageSet(np.array(ids), drawn.images, asked.labels[:count], extra=origin | known)
 
 
 if __name__ == "__main__":
-    execute("generate", main)
+    execute("generate", main, item=" ".join(sys.argv[1:]))

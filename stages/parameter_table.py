@@ -1,23 +1,19 @@
 """Writes docs/parameters.md, a table of every parameter: `python -m stages.parameter_table`.
 
 Names, types, bounds and the fields of every alternative come from the schemas; defaults and explanations from
-presets/base.yaml, where a comment explains the key below it. What has no comment, such as the fields of a kind of
-source that the base does not use, the schema's docstring explains: in the part that begins with `field:`, or else in
-what stands before any such part.
+presets/base.yaml, where a comment explains the key below it. What has no comment, such as the fields of a kind that
+the base does not use, the schema's docstring explains: in the part that begins with `field:`, or else in what stands
+before any such part.
 """
 
-import inspect
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, NamedTuple
 
-from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import MappingNode, Node
 
@@ -25,22 +21,34 @@ from stages.plumbing.params import Params
 
 BASE = Path("presets/base.yaml")
 PAGE = Path("docs/parameters.md")
-_PLAIN = {bool: "true or false", int: "whole number", float: "number", str: "text"}
 _HEAD = """\
 # Parameters
 
 Every field of `params.yaml`: what it may be, its value in `presets/base.yaml`, and what it means. Shares lie between
-0 and 1. `<name>` stands for a name of your own, `[]` for each entry of a list. There is no default where the base holds
-no such field: an arm states all of its own, and so does an alternative that the base does not take.
+0 and 1. `<name>` stands for a name of your own, `[]` for each entry of a list; the value is that of the base's first
+entry that has the field. There is no default where the base holds no such field: an arm states all of its own, and so
+does an alternative that the base does not take.
 
 `python -m stages.parameter_table` writes this page from the schemas (`stages/*/params.py`) and the comments of
 `presets/base.yaml`; a test holds it against them. Change those, not this page.
 """
+_COLUMNS = ("| parameter | type and range | default | meaning |", "|---|---|---|---|")
+_PLAIN = {"boolean": "true or false", "integer": "whole number", "number": "number", "string": "text", "null": "null"}
+_LIMITS = {
+    "minimum": "at least {:,}",
+    "exclusiveMinimum": "above {:,}",
+    "maximum": "at most {:,}",
+    "exclusiveMaximum": "below {:,}",
+    **dict.fromkeys(("minLength", "minItems", "minProperties"), "of length {} or more"),
+    "maxItems": "of length {} or less",
+    "pattern": "matching `{}`",
+}
+
+Schema = Mapping[str, Any]  # a JSON schema, as pydantic makes them, without references
 
 
-@dataclass(frozen=True)
-class Row:
-    """One parameter, or a group of them: dotted name, type and range, value in the base, meaning; all in Markdown."""
+class Row(NamedTuple):
+    """One parameter, or a group of them: dotted name, type and range, value in the base, meaning."""
 
     name: str
     kind: str
@@ -48,8 +56,7 @@ class Row:
     explanation: str
 
 
-@dataclass(frozen=True)
-class _Entry:
+class _Entry(NamedTuple):
     """What the base says of a key: its value as written there, and the comment above it."""
 
     value: str
@@ -57,90 +64,102 @@ class _Entry:
 
 
 Entries = Mapping[str, _Entry]
-Models = Sequence[type[BaseModel]]
 
 
 def page(base: str) -> str:
     """The text of docs/parameters.md, given that of presets/base.yaml."""
     entries, parts = _entries(base), [_HEAD]
-    for section, field in Params.model_fields.items():
-        lines = [
-            f"| `{row.name}` | {row.kind} | {row.default} | {row.explanation} |"
-            for row in _rows(_models(field.annotation), section, entries)
-        ]
+    for section, listed in groupby(rows(base), lambda row: row.name.split(".")[0]):
+        table = [" | ".join((f"`{name}`", *map(_escaped, cells))) for name, *cells in listed]
         comment = [entries[section].comment, ""] if entries[section].comment else []
-        head = ["| parameter | type and range | default | meaning |", "|---|---|---|---|"]
-        parts.append("\n".join([f"## {section}", "", *comment, *head, *lines, ""]))
+        parts.append("\n".join([f"## {section}", "", *comment, *_COLUMNS, *(f"| {line} |" for line in table), ""]))
     return "\n".join(parts)
+
+
+def _escaped(cell: str) -> str:
+    """What Markdown would take for the end of a cell, or for a tag."""
+    return cell.replace("|", "\\|").replace("<", "\\<")
 
 
 def rows(base: str) -> list[Row]:
     """All rows of the page, given the text of presets/base.yaml."""
-    entries, sections = _entries(base), Params.model_fields.items()
-    return [row for section, field in sections for row in _rows(_models(field.annotation), section, entries)]
+    entries, sections = _entries(base), schema_of(Params)["properties"].items()
+    return [row for name, section in sections for row in _rows([section], name, entries)]
 
 
-def _rows(models: Models, above: str, entries: Entries) -> Iterator[Row]:
+def schema_of(model: type[BaseModel]) -> Schema:
+    """The model's JSON schema, with what it refers to in place of each reference."""
+    whole = model.model_json_schema()
+
+    def inline(node: Any) -> Any:
+        if isinstance(node, dict):
+            rest = {key: inline(value) for key, value in node.items() if key not in ("$ref", "$defs", "title")}
+            return (inline(whole["$defs"][node["$ref"].rsplit("/", 1)[1]]) if "$ref" in node else {}) | rest
+        return [inline(each) for each in node] if isinstance(node, list) else node
+
+    return inline(whole)
+
+
+def _rows(models: Sequence[Schema], above: str, entries: Entries) -> Iterator[Row]:
     """The rows of one section, or of the alternatives that may take its place, and of all that lies inside."""
-    for name in dict.fromkeys(name for model in models for name in model.model_fields):
-        owners = [model for model in models if name in model.model_fields]
-        # A field that all alternatives have is one parameter; any other belongs to its alternative.
-        for group in [owners] if len(owners) == len(models) else [[owner] for owner in owners]:
-            path, field = f"{above}.{name}", group[0].model_fields[name]
-            inner = _models(field.annotation)
-            comment = entries[path].comment if path in entries else ""
+    for name in dict.fromkeys(name for model in models for name in model["properties"]):
+        for owners in _sharing(models, name):
+            path, field = f"{above}.{name}", owners[0]["properties"][name]
+            place, inner = _inside(field)
+            said = _said(path, entries)
             yield Row(
                 name=path,
-                kind=_either([describe(owner.model_fields[name]) for owner in group]),
-                default="" if inner else _default(path, field, entries),
-                explanation=(comment or _of_schemas(group, name, len(models), inner)).replace("|", "\\|"),
+                kind=_either([describe(owner["properties"][name]) for owner in owners]),
+                default="" if inner else _default(said.value, field),
+                explanation=_whose(owners, models) + (said.comment or _of_schemas(owners, name, inner)),
             )
-            yield from _rows(inner, f"{path}{_place(field.annotation)}", entries)
+            yield from _rows(inner, f"{path}{place}", entries)
 
 
-def describe(annotation: Any, bounds: Sequence[Any] = ()) -> str:
-    """A type with its bounds in plain words; `annotation` is a type or a field, `bounds` what stands beside it."""
-    if isinstance(annotation, FieldInfo):
-        return describe(annotation.annotation, annotation.metadata)
-    origin, inner = get_origin(annotation), get_args(annotation)
-    limits = [part for each in bounds for part in (each.metadata if isinstance(each, FieldInfo) else [each])]
-    if origin is Annotated:
-        return describe(inner[0], [*annotation.__metadata__, *limits])
-    if origin is Literal:
-        return _either([f"`{value}`" for value in inner])
-    if origin in (Union, UnionType):
-        return _either([describe(each, limits) for each in inner])
-    if origin in (list, tuple):
-        return f"list of {describe(inner[0])}{_limits(limits)}"
-    if origin is dict:
-        return f"mapping from {describe(inner[0])} to {describe(inner[1])}{_limits(limits)}"
-    if annotation is NoneType:
-        return "null"
-    return ("section" if _is_model(annotation) else _PLAIN[annotation]) + _limits(limits)
+def _sharing(models: Sequence[Schema], name: str) -> Iterable[Sequence[Schema]]:
+    """The alternatives that have a field: in one group where all have it, else in groups that say the same of it."""
+    owners = [model for model in models if name in model["properties"]]
+    groups: dict[object, list[Schema]] = {}
+    for owner in owners:
+        same = len(owners) == len(models) or json.dumps([owner["properties"][name], _parts(owner).get(name)])
+        groups.setdefault(same, []).append(owner)
+    return groups.values()
 
 
-def _limits(bounds: Sequence[Any]) -> str:
-    """Bounds in words, after a comma; empty without any."""
-    words = []
-    for bound in bounds:
-        match bound:
-            case Ge(ge=limit):
-                words.append(f"at least {limit:,}")
-            case Gt(gt=limit):
-                words.append(f"above {limit:,}")
-            case Le(le=limit):
-                words.append(f"at most {limit:,}")
-            case Lt(lt=limit):
-                words.append(f"below {limit:,}")
-            case MinLen(min_length=1):
-                words.append("not empty")
-            case MinLen(min_length=least):
-                words.append(f"of length {least} or more")
-            case MaxLen(max_length=most):
-                words.append(f"of length {most} or less")
-            case _ if pattern := getattr(bound, "pattern", None):
-                words.append(f"matching `{pattern}`")
-    return f", {' and '.join(words)}" if words else ""
+def _options(field: Schema) -> Sequence[Schema]:
+    """The alternatives that a value may be."""
+    alternatives = field.get("anyOf", field.get("oneOf"))
+    return [field] if alternatives is None else [option for each in alternatives for option in _options(each)]
+
+
+def _entry_of(field: Schema) -> Schema | None:
+    """What each value of a mapping with free names is; None for a section and for all else."""
+    return next(iter(field.get("patternProperties", {}).values()), field.get("additionalProperties") or None)
+
+
+def _inside(field: Schema) -> tuple[str, Sequence[Schema]]:
+    """How the name of what lies inside goes on after that of the field itself, and the sections that may lie there."""
+    place, entry = ("[]", field["items"]) if "items" in field else (".<name>", _entry_of(field))
+    options = _options(field) if entry is None else _options(entry)
+    return "" if entry is None else place, [option for option in options if "properties" in option]
+
+
+def describe(field: Schema) -> str:
+    """A type with its bounds in plain words."""
+    options, entry = _options(field), _entry_of(field)
+    if len(options) > 1:
+        return _either([describe(option) for option in options])
+    if values := field.get("enum", [field["const"]] if "const" in field else None):
+        return _either([f"`{value}`" for value in values])
+    if "items" in field:
+        words = f"list of {describe(field['items'])}"
+    elif entry is not None:
+        key = "".join(f", matching `{pattern}`" for pattern in field.get("patternProperties", {}))
+        words = f"mapping from text{key} to {describe(entry)}"
+    else:
+        words = "section" if "properties" in field else _PLAIN[field["type"]]
+    limits = [text.format(field[key]) for key, text in _LIMITS.items() if key in field]
+    return words + (f", {' and '.join(limits)}" if limits else "").replace("of length 1 or more", "not empty")
 
 
 def _either(words: Sequence[str]) -> str:
@@ -151,51 +170,40 @@ def _either(words: Sequence[str]) -> str:
     return f"{', '.join(most)} or {last}" if most else last
 
 
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+def _default(value: str, field: Schema) -> str:
+    if value or "default" not in field:
+        return f"`{value}`" if value else ""
+    return f"`{json.dumps(field['default'])}` if left out"
 
 
-def _models(annotation: Any) -> Models:
-    """The schemas of what lies inside a value, of all its alternatives; none for a plain one."""
-    if _is_model(annotation):
-        return [annotation]
-    if get_origin(annotation) is Annotated:
-        return _models(get_args(annotation)[0])
-    return [model for inner in get_args(annotation) for model in _models(inner)]
+def _of_schemas(owners: Sequence[Schema], field: str, inner: Sequence[Schema]) -> str:
+    """What the schemas say of a field that its owners share, or of what lies inside, or of the kinds it tells apart."""
+    parts, told = _parts(owners[0]), inner or owners
+    if field in parts or len(told) == 1:
+        return parts.get(field) or _parts(told[0])[""]
+    return " ".join(f"{_whose([model], told)}{_parts(model)['']}" for model in told)
 
 
-def _place(annotation: Any) -> str:
-    """How the name of what lies inside goes on after that of the value itself."""
-    return {dict: ".<name>", list: "[]", tuple: "[]"}.get(get_origin(annotation), "")
+def _whose(owners: Sequence[Schema], models: Sequence[Schema]) -> str:
+    """The kinds of alternatives, as the beginning of a sentence; empty for all, or where no kind tells them apart."""
+    others = [model for model in models if model not in owners]
+    named, before = (others, "all but ") if len(others) < len(owners) else (owners, "")
+    kinds = [model["properties"].get("kind", {}).get("const") for model in named]
+    return f"{before}{' and '.join(f'`{kind}`' for kind in kinds)}: " if others and all(kinds) else ""
 
 
-def _default(path: str, field: FieldInfo, entries: Entries) -> str:
-    if path in entries and entries[path].value:
-        return f"`{entries[path].value}`"
-    return "" if field.is_required() else f"`{json.dumps(field.default)}` if left out"
-
-
-def _of_schemas(owners: Models, field: str, alternatives: int, inner: Models) -> str:
-    """What the schemas say of a field that its owners, some of so many alternatives, have; or of what lies inside."""
-    parts = _parts(owners[0])
-    if inner and field not in parts:
-        return " ".join(f"{_named(model)}{_parts(model)['']}" for model in inner)
-    return f"{_named(owners[0]) if len(owners) < alternatives else ''}{parts.get(field, parts[''])}"
-
-
-def _named(model: type[BaseModel]) -> str:
-    """The kind that an alternative is told by, as the beginning of a sentence; empty where there is none."""
-    kind = model.model_fields.get("kind")
-    options = get_args(kind.annotation) if kind else ()
-    return f"`{options[0]}`: " if len(options) == 1 else ""
-
-
-def _parts(model: type[BaseModel]) -> dict[str, str]:
+def _parts(model: Schema) -> dict[str, str]:
     """The docstring's parts `field: ...` by field, and what stands before them under an empty name."""
-    text = " ".join(inspect.cleandoc(model.__doc__ or "").split())
-    general, *parts = re.split(rf"(?:^|(?<=\. ))({'|'.join(model.model_fields)}): ", text)
+    text = " ".join(model.get("description", "").split())
+    general, *parts = re.split(rf"(?:^|(?<=\. ))({'|'.join(model['properties'])}): ", text)
     names, texts = ["", *parts[::2]], [general, *parts[1::2]]
     return {name: text.strip() for name, text in zip(names, texts, strict=True)}
+
+
+def _said(path: str, entries: Entries) -> _Entry:
+    """What the base says of a parameter; where it lies under names, of the first that has it."""
+    pattern = re.compile(re.escape(path).replace("<name>", "[^.]+"))
+    return next((entries[key] for key in entries if pattern.fullmatch(key)), _Entry("", ""))
 
 
 def _entries(base: str) -> Entries:
@@ -205,8 +213,11 @@ def _entries(base: str) -> Entries:
 
 def _walk(node: Node | None, above: str, base: str) -> Iterator[tuple[str, _Entry]]:
     lines = base.split("\n")
-    for key, value in node.value if isinstance(node, MappingNode) else []:
-        path, comment = f"{above}{key.value}", _comment(lines, key.start_mark.line)
+    if not isinstance(node, MappingNode):
+        return
+    for key, value in node.value:
+        # what stands above a map in braces explains the whole of it
+        path, comment = f"{above}{key.value}", [] if node.flow_style else _comment(lines, key.start_mark.line)
         source = base[value.start_mark.index : value.end_mark.index]
         yield path, _Entry(" ".join(source.split()), " ".join(line for line in comment if line[:1] != " "))
         yield from ((f"{path}.<name>.{name}", _Entry("", text)) for name, text in _indented(comment))

@@ -7,7 +7,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from stages import foresight
 from stages.plumbing import images, workdir
+from stages.plumbing.dataset import Dataset
 from stages.plumbing.stage import StageRun, execute
 from stages.sources import checks, collection, duplicates, findings, intake, splits
 
@@ -22,10 +24,10 @@ def main(run: StageRun) -> None:
     listing = collection.find(params)
     splits.check_regime(listing.class_names, params)
     found = intake.take_in(listing, params, scratch, run.fan_out)
-    sets = duplicates.exact_sets(found.facts.digests)
+    sets = duplicates.exact_sets(found.facts["digest"])
     near = duplicates.search(
         sets,
-        found.facts.thumbnails,
+        found.facts["thumbnail"],
         found.parts.pixels,
         params.near_duplicate_distance,
         params.image.flip_ok,
@@ -45,6 +47,7 @@ def main(run: StageRun) -> None:
         images.write_table(folder / "findings.parquet", findings.as_table(everything, found.listing.ids, found.parts))
         facts = {"name": collection.name(params), "classes": kept.class_names, "replicates": params.replicates}
         workdir.write_json(folder / "dataset.json", facts | {"image": params.image.model_dump(mode="json")})
+        foresight.check(run.params, Dataset.open(folder))
     run.write_metrics(
         {
             "read": len(listing),

@@ -1,18 +1,19 @@
 """Puts a complete parameter set, with its comments, in params.yaml: `python -m stages.presets NAME`.
 
-presets/base.yaml is a whole params.yaml. Any other preset is an overlay: a leading block of comment lines that says
-when to use it, then a flat mapping from dotted keys to the values that take the place of the base's.
+presets/base.yaml is a whole params.yaml, two spaces to a level. Any other preset is an overlay: a leading block of
+comment lines that says when to use it, then a flat mapping from dotted keys to the values that take the place of the
+base's.
 """
 
+import re
 import subprocess
 import sys
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from textwrap import indent
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.nodes import MappingNode, Node
 
 from stages.plumbing import params
 from stages.plumbing.errors import UserError
@@ -22,84 +23,51 @@ from stages.sources.params import TorchvisionParams
 PRESETS = Path("presets")
 _BASE = "base"
 _NEED_NO_FOLDER = ("digits", "none")
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """Where a key lies in a text: comment lines from `above`, key and value from `start` up to, not with, `end`.
-
-    column: where the key begins in line `start`. after_key: where it ends there, so where the colon stands.
-    """
-
-    above: int
-    start: int
-    end: int
-    column: int
-    after_key: int
+_LEVEL = "  "
+# A key and its value, which goes on in lines that are indented deeper, and the comment lines directly above
+_ENTRY = r"^(?P<comment>(?:{0}#.*\n)*)(?P<entry>{0}{1}:(?P<value>(?: .*)?(?:\n+{0}[ -].*)*))$"
 
 
 def compose(base: str, overlay: str) -> str:
     """The base's text with each value that the overlay names replaced, and the overlay's leading comment on top.
 
     Values come with the comments inside them. Comment lines directly above a dotted key take the place of those above
-    that key in the base, which otherwise stay. Every other line of the base stays as it is. Raises UserError for a key
-    that the base does not have or that is given twice, and for an overlay of another form.
+    that key in the base, which otherwise stay. Every other line of the base stays as it is: ruamel's round trip would
+    lose the comment behind a replaced map, and break the lines of arms anew. Raises UserError for a key that the base
+    does not have or that is given twice, and for an overlay of another form.
     """
-    lines, root = overlay.split("\n"), _node(overlay)
-    header = next((number for number, line in enumerate(lines) if not _is_comment(line)), len(lines))
-    if root is not None and (not isinstance(root, MappingNode) or root.flow_style):
-        raise UserError("must hold lines of the form `section.key: value` and comments")
-    keys = [key.value for key, _ in root.value] if root else []
-    for dotted in keys:
-        if keys.count(dotted) > 1:
-            raise UserError(f"{dotted} is given twice")
-        new = _find(root, lines, [dotted])
-        comments = lines[max(new.above, header) : new.start]
-        base = _replace(base, dotted, comments, lines[new.start : new.end], new.after_key)
-    return "\n".join([*lines[:header], "", base]) if header else base
+    header = re.match(r"(?:#.*\n?)*", overlay)[0]  # type: ignore[index]  # matches the empty text too
+    for dotted in _keys(overlay):
+        *above, name = dotted.split(".")
+        new, old = _find(overlay, [dotted], len(header)), _find(base, [*above, name])
+        entry = indent(f"{new['comment']}{name}:{new['value']}", _LEVEL * len(above))
+        base = base[: old.start("comment" if new["comment"] else "entry")] + entry + base[old.end() :]
+    return f"{header.rstrip()}\n\n{base}" if header else base
 
 
-def _replace(base: str, dotted: str, comments: list[str], value: list[str], after_key: int) -> str:
-    """The base with one entry replaced; `value` begins with the line of its dotted key, which ends at `after_key`."""
-    *_, name = path = dotted.split(".")
-    lines = base.split("\n")
-    old = _find(_node(base), lines, path)
-    new = [*comments, name + value[0][after_key:], *value[1:]]
-    indented = [f"{' ' * old.column}{line}" if line else line for line in new]
-    return "\n".join([*lines[: old.above if comments else old.start], *indented, *lines[old.end :]])
-
-
-def _find(node: Node | None, lines: list[str], path: list[str]) -> _Entry:
-    """The entry that `path` leads to from the root. Raises UserError when there is none with lines of its own."""
-    end = len(lines)
-    for depth, name in enumerate(path):
-        names = [each.value for each, _ in node.value] if isinstance(node, MappingNode) else []
-        if not isinstance(node, MappingNode) or name not in names:
-            near = [".".join([*path[:depth], each]) for each in get_close_matches(name, names)]
-            raise UserError(f"{'.'.join(path)} is no key of the base{_did_you_mean(near)}")
-        if node.flow_style:
-            raise UserError(f"{'.'.join(path)} lies inside {{...}}: give the whole of {'.'.join(path[:depth])}")
-        position = names.index(name)
-        if position + 1 < len(names):
-            end = node.value[position + 1][0].start_mark.line
-        key, node = node.value[position]
-    above = start = key.start_mark.line
-    while above > 0 and _is_comment(lines[above - 1]):
-        above -= 1
-    while end > start + 1 and (not lines[end - 1].strip() or _is_comment(lines[end - 1])):
-        end -= 1  # what stands between this value and the next key is the next key's
-    return _Entry(above, start, end, key.start_mark.column, key.end_mark.column)
-
-
-def _node(text: str) -> Node | None:
+def _keys(overlay: str) -> list[str]:
     try:
-        return YAML(typ="safe", pure=True).compose(text)
+        values = YAML(typ="safe", pure=True).load(overlay) or {}
     except YAMLError as error:
         raise UserError(f"is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError("must hold lines of the form `section.key: value` and comments")
+    return list(map(str, values))
 
 
-def _is_comment(line: str) -> bool:
-    return line.lstrip().startswith("#")
+def _find(text: str, path: list[str], start: int = 0) -> re.Match[str]:
+    """The entry that `path` leads to from the root, behind `start`. Raises UserError when it has no line of its own."""
+    found, end = None, len(text)
+    for depth, name in enumerate(path):
+        found = re.compile(_ENTRY.format(_LEVEL * depth, re.escape(name)), re.MULTILINE).search(text, start, end)
+        if found is None:
+            names = re.findall(rf"^{_LEVEL * depth}([\w.]+):", text[start:end], re.MULTILINE)
+            near = [".".join([*path[:depth], each]) for each in get_close_matches(name, names)]
+            whole = "" if names else f": give the whole of {'.'.join(path[:depth])}"
+            raise UserError(f"{'.'.join(path)} is no key with lines of its own{_did_you_mean(near)}{whole}")
+        start, end = found.span("value")
+    assert found is not None
+    return found
 
 
 def _did_you_mean(names: list[str]) -> str:

@@ -2,94 +2,87 @@
 
 import shutil
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stages.downstream import choice, records
 from stages.downstream.params import ArmParams, TrainDownstreamParams
 from stages.plumbing import images, workdir
-from stages.plumbing.dataset import TEST, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
-from stages.plumbing.errors import UserError
-from stages.plumbing.images import ImageSet
+from stages.plumbing.dataset import TEST, TRAIN, VALIDATION, Dataset
 from stages.plumbing.stage import StageRun, execute
 
 if TYPE_CHECKING:
-    from stages.downstream.arm_data import ArmData, SyntheticData
+    from stages.downstream.arm_data import ArmData
 
 DATA = workdir.DATA / "train_downstream"
 
 
 @dataclass(frozen=True)
 class Job:
-    """An arm on one replicate, known by all that it depends on: one classifier for each of the arm's settings."""
+    """An arm on one replicate, known by all that it depends on. shown: what scikit-learn's classifiers learn from."""
 
     unit: str
     key: str
     arm: ArmParams
     replicate: int
     params: TrainDownstreamParams
-
-
-@dataclass(frozen=True)
-class ScikitLearnJob(Job):
-    """scikit-learn's classifiers on what the network was shown in the setting that the arm has chosen."""
-
-    shown: Path
+    shown: Path = Path()
 
 
 def main(run: StageRun) -> None:
-    params, name = run.params.train_downstream, sys.argv[1]
-    if name not in params.arms:
-        raise UserError(f"{name!r} is no arm of train_downstream.arms ({', '.join(params.arms)})")
-    arm, dataset = params.arms[name], Dataset.open()
-    jobs = [_job(run, name, replicate, dataset) for replicate in range(dataset.replicates)]
+    params, dataset = run.params.train_downstream, Dataset.open()
+    arm = run.section(params.arms, "train_downstream.arms")
+    jobs = [_job(run, arm, replicate, dataset) for replicate in range(dataset.replicates)]
     units = run.fan_out(train, jobs, "replicate")
     facts = [workdir.read_json(unit / "facts.json") for unit in units]
-    scores = np.array([[setting["validation_score"] for setting in settings] for settings in facts], dtype=float).T
+    scores = choice.validation_scores(facts)
     chosen = choice.choose(scores)
-    further = [_scikit_learn_job(job, unit / str(chosen)) for job, unit in zip(jobs, units, strict=True)]
+    kept = [unit / str(chosen) for unit in units]
+    further = [_scikit_learn_job(job, unit) for job, unit in zip(jobs, kept, strict=True)]
     names = params.scikit_learn.classifiers
-    further_units = run.fan_out(fit_scikit_learn, further if names else [], "replicate")
-    labels = {role: len(dataset.role(0, role)) for role in (TRAIN, VALIDATION)}
+    fitted = run.fan_out(fit_scikit_learn, further if names else [], "replicate")
 
-    with run.replacing(DATA / name) as folder:
-        kept, test_ids = [unit / str(chosen) for unit in units], dataset.role(0, TEST).ids
-        probabilities = [np.load(each / "probabilities.npy", allow_pickle=False) for each in kept]
+    labels = {role: len(dataset.ids(0, role)) for role in (TRAIN, VALIDATION)}
+    with run.replacing(DATA / run.item) as folder:
+        test_ids = dataset.ids(0, TEST)
+        probabilities = _load(kept, "probabilities")
         images.write_table(folder / "predictions.parquet", records.predictions(test_ids, probabilities))
-        predicted = [[np.load(unit / f"{each}.npy", allow_pickle=False) for unit in further_units] for each in names]
+        predicted = [_load(fitted, name) for name in names]
         images.write_table(folder / "models.parquet", records.model_predictions(test_ids, predicted, names))
-        for replicate, each in enumerate(kept):
-            shutil.copyfile(each / "classifier.safetensors", folder / f"{replicate}.safetensors")
-        runs = [settings[chosen] for settings in facts]
-        told = records.arm_facts(arm, scores, chosen, runs, labels, params.classifier.checkpoints)
+        for replicate, unit in enumerate(kept):
+            shutil.copyfile(unit / "classifier.safetensors", folder / f"{replicate}.safetensors")
+        told = records.arm_facts(arm, scores, chosen, facts, labels, params.classifier.checkpoints)
         workdir.write_json(folder / "arm.json", told)
-    for unit, used in ((jobs[0].unit, jobs), (further[0].unit, further)):
-        workdir.forget_others(unit, [job.key for job in used])
+    for used in (jobs, further):
+        workdir.forget_others(used[0].unit, [job.key for job in used])
 
 
-def _job(run: StageRun, name: str, replicate: int, dataset: Dataset) -> Job:
+def _load(units: Sequence[Path], name: str) -> list[NDArray[Any]]:
+    return [np.load(unit / f"{name}.npy", allow_pickle=False) for unit in units]
+
+
+def _job(run: StageRun, arm: ArmParams, replicate: int, dataset: Dataset) -> Job:
     params = run.params.train_downstream
-    arm = params.arms[name]
-    inputs: list[Any] = [
-        run.code,
-        params.model_dump(mode="json", exclude={"arms", "scikit_learn"}),
-        params.scikit_learn.images,
-        arm,
-        dataset.fingerprint(replicate),
-    ]
+    shared = params.model_dump(mode="json", exclude={"arms", "scikit_learn"})
+    inputs: list[Any] = [run.code, shared, params.scikit_learn.images, arm, dataset.fingerprint(replicate)]
     if arm.adds_synthetic:
-        inputs.append(Path(arm.images) / f"{replicate}.parquet")
-    return Job(f"{run.name}@{name}", workdir.fingerprint(*inputs), arm, replicate, params)
+        inputs.append(_synthetic_set(arm, replicate))
+    return Job(f"{run.name}@{run.item}", workdir.fingerprint(*inputs), arm, replicate, params)
 
 
-def _scikit_learn_job(job: Job, setting: Path) -> ScikitLearnJob:
+def _scikit_learn_job(job: Job, setting: Path) -> Job:
     key = workdir.fingerprint(job.key, job.params.scikit_learn, setting.name)
-    return ScikitLearnJob(
-        f"{job.unit}@scikit_learn", key, job.arm, job.replicate, job.params, setting / "shown.safetensors"
-    )
+    return replace(job, unit=f"{job.unit}@scikit_learn", key=key, shown=setting / "shown.safetensors")
+
+
+def _synthetic_set(arm: ArmParams, replicate: int) -> Path:
+    return Path(arm.images) / f"{replicate}.parquet"
 
 
 def train(job: Job) -> Path:
@@ -99,8 +92,11 @@ def train(job: Job) -> Path:
         from safetensors.torch import save_file
 
         from stages.downstream.arms import run_arm
+        from stages.replicate import guess_pool
 
-        results = run_arm(job.arm, _data(job), job.params, job.replicate)
+        dataset = Dataset.open()
+        ask = partial(guess_pool, dataset, job.replicate)
+        results = run_arm(job.arm, _data(job, dataset), job.params, job.replicate, ask)
         for setting, result in enumerate(results):
             place = folder / str(setting)
             place.mkdir()
@@ -113,7 +109,7 @@ def train(job: Job) -> Path:
     return workdir.finished(job.unit, job.key, build)
 
 
-def fit_scikit_learn(job: ScikitLearnJob) -> Path:
+def fit_scikit_learn(job: Job) -> Path:
     """In a worker process: what scikit-learn's classifiers predict, unless an earlier run knows it."""
 
     def build(folder: Path) -> None:
@@ -121,50 +117,32 @@ def fit_scikit_learn(job: ScikitLearnJob) -> Path:
         from torch import from_numpy
 
         from stages.downstream.classical import predict_labels
+        from stages.downstream.training import Examples
 
-        shown = load_file(job.shown)
-        test_images = from_numpy(Dataset.open().role(job.replicate, TEST).pixels)
+        shown, test = Examples(**load_file(job.shown)), from_numpy(Dataset.open().role(job.replicate, TEST).pixels)
         for name in job.params.scikit_learn.classifiers:
-            labels = predict_labels(name, **shown, test_images=test_images, seed=job.params.seed)
-            np.save(folder / f"{name}.npy", labels, allow_pickle=False)
+            np.save(folder / f"{name}.npy", predict_labels(name, shown, test, job.params.seed), allow_pickle=False)
 
     return workdir.finished(job.unit, job.key, build)
 
 
-def _data(job: Job) -> "ArmData":
-    """The replicate's images and labels, as tensors."""
+def _data(job: Job, dataset: Dataset) -> "ArmData":
+    """The replicate's images and labels, the images on the stage's device."""
     from torch import from_numpy
 
-    from stages.downstream.arm_data import ArmData
+    from stages.downstream.arm_data import ArmData, SyntheticData
+    from stages.replicate import open_replicate
 
-    dataset = Dataset.open()
-    train, pool, validation, test = (
-        dataset.role(job.replicate, role) for role in (TRAIN, UNLABELLED_POOL, VALIDATION, TEST)
-    )
-    return ArmData(
-        train_images=from_numpy(train.pixels),
-        train_labels=from_numpy(train.labels),
-        validation_images=from_numpy(validation.pixels),
-        validation_labels=from_numpy(validation.labels),
-        unlabelled_images=from_numpy(pool.pixels),
-        test_images=from_numpy(test.pixels),
-        synthetic=_synthetic(images.read(Path(job.arm.images) / f"{job.replicate}.parquet"))
-        if job.arm.adds_synthetic
-        else None,
-        classes=len(dataset.classes),
-        flip_ok=dataset.flip_ok,
-    )
-
-
-def _synthetic(kept: ImageSet) -> "SyntheticData":
-    """What the memorization filter kept, with the scores that `generate` noted."""
-    from torch import from_numpy
-
-    from stages.downstream.arm_data import SyntheticData
-
-    scores = {name: from_numpy(kept.extra[name]) for name in ("realness", "latent_norm") if name in kept.extra}
-    return SyntheticData(from_numpy(kept.pixels), from_numpy(kept.labels), **scores)
+    params, synthetic = job.params, None
+    seen = open_replicate(dataset, job.replicate, params.device, "train_downstream", params.deterministic)
+    device = seen.images.device
+    if job.arm.adds_synthetic:
+        kept = images.read(_synthetic_set(job.arm, job.replicate))
+        noted = ("probabilities", "realness", "latent_norm")
+        known = {name: from_numpy(kept.extra[name]) for name in noted if name in kept.extra}
+        synthetic = SyntheticData(from_numpy(kept.pixels).to(device), from_numpy(kept.labels), **known)
+    return ArmData(seen, from_numpy(dataset.role(job.replicate, TEST).pixels).to(device), synthetic)
 
 
 if __name__ == "__main__":
-    execute("train_downstream", main, item=sys.argv[1] if len(sys.argv) > 1 else None)
+    execute("train_downstream", main, item=" ".join(sys.argv[1:]))

@@ -1,86 +1,83 @@
-"""Stage 2: trains one GAN for each replicate on its train images and its unlabelled pool."""
+"""Stage 2, once per generator: makes one for each replicate, from its train images and its unlabelled pool."""
 
 import shutil
+import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from stages import foresight
 from stages.generators import snapshot_curves
-from stages.generators.params import TrainGanParams
+from stages.generators.params import GeneratorParams, TrainGanParams
 from stages.plumbing import images, progress, workdir
-from stages.plumbing.dataset import TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
+from stages.plumbing.dataset import Dataset
 from stages.plumbing.stage import StageRun, execute
 from stages.tracking import recording
 
 DATA = workdir.DATA / "train_gan"
-CURVES = workdir.METRICS / "train_gan.csv"
 LIVE = workdir.WORK / "live" / "train_gan"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One GAN to train, known by all that it depends on."""
+    """One generator to make, known by all that it depends on. live: where the worker tells of its progress."""
 
+    unit: str
     key: str
     replicate: int
+    section: GeneratorParams
     params: TrainGanParams
-
-    @property
-    def live(self) -> Path:
-        """Where the worker tells of its progress."""
-        return LIVE / str(self.replicate)
+    live: Path
 
 
 def main(run: StageRun) -> None:
-    params, dataset = run.params.train_gan, Dataset.open()
-    if not run.params.generate.trains_gan:
-        _train_none(run)
-        return
+    params, dataset, name = run.params.train_gan, Dataset.open(), run.item
+    section = run.section(params.generators, "train_gan.generators")
+    foresight.check(run.params, dataset)
+    parts = (run.code, params.model_dump(exclude={"generators"}), section.model_dump(exclude={"labels"}))
+    given = sorted(path for path in (Path(section.path), *Path(section.path).rglob("*")) if path.is_file())
     jobs = [
-        Job(workdir.fingerprint(run.code, params, dataset.fingerprint(replicate)), replicate, params)
+        Job(
+            f"{run.name}@{name}",
+            workdir.fingerprint(*parts, *given, dataset.fingerprint(replicate)),
+            replicate,
+            section,
+            params,
+            LIVE / name / str(replicate),
+        )
         for replicate in range(dataset.replicates)
     ]
     fingerprint = workdir.fingerprint([job.key for job in jobs])
     with (
-        recording.live_gan_run(run.params, fingerprint) as live,
-        progress.following([job.live for job in jobs], params.steps, run.name, live.log),
+        recording.live(run.params, name, fingerprint) as live,
+        progress.following([job.live for job in jobs], getattr(section, "steps", 1), run.name, live.log),
     ):
         units = run.fan_out(train, jobs, "replicate", show_bar=False)
-
-    with run.replacing(DATA) as folder:
+    with run.replacing(DATA / name) as folder:
         for job, unit in zip(jobs, units, strict=True):
             shutil.copytree(unit, folder / str(job.replicate))
-        facts = {"fingerprint": fingerprint, "params": params.model_dump(mode="json")}
-        workdir.write_json(folder / "run.json", facts)
-    _write_metrics(run, params.steps, [workdir.read_json(unit / "gan.json") for unit in units])
-    recording.record_gan(run.params)
-    workdir.forget_others(run.name, [job.key for job in jobs])
+        workdir.write_json(folder / "run.json", {"fingerprint": fingerprint, "params": section.model_dump(mode="json")})
+    _write_metrics(run, getattr(section, "steps", 0), [workdir.read_json(unit / "history.json") for unit in units])
+    recording.record_generator(run.params, name)
+    workdir.forget_others(jobs[0].unit, [job.key for job in jobs])
 
 
-def _train_none(run: StageRun) -> None:
-    """The synthetic images come from elsewhere: no GAN is trained, and none of an earlier run stays."""
-    with run.replacing(DATA):
-        _write_metrics(run, 0, [])
-
-
-def _write_metrics(run: StageRun, steps: int, gans: Sequence[dict[str, Any]]) -> None:
-    """`gans`: what each replicate's gan.json holds."""
-    run.write_metrics({"steps": steps, "replicates": {str(r): gan["quality"] for r, gan in enumerate(gans)}})
-    workdir.write_bytes(CURVES, snapshot_curves.as_csv([gan["curve"] for gan in gans]).encode())
+def _write_metrics(run: StageRun, steps: int, made: Sequence[dict[str, Any]]) -> None:
+    """`made`: what each replicate's history.json holds."""
+    run.write_metrics({"steps": steps, "replicates": {str(r): each["quality"] for r, each in enumerate(made)}})
+    curves = snapshot_curves.as_csv([each["curve"] for each in made])
+    workdir.write_bytes(workdir.METRICS / run.name / f"{run.item}.csv", curves.encode())
 
 
 def train(job: Job) -> Path:
-    """In a worker process: trains the replicate's GAN, unless an earlier, perhaps killed, run finished it."""
+    """In a worker process: makes the replicate's generator, unless an earlier, perhaps killed, run finished it."""
 
     def build(folder: Path) -> None:
-        import torch
-        from safetensors.torch import save_file
-
         from stages.generators import training
-        from stages.labelling.data import GanData
+        from stages.replicate import guess_pool, open_replicate
 
         def report(now: training.Progress) -> None:
             measures = now.measures | {"images_per_second": now.images_per_second}
@@ -88,28 +85,17 @@ def train(job: Job) -> Path:
             progress.say(job.live, now.step, measures, picture)
 
         dataset = Dataset.open()
-        train, pool, validation = (dataset.role(job.replicate, role) for role in (TRAIN, UNLABELLED_POOL, VALIDATION))
-        data = GanData(
-            images=torch.from_numpy(train.pixels),
-            labels=torch.from_numpy(train.labels),
-            unlabelled=torch.from_numpy(pool.pixels),
-            validation_images=torch.from_numpy(validation.pixels),
-            validation_labels=torch.from_numpy(validation.labels),
-            classes=len(dataset.classes),
-            flip_ok=dataset.flip_ok,
-        )
+        data = open_replicate(dataset, job.replicate, job.params.device, "train_gan", job.params.deterministic)
         seed = int(np.random.SeedSequence((job.params.seed, job.replicate)).generate_state(1)[0])
-        gan = training.train(data, job.params, seed, report, workdir.CheckpointFile.of("train_gan", job.key))
-        save_file(gan.generator, folder / "generator.safetensors")
-        save_file(gan.discriminator, folder / "discriminator.safetensors")
-        for step, picture in gan.samples.items():
+        checkpoint = workdir.CheckpointFile.of(job.unit, job.key)
+        made = training.train(data, guess_pool(dataset, job.replicate, data), job.section, seed, report, checkpoint)
+        made.save(folder)
+        for step, picture in made.samples.items():
             png = images.encode_png(np.moveaxis(picture, -1, 0))
             workdir.write_bytes(folder / "samples" / progress.picture_name(step), png)
-        facts = {"networks": asdict(gan.config), "history": gan.history, "curve": gan.curve, "quality": gan.quality}
-        workdir.write_json(folder / "gan.json", facts)
 
-    return workdir.finished("train_gan", job.key, build)
+    return workdir.finished(job.unit, job.key, build)
 
 
 if __name__ == "__main__":
-    execute("train_gan", main)
+    execute("train_gan", main, item=" ".join(sys.argv[1:]))

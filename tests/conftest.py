@@ -1,6 +1,8 @@
 """A copy of the project to run in: a clone's files in a folder whose name has spaces, without a git identity."""
 
+import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,10 +26,10 @@ DEFAULT_PARAMS = ROOT / "presets/base.yaml"  # params.yaml may hold any other se
 # tests run side by side, starting more of them takes longer than their work.
 TINY: dict[str, Any] = {
     "prepare.replicates": 2,
-    "train_gan.steps": 20,
-    "train_gan.log_every": 10,
-    "train_gan.samples_every": 10,
-    "train_gan.snapshots": 1,
+    "train_gan.generators.gan.steps": 20,
+    "train_gan.generators.gan.log_every": 10,
+    "train_gan.generators.gan.samples_every": 10,
+    "train_gan.generators.gan.snapshots": 1,
     "generate.plan.per_class": 25,
     "filter_memorized.planted_copies": 5,
     "train_downstream.classifier.steps": 10,
@@ -35,12 +37,15 @@ TINY: dict[str, Any] = {
     "evaluate.bootstrap": 100,
     "parallel.jobs": 1,
 }
-KEPT_ARMS = ("classic", "pseudo_label", "gan_classic", "synthetic_only")
+BASELINES = ("classic", "pseudo_label")
+ARMS_OF_GAN = ("gan_classic", "synthetic_only")
+KEPT_ARMS = (*BASELINES, *ARMS_OF_GAN, "gaussian_only")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The file that takes longest comes first: begun last, it would keep one process busy and the other waiting."""
-    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
+    """The files that take longest come first: begun last, one would keep one process busy and the other waiting."""
+    first = [f"test_pipeline_{part}.py" for part in ("runs", "promises", "results")]
+    items.sort(key=lambda item: first.index(item.path.name) if item.path.name in first else len(first))
 
 
 def read_params(folder: Path) -> dict[str, Any]:
@@ -49,7 +54,7 @@ def read_params(folder: Path) -> dict[str, Any]:
 
 
 def change_params(folder: Path, **changes: Any) -> None:
-    """Sets dotted keys, written with double underscores as in train_gan__steps=5, in the project's params.yaml."""
+    """Sets dotted keys, written with double underscores as in prepare__replicates=5, in the project's params.yaml."""
     edit_params(folder, {key.replace("__", "."): value for key, value in changes.items()})
 
 
@@ -125,4 +130,34 @@ def project(tmp_path: Path) -> Path:
     """A tiny project that nothing has run in yet."""
     folder = copy_project(tmp_path / "a project")
     edit_params(folder, TINY)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, run_in: Callable[..., Any]) -> Path:
+    """A tiny project in which `dvc repro` has run once, with KEPT_ARMS. Tests look at it, or take a copy.
+
+    The processes that share the tests out share it: the first one to want it makes it, and the others wait.
+    """
+    place = tmp_path_factory.getbasetemp()
+    place = place.parent if os.environ.get("PYTEST_XDIST_WORKER") else place
+    folder, done = place / "finished" / "a project", place / "finished.done"
+    with (place / "finished.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            copy_project(folder)
+            arms = read_params(folder)["train_downstream"]["arms"]
+            kept = {arm: arms[arm] for arm in KEPT_ARMS}
+            contrast = {"evaluate.contrast.rivals": [*BASELINES], "evaluate.learning_curve": []}
+            edit_params(folder, TINY | contrast | {"train_downstream.arms": kept, "parallel.jobs": 2})
+            first = run_in("dvc repro", folder)
+            assert first.returncode == 0, first.stdout + first.stderr
+            edit_params(folder, {"parallel.jobs": 1})
+            done.touch()
+    return folder
+
+
+def copy_of(finished: Path, folder: Path) -> Path:
+    """A project of its own with all that `finished` has, DVC's cache and MLflow's store too."""
+    shutil.copytree(finished, folder, symlinks=True)
     return folder

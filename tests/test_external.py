@@ -1,4 +1,4 @@
-"""A synthetic set made elsewhere goes through the same filter and comparison, and no GAN is trained."""
+"""A synthetic set made elsewhere is a generator among others: it goes through the same filter; nothing is trained."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from stages.plumbing import images
 from stages.plumbing.dataset import Dataset
 from stages.plumbing.images import ImageSet
 from stages.plumbing.stage import execute
-from tests.conftest import DEFAULT_PARAMS, ROOT, edit_params
+from tests.conftest import DEFAULT_PARAMS, ROOT, edit_params, read_params
 
 SET = Path("data/raw/made elsewhere/synthetic.parquet")
 
@@ -25,7 +25,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The digits, prepared for two replicates; the working directory."""
     (tmp_path / "stages").symlink_to(ROOT / "stages")
     (tmp_path / "params.yaml").write_bytes(DEFAULT_PARAMS.read_bytes())
-    edit_params(tmp_path, {"prepare.replicates": 2, "generate.external": str(SET.parent)})
+    edit_params(tmp_path, {"prepare.replicates": 2})
     monkeypatch.chdir(tmp_path)
     execute("prepare", stages.prepare.main)
     return tmp_path
@@ -43,23 +43,29 @@ def write_set(dataset: Dataset) -> tuple[list[str], list[str]]:
     return fresh, copies
 
 
-def test_given_images_are_filtered_for_each_replicate_and_no_gan_is_trained() -> None:
+def test_given_images_are_filtered_for_each_replicate_and_keep_their_names(project: Path) -> None:
     fresh, copies = write_set(Dataset.open())
+    generators = read_params(project)["train_gan"]["generators"]
+    made = {"kind": "external", "path": str(SET.parent), "labels": "class"}
+    edit_params(project, {"train_gan.generators": generators | {"made": made}})
     for name, stage in (
         ("train_gan", stages.train_gan),
         ("generate", stages.generate),
         ("filter_memorized", stages.filter_memorized),
     ):
-        execute(name, stage.main)
+        execute(name, stage.main, item="made")
 
-    assert list(Path("data/train_gan").iterdir()) == []
-    assert json.loads(Path("metrics/train_gan.json").read_text()) == {"steps": 0, "replicates": {}}
+    assert json.loads(Path("metrics/train_gan/made.json").read_text())["steps"] == 0
     for replicate in range(2):
-        generated = images.read(Path(f"data/generate/{replicate}.parquet"))
-        assert generated.ids.tolist() == fresh + copies
+        generated = images.read(Path(f"data/generate/made/{replicate}.parquet"))
+        assert sorted(generated.ids.tolist()) == sorted(fresh + copies)
+        given = images.read(SET).by_id(generated.ids.tolist())
+        assert (generated.pixels == given.pixels).all()
+        assert (generated.labels == given.labels).all()
         assert set(generated.extra["replicate"].tolist()) == {replicate}
+        assert set(generated.extra["generator"].tolist()) == {"made"}
         assert generated.extra["synthetic"].all()
-    decisions = pd.read_parquet("data/filter_memorized/decisions.parquet")
+    decisions = pd.read_parquet("data/filter_memorized/made/decisions.parquet")
     dropped = decisions[decisions["reason"] != ""].groupby("replicate")["id"].agg(set)
     assert set(copies) <= dropped[0]
     assert not set(copies) & dropped.get(1, set())

@@ -9,8 +9,8 @@ import pytest
 from pydantic import BaseModel, Field
 from ruamel.yaml import YAML
 
-from stages import parameter_table
-from stages.parameter_table import Row, describe
+from stages import parameter_table, presets
+from stages.parameter_table import Row, describe, schema_of
 from tests.conftest import ROOT
 
 BASE = (ROOT / "presets/base.yaml").read_text()
@@ -26,10 +26,10 @@ def rows() -> dict[str, Row]:
 
 def _leaves(value: Any, name: str) -> Iterator[str]:
     """Names of all values inside, as the table writes them."""
-    arms = name == "train_downstream.arms"
+    named = name in ("train_downstream.arms", "train_gan.generators")
     if isinstance(value, dict) and name not in ("gate.least_detection", "prepare.labels_per_class"):
         for key, inner in value.items():
-            yield from _leaves(inner, f"{name}.{'<name>' if arms else key}".lstrip("."))
+            yield from _leaves(inner, f"{name}.{'<name>' if named else key}".lstrip("."))
     elif name.endswith(".settings"):
         for setting in value:
             yield from _leaves(setting, f"{name}[]")
@@ -48,8 +48,8 @@ def test_no_parameter_lacks_a_type_or_an_explanation(rows: dict[str, Row]) -> No
 
 @pytest.mark.parametrize("preset", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_value_of_every_preset_has_its_row(preset: Path, rows: dict[str, Row]) -> None:
-    # The keys of an overlay are dotted already; it may hold nothing but its comment.
-    assert set(_leaves(YAML(typ="safe", pure=True).load(preset) or {}, "")) - set(rows) == set()
+    text = presets.compose(BASE, preset.read_text(encoding="utf-8"))
+    assert set(_leaves(YAML(typ="safe", pure=True).load(text), "")) - set(rows) == set()
 
 
 def test_every_value_of_the_base_stands_there_as_written_and_under_its_own_comment(rows: dict[str, Row]) -> None:
@@ -57,8 +57,8 @@ def test_every_value_of_the_base_stands_there_as_written_and_under_its_own_comme
         if "<name>" not in name:
             assert rows[name].default, name
             assert rows[name].default.strip("`") in re.sub(r"\s+", " ", BASE)
-    assert rows["train_gan.steps"].explanation == "discriminator steps, each with one generator step"
-    assert rows["train_gan.steps"].default == "`1000`"
+    assert rows["evaluate.bootstrap"].explanation.startswith("bootstrap resamples, crossed over replicates")
+    assert rows["evaluate.bootstrap"].default == "`2000`"
     assert rows["parallel.scheduler"].default == '`""`'
 
 
@@ -69,6 +69,21 @@ def test_a_field_of_an_alternative_is_explained_by_its_schema_and_named_with_its
     loss_weight = rows["train_downstream.arms.<name>.settings[].loss_weight"]
     assert loss_weight.explanation.startswith("what a synthetic image counts")
     assert loss_weight.default == "`1.0` if left out"
+
+
+def test_a_field_that_some_kinds_share_has_one_row_which_names_those_that_lack_it(rows: dict[str, Row]) -> None:
+    steps = rows["train_gan.generators.<name>.steps"]
+    assert steps.explanation == "all but `gaussian` and `external`: discriminator steps, each with one generator step"
+    assert steps.default == "`1000`"
+    rank = rows["train_gan.generators.<name>.rank"]
+    assert (rank.explanation[:12], rank.default) == ("`gaussian`: ", "`64`"), "of the second generator of the base"
+    assert "`image_conditioned`" in rows["train_gan.generators.<name>.kind"].kind
+
+
+def test_a_map_in_braces_has_the_comment_above_it_and_its_fields_have_their_own(rows: dict[str, Row]) -> None:
+    assert rows["train_gan.generators.<name>.batches.balanced"].explanation.startswith("whether all classes are drawn")
+    assert rows["train_gan.generators.<name>.batches.labelled_share"].default == "`null`"
+    assert rows["train_gan.generators.<name>.objective.kind"].default == "`hinge`"
 
 
 def test_indented_lines_of_a_comment_explain_the_fields_of_each_entry(rows: dict[str, Row]) -> None:
@@ -110,7 +125,12 @@ class _Schema(BaseModel):
     ],
 )
 def test_types_and_bounds_are_told_in_plain_words(field: str, words: str) -> None:
-    assert describe(_Schema.model_fields[field]) == words
+    assert describe(schema_of(_Schema)["properties"][field]) == words
+
+
+def test_a_bar_in_a_pattern_parts_no_columns() -> None:
+    lines = [line for line in parameter_table.page(BASE).splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {5}
 
 
 def test_the_command_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,8 @@ CHANGES: dict[str, Any] = {
     "prepare.validation_per_class": 2,
     "prepare.calibration": 4,
     "prepare.test_share": 0.25,
+    "filter_memorized.alpha": 0.25,
+    "filter_memorized.by_group": False,
 }
 
 
@@ -148,6 +150,17 @@ def test_a_failed_run_leaves_the_earlier_results_as_they_were(fail: Fail) -> Non
     assert {path: path.read_bytes() for path in Path("data/prepare").iterdir()} == before
 
 
+def test_what_would_stop_a_later_stage_stops_this_one_and_leaves_earlier_results(fail: Fail) -> None:
+    make_tree()
+    prepare()
+    before = {path: path.read_bytes() for path in Path("data/prepare").iterdir()}
+    edit_params(Path(), {"filter_memorized.alpha": 0.05, "generate.plan.per_class": 3})
+    said = fail(seed=1)
+    assert "filter_memorized.alpha is 0.05" in said
+    assert "generate.plan.per_class is 3" in said
+    assert {path: path.read_bytes() for path in Path("data/prepare").iterdir()} == before
+
+
 @pytest.mark.parametrize("on_leak", ["drop", "warn", "error"])
 def test_training_images_of_the_test_set_leave_training_and_never_the_test_set(on_leak: str, fail: Fail) -> None:
     make_tree(("train/cat", "train/dog", "test/cat", "test/dog"))
@@ -182,7 +195,7 @@ def test_an_image_in_two_classes_loses_its_label_and_may_serve_the_pool_alone() 
 
 
 def test_no_group_and_no_near_copy_crosses_a_role() -> None:
-    make_tree(count=40)
+    make_tree(count=60)
     for index in range(0, 40, 4):  # a brighter copy of every fourth cat
         original = np.asarray(Image.open(SOURCE / f"cat/{index:02d}.png"), dtype=np.int64)
         Image.fromarray(np.clip(original // 2 + 100, 0, 255).astype(np.uint8)).save(

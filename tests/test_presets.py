@@ -146,10 +146,11 @@ def test_later_keys_may_lie_in_what_earlier_ones_brought() -> None:
     [
         ("prepare.sede: 1", ["prepare.sede is no key", "did you mean prepare.seed?"]),
         ("prepare.seed.deep: 1", ["prepare.seed.deep is no key"]),
-        ("arms.real.a: 1", ["arms.real.a lies inside {...}", "the whole of arms.real"]),
-        ("prepare.seed: 1\nprepare.list: []\nprepare.seed: 2", ["prepare.seed is given twice"]),
+        ("arms.real.a: 1", ["arms.real.a is no key with lines of its own", "give the whole of arms.real"]),
+        ("prepare.seed: 1\nprepare.list: []\nprepare.seed: 2", ["duplicate key", "prepare.seed"]),
         ("- 1", ["`section.key: value`"]),
-        ("{prepare.seed: 1}", ["`section.key: value`"]),
+        ("{prepare.seed: 1}", ["prepare.seed is no key with lines of its own"]),
+        ('"prepare.seed": 1', ["prepare.seed is no key with lines of its own"]),
         ("prepare.seed: [", ["not valid YAML"]),
     ],
 )
@@ -166,8 +167,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "presets" / "base.yaml").write_bytes(DEFAULT_PARAMS.read_bytes())
     source = "prepare.source:\n  # a tree\n  kind: folder\n  # where\n  path: data/raw/cells"
     (tmp_path / "presets" / "cells.yaml").write_text(f"# Red cells: many classes\n{source}\n")
-    (tmp_path / "presets" / "short.yaml").write_text("# Quick\ntrain_gan.steps: 7\n")
-    (tmp_path / "presets" / "wrong.yaml").write_text("# Wrong\ntrain_gan.steps: 0\n")
+    (tmp_path / "presets" / "short.yaml").write_text("# Quick\ntrain_gan.generators.gan.steps: 7\n")
+    (tmp_path / "presets" / "wrong.yaml").write_text("# Wrong\ntrain_gan.generators.gan.steps: 0\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     return tmp_path
@@ -235,7 +236,7 @@ def test_without_a_known_name_all_are_listed(preset: Callable[..., str], names: 
 def test_an_invalid_preset_is_refused_before_anything_is_written(folder: Path, preset: Callable[..., str]) -> None:
     message = preset("wrong")
     assert "preset wrong" in message
-    assert "train_gan.steps" in message
+    assert "train_gan.generators.gan.steps" in message
     assert not (folder / "params.yaml").exists()
 
 
@@ -265,15 +266,16 @@ def test_without_git_only_a_preset_is_overwritten(folder: Path, preset: Callable
 
 
 def _undocumented(text: str) -> list[str]:
-    """Fields, outside the arms, that have no comment line above them."""
+    """Fields that have no comment line above them. Those of arms, and those that all generators have, are explained
+    together, in the comment above `arms` and `generators`."""
     lines, found = text.split("\n"), []
 
-    def visit(node: MappingNode) -> None:
+    def visit(node: MappingNode, together: frozenset[str] = frozenset()) -> None:
         for key, value in node.value:
             if isinstance(value, MappingNode) and not value.flow_style:
                 if key.value != "arms":
-                    visit(value)
-            elif not lines[key.start_mark.line - 1].lstrip().startswith("#"):
+                    visit(value, together | ({"kind", "path", "labels"} if key.value == "generators" else set()))
+            elif key.value not in together and not lines[key.start_mark.line - 1].lstrip().startswith("#"):
                 found.append(lines[key.start_mark.line])
 
     visit(SAFE.compose(text))
@@ -281,14 +283,34 @@ def _undocumented(text: str) -> list[str]:
 
 
 def test_a_field_without_a_comment_would_be_found() -> None:
-    assert _undocumented("a:\n  # b\n  b: 1\n  c: {d: 2}\narms:\n  x: 1\n") == ["  c: {d: 2}"]
+    text = "a:\n  # b\n  b: 1\n  c: {d: 2}\narms:\n  x: 1\ngenerators:\n  gan:\n    kind: 1\n    rank: 2\n"
+    assert _undocumented(text) == ["  c: {d: 2}", "    rank: 2"]
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "presets").glob("*.yaml")))
-def test_every_preset_is_valid_and_documented(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_valid_documented_and_fits_the_page(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(ROOT)
     text = presets.read(name)
     (tmp_path / "params.yaml").write_text(text)
     params.load(tmp_path / "params.yaml")
     assert _undocumented(text) == []
     assert text.startswith("# "), "the first line says when to use it"
+    assert [line for line in text.split("\n") if len(line) > 120] == []
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_has_arms_for_each_of_its_generators(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    loaded = params.Params.model_validate(SAFE.load(presets.read(name)))
+    used = {arm.generator for arm in loaded.train_downstream.arms.values()}
+    assert used >= set(loaded.train_gan.generators)
+
+
+def test_the_committed_parameters_are_the_default_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert Path("params.yaml").read_text(encoding="utf-8") == presets.read("digits_pool")

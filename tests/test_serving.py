@@ -16,36 +16,33 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from PIL import Image
-from tests.plumbing.test_tracking import CLASSES, SHAPE, WIDTH, settings, write_comparison, write_gans
 
-from stages.downstream.classifiers import build_classifier
-from stages.downstream.training import predict
 from stages.imaging.decoding import decode
 from stages.imaging.normalise import to_pixels
 from stages.plumbing import images
 from stages.sources.params import ImageParams
 from stages.tracking import recording
 from tests.test_mlflow_server import free_port, wait_for
+from tests.tracking import toy
+from tests.tracking.toy import CLASSES, ROOT, SHAPE
 
-ROOT = Path(__file__).parents[1]
 IMAGE = ImageParams(size=SHAPE[1], channels="grey", fit="pad", flip_ok=True)
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the best classifier of a small project is served, as docs/operate.md says."""
+    """Where the best classifier of a small project is served, as docs/operate.md says, in a folder of another one."""
     folder, port = tmp_path_factory.mktemp("serving") / "my project", free_port()
-    folder.mkdir()
-    (folder / "stages").symlink_to(ROOT / "stages")
+    toy.write_pipeline(folder)
+    (folder / "mlflow.db").write_bytes(toy.migrated_store())
+    (folder.parent / "stages").mkdir()
+    (folder.parent / "stages/__init__.py").write_text("raise ImportError('the model brings its own code')")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name in ("DVC_EXP_NAME", "MLFLOW_TRACKING_URI"):
             patch.delenv(name, raising=False)
-        write_gans(folder, 2)
-        write_comparison(folder, ("real", "gan_classic"), 2)
-        recording.record_comparison(settings())
+        recording.record_comparison(toy.settings())
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     environment |= {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "MLFLOW_DISABLE_TELEMETRY": "true"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
@@ -88,9 +85,12 @@ def picture(mode: str, size: tuple[int, int], kind: str = "PNG") -> bytes:
 
 def expected(*files: bytes) -> list[dict[str, Any]]:
     """What the classifier of the best arm and replicate says of what `prepare` would make of the files."""
-    network = build_classifier("cnn", SHAPE[0], SHAPE[1], len(CLASSES), WIDTH, seed=1)
+    import torch
+
+    from stages.downstream.training import predict
+
     pixels = np.stack([to_pixels(decode(data), IMAGE) for data in files])
-    rows = predict(network, torch.from_numpy(pixels)).numpy()
+    rows = predict(toy.classifier(), torch.from_numpy(pixels)).numpy()
     return [
         {"class": CLASSES[row.argmax()], "probabilities": dict(zip(CLASSES, map(pytest.approx, row), strict=True))}
         for row in rows

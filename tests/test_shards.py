@@ -11,7 +11,7 @@ import stages.filter_memorized
 import stages.generate
 import stages.prepare
 import stages.train_gan
-from stages.generators.plan import shards
+from stages.generators.requests import shards
 from stages.plumbing import images
 from stages.plumbing.images import ROW_GROUP
 from stages.plumbing.stage import execute
@@ -27,12 +27,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("shards")
     (folder / "stages").symlink_to(ROOT / "stages")
     (folder / "params.yaml").write_bytes(DEFAULT_PARAMS.read_bytes())
-    edit_params(folder, TINY | {"train_gan.steps": 3, "generate.plan.per_class": ROW_GROUP // 10 + 20})
+    edit_params(folder, TINY | {"train_gan.generators.gan.steps": 3, "generate.plan.per_class": ROW_GROUP // 10 + 20})
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         get_reusable_executor().shutdown()  # its processes stay where they began
         execute("prepare", stages.prepare.main)
-        execute("train_gan", stages.train_gan.main)
+        execute("train_gan", stages.train_gan.main, item="gan")
         yield folder
     get_reusable_executor().shutdown()
 
@@ -46,9 +46,9 @@ def whole(project: Path) -> dict[str, bytes]:
 def made(project: Path) -> dict[str, bytes]:
     """What both stages write, as they are set up at the moment."""
     for name, stage in STAGES.items():
-        execute(name, stage.main)
-    places = [project / part / name for name in STAGES for part in ("data", "metrics")]
-    paths = [path for place in places for path in (sorted(place.glob("*")) or [place.with_suffix(".json")])]
+        execute(name, stage.main, item="gan")
+    places = [*(project / f"data/{name}/gan" for name in STAGES), *(project / f"metrics/{name}" for name in STAGES)]
+    paths = [path for place in places for path in sorted(place.glob("*"))]
     return {str(path.relative_to(project)): path.read_bytes() for path in paths}
 
 
@@ -61,9 +61,9 @@ def small_shards(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_replicates_have_several_shards_and_all_files_are_compared(project: Path, whole: dict[str, bytes]) -> None:
-    assert images.count(project / "data/generate/0.parquet") > ROW_GROUP
-    files = [f"data/{name}/{replicate}.parquet" for name in STAGES for replicate in range(2)]
-    files += ["data/filter_memorized/decisions.parquet", *(f"metrics/{name}.json" for name in STAGES)]
+    assert images.count(project / "data/generate/gan/0.parquet") > ROW_GROUP
+    files = [f"data/{name}/gan/{replicate}.parquet" for name in STAGES for replicate in range(2)]
+    files += ["data/filter_memorized/gan/decisions.parquet", *(f"metrics/{name}/gan.json" for name in STAGES)]
     assert sorted(whole) == sorted(files)
 
 

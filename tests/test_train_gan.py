@@ -14,7 +14,7 @@ import stages.train_gan
 from stages.plumbing.stage import execute
 from tests.conftest import DEFAULT_PARAMS, ROOT, edit_params
 
-TRAIN = [sys.executable, "-m", "stages.train_gan"]
+TRAIN = [sys.executable, "-m", "stages.train_gan", "gan"]
 
 
 @pytest.fixture(autouse=True)
@@ -24,9 +24,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("digits", "none"):
         (tmp_path / "data/raw" / name).mkdir(parents=True)
     (tmp_path / "params.yaml").write_bytes(DEFAULT_PARAMS.read_bytes())
-    changes = {"prepare.replicates": 1, "train_gan.steps": 150, "train_gan.checkpoint_every": 50}
-    changes |= {"train_gan.log_every": 50, "train_gan.samples_every": 50, "train_gan.snapshots": 2}
-    edit_params(tmp_path, changes | {"prepare.test_share": 0.8})  # a small pool is labelled sooner
+    gan = {"steps": 150, "checkpoint_every": 50, "log_every": 50, "samples_every": 50, "snapshots": 2}
+    changes = {f"train_gan.generators.gan.{name}": value for name, value in gan.items()}
+    changes |= {"prepare.replicates": 1, "prepare.test_share": 0.8}  # a small pool is labelled sooner
+    edit_params(tmp_path, changes)
     monkeypatch.chdir(tmp_path)
     execute("prepare", stages.prepare.main)
     return tmp_path
@@ -38,7 +39,7 @@ def outputs() -> dict[str, bytes]:
 
 def test_killed_in_the_middle_and_run_again_it_ends_in_the_bytes_of_an_undisturbed_run() -> None:
     with subprocess.Popen(TRAIN, start_new_session=True) as stage:  # noqa: S603
-        while not list(Path(".work/train_gan").glob("*.checkpoint/state.pt")):
+        while not list(Path(".work/train_gan@gan").glob("*.checkpoint/state.pt")):
             assert stage.poll() is None, "it ended before its first checkpoint"
             time.sleep(0.05)
         os.killpg(stage.pid, signal.SIGKILL)
@@ -46,8 +47,8 @@ def test_killed_in_the_middle_and_run_again_it_ends_in_the_bytes_of_an_undisturb
     subprocess.run(TRAIN, check=True)  # noqa: S603
     resumed = outputs()
     assert not list(Path(".work").rglob("*.checkpoint"))
-    for path in sorted(Path(".work/train_gan").rglob("*"), reverse=True):
+    for path in sorted(Path(".work/train_gan@gan").rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
-    execute("train_gan", stages.train_gan.main)
+    execute("train_gan", stages.train_gan.main, item="gan")
     assert outputs() == resumed
     assert any(path.endswith("samples/step_000150.png") for path in resumed)

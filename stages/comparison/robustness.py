@@ -5,20 +5,17 @@ whole set at once, and an attack climbs every image's own loss: results do not d
 """
 
 from collections.abc import Callable, Sequence
-from io import BytesIO
 from math import ceil
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from stages.downstream.classifiers import to_input
+from stages.imaging import disturbances
+from stages.imaging.pixels import to_network_range
 from stages.plumbing.errors import UserError
 
-# Input as `to_input` makes it: float32 (N, C, H, W) in [-1, 1]; output: logits (N, K). A network is in evaluation mode.
+# Input: float32 (N, C, H, W) in [-1, 1]; output: logits (N, K). A network is in evaluation mode.
 Model = Callable[[Tensor], Tensor]
 # Images float32 (N, C, H, W) in [0, 1], a severity and a generator -> the same shape; clipped to [0, 1] afterwards.
 Corruption = Callable[[Tensor, float, Generator], Tensor]
@@ -55,18 +52,8 @@ def brightness(images: Tensor, shift: float, _: Generator) -> Tensor:
 
 
 def jpeg(images: Tensor, quality: float, _: Generator) -> Tensor:
-    """Compresses as JPEG of this quality, 1..95 (torchvision's own is deprecated)."""
-    levels = images.mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-    decoded = np.stack([_compressed(each, int(quality)) for each in levels])
-    return torch.from_numpy(decoded).to(images.device).permute(0, 3, 1, 2) / 255
-
-
-def _compressed(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    """uint8 (H, W, C) -> what is left of it."""
-    height, width, channels = image.shape
-    file = BytesIO()
-    Image.fromarray(image if channels == 3 else image[:, :, 0]).save(file, "JPEG", quality=quality)
-    return np.asarray(Image.open(file)).reshape(height, width, channels)
+    """Compresses as JPEG of this quality, 1..95."""
+    return disturbances.jpeg(images.mul(255).round().to(torch.uint8), int(quality)) / 255
 
 
 # Kinds from Hendrycks & Dietterich (2019), "Benchmarking neural network robustness to common corruptions and
@@ -108,7 +95,7 @@ def accuracy_under(model: Model, images: Tensor, labels: Tensor, names: Sequence
             if name in CORRUPTIONS:
                 inputs = corrupt(images, name, level, generator)
             else:
-                inputs = _attack(model, to_input(images), labels, name, level, generator)
+                inputs = _attack(model, to_network_range(images), labels, name, level, generator)
             accuracy[f"{name}_{level}"] = float((predict_classes(model, inputs) == labels).double().mean())
     return accuracy
 

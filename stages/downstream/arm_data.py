@@ -6,6 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from stages.downstream.params import ArmParams, FixMatch, LabelBudget, PseudoLabels, QualityFilter, Synthetic
+from stages.labelling.data import ReplicateData
 from stages.plumbing.errors import UserError
 
 MORE_SYNTHETIC = "train the GAN for more steps, generate more images, or lower filter_memorized's alpha"
@@ -13,36 +14,32 @@ MORE_SYNTHETIC = "train the GAN for more steps, generate more images, or lower f
 
 @dataclass(frozen=True)
 class SyntheticData:
-    """Synthetic images uint8 (N, C, H, W), labels int64 (N,), and what else is known of each image.
+    """Synthetic images uint8 (N, C, H, W), the classes int64 (N,) they were drawn for, and what else is known of each.
 
-    realness: float (N,), the logit of the GAN's discriminator; latent_norm: float (N,), length of its latent; None
-    where `generate` did not note them.
+    probabilities: float32 (N, K), those of all classes by a teacher, to be trained on instead of the class; realness:
+    float (N,), the logit of the GAN's discriminator; latent_norm: float (N,), length of its latent; None where
+    `generate` did not note them. The images lie on a device, all else on the CPU.
     """
 
     images: Tensor
     labels: Tensor
+    probabilities: Tensor | None = None
     realness: Tensor | None = None
     latent_norm: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class ArmData:
-    """What one replicate has. Images uint8 (N, C, H, W), labels int64 (N,). There are no test labels here."""
+    """What one replicate has, on one device. Test images uint8 (N, C, H, W): there are no test labels here."""
 
-    train_images: Tensor
-    train_labels: Tensor
-    validation_images: Tensor
-    validation_labels: Tensor
-    unlabelled_images: Tensor
+    seen: ReplicateData
     test_images: Tensor
     synthetic: SyntheticData | None
-    classes: int
-    flip_ok: bool
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Real images with labels that an arm trains on, and how many of them come from `validation`."""
+    """Real images with labels (on the CPU) that an arm trains on, and how many of them come from `validation`."""
 
     images: Tensor
     labels: Tensor
@@ -58,14 +55,15 @@ def labelled_images(arm: ArmParams, data: ArmData, seed: int) -> Labelled:
     Raises:
         UserError: `train` and `validation` together have fewer labels of a class than the budget.
     """
+    seen = data.seen
+    train, validation = seen.labels.cpu(), seen.validation_labels.cpu()
     if arm.labels == "train":
-        return Labelled(data.train_images, data.train_labels, 0)
-    images = torch.cat([data.train_images, data.validation_images])
-    labels = torch.cat([data.train_labels, data.validation_labels])
+        return Labelled(seen.images, train, 0)
+    images, labels = torch.cat([seen.images, seen.validation_images]), torch.cat([train, validation])
     if isinstance(arm.labels, LabelBudget):
-        chosen = _first_of_each_class(labels, len(data.train_labels), arm.labels.per_class, data.classes, seed)
-        return Labelled(images[chosen], labels[chosen], int((chosen >= len(data.train_labels)).sum()))
-    return Labelled(images, labels, len(data.validation_labels))
+        chosen = _first_of_each_class(labels, len(train), arm.labels.per_class, seen.classes, seed)
+        return Labelled(images[chosen], labels[chosen], int((chosen >= len(train)).sum()))
+    return Labelled(images, labels, len(validation))
 
 
 def _first_of_each_class(labels: Tensor, preferred: int, count: int, classes: int, seed: int) -> Tensor:
@@ -75,7 +73,7 @@ def _first_of_each_class(labels: Tensor, preferred: int, count: int, classes: in
         torch.randperm(preferred, generator=generator),
         preferred + torch.randperm(len(labels) - preferred, generator=generator),
     ])  # fmt: skip
-    ranked = [order[labels.cpu()[order] == label] for label in range(classes)]
+    ranked = [order[labels[order] == label] for label in range(classes)]
     least = min(len(each) for each in ranked)
     if least < count:
         raise UserError(
@@ -92,13 +90,12 @@ def check_data(arm: ArmParams, data: ArmData) -> None:
         UserError: labels that do not fit the images, a class without real or synthetic images, an empty pool, a filter
             by what is not known of the synthetic images.
     """
+    seen = data.seen
     if arm.real:
-        check_labels("train", data.train_images, data.train_labels, data.classes)
-        check_every_class("train", data.train_labels, data.classes)
-    check_labels("validation", data.validation_images, data.validation_labels, data.classes)
-    if any(isinstance(setting, PseudoLabels | FixMatch) for setting in arm.settings) and not len(
-        data.unlabelled_images
-    ):
+        check_labels("train", seen.images, seen.labels, seen.classes)
+        check_every_class("train", seen.labels, seen.classes)
+    check_labels("validation", seen.validation_images, seen.validation_labels, seen.classes)
+    if not len(seen.unlabelled) and any(isinstance(setting, PseudoLabels | FixMatch) for setting in arm.settings):
         raise UserError(
             "pool_share and fixmatch_threshold need unlabelled images, but the pool is empty: remove the arm, or let "
             "prepare set fewer images aside for other roles"
@@ -111,8 +108,8 @@ def _check_synthetic(arm: ArmParams, data: ArmData) -> None:
     synthetic = data.synthetic
     if synthetic is None or not len(synthetic.images):
         raise UserError("the arm needs synthetic images, but filter_memorized kept none: " + MORE_SYNTHETIC)
-    check_labels("synthetic", synthetic.images, synthetic.labels, data.classes)
-    check_every_class("synthetic", synthetic.labels, data.classes, hint=": " + MORE_SYNTHETIC)
+    check_labels("synthetic", synthetic.images, synthetic.labels, data.seen.classes)
+    check_every_class("synthetic", synthetic.labels, data.seen.classes, hint=": " + MORE_SYNTHETIC)
     filters = [setting.filter for setting in arm.settings if isinstance(setting, Synthetic) and setting.filter]
     for each in filters:
         check_filter(each, synthetic)

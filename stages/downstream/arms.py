@@ -1,7 +1,7 @@
 """Arms: each way of training a classifier, one replicate and one setting at a time."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import get_args
 
@@ -13,14 +13,15 @@ from torch import Tensor, nn
 from stages.downstream.arm_data import ArmData, Labelled, check_data, labelled_images
 from stages.downstream.augment import build_policy
 from stages.downstream.batches import Advice, Guess, Part, Source, Teacher, batch_parts, compose
-from stages.downstream.classifiers import to_input
 from stages.downstream.fixmatch import train_fixmatch
 from stages.downstream.mixing import build_mixing
 from stages.downstream.params import ArmParams, FixMatch, OtherSeeds, Setting, TrainDownstreamParams
 from stages.downstream.sampling import draw_order
 from stages.downstream.training import Examples, Seeds, Trained, derive_seeds, predict, train_classifier
+from stages.imaging.pixels import to_bytes, to_network_range
 from stages.labelling import pool
-from stages.labelling.data import GanData
+from stages.labelling.data import ReplicateData
+from stages.labelling.pool import PoolLabels
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Bench:
     data: ArmData
     params: TrainDownstreamParams
     replicate: int
+    guess_pool: Callable[[ReplicateData], PoolLabels]
 
     @cached_property
     def labelled(self) -> Labelled:
@@ -73,17 +75,25 @@ class Bench:
 
     def validate(self, model: nn.Module) -> float:
         """Balanced accuracy on `validation`, on which an arm chooses."""
-        return balanced_accuracy(predict(model, self.data.validation_images), self.data.validation_labels)
+        return balanced_accuracy(predict(model, self.data.seen.validation_images), self.data.seen.validation_labels)
 
 
-def run_arm(arm: ArmParams, data: ArmData, params: TrainDownstreamParams, replicate: int) -> list[ArmResult]:
+def run_arm(
+    arm: ArmParams,
+    data: ArmData,
+    params: TrainDownstreamParams,
+    replicate: int,
+    guess_pool: Callable[[ReplicateData], PoolLabels],
+) -> list[ArmResult]:
     """Trains the classifier once for each setting of the arm, on one replicate.
+
+    guess_pool: the ensemble's labels of the pool, which others have asked for too where the arm's labels are `train`'s.
 
     Raises:
         UserError: what `check_data` and `labelled_images` find wrong, a training that diverges.
     """
     check_data(arm, data)
-    bench = Bench(arm, data, params, replicate)
+    bench = Bench(arm, data, params, replicate, guess_pool)
     advice = advise(bench)
     return [_run_setting(setting, bench, advice) for setting in arm.settings]
 
@@ -98,17 +108,16 @@ def advise(bench: Bench) -> Advice:
     @cache
     def guess_pool(teacher: Teacher) -> Guess:
         if teacher == "ensemble":
-            seen, seed = _pool_data(bench), bench.seeds.initialisation
-            taught = pool.teach(seen, pool.learn(seen, seed), seed)
+            taught = _guess_of_ensemble(bench)
             return Guess(taught.labels.cpu(), taught.trust.cpu())
-        confidence, labels = predict(classifier(), bench.data.unlabelled_images).max(dim=1)
+        confidence, labels = predict(classifier(), bench.data.seen.unlabelled).max(dim=1)
         return Guess(labels, confidence)
 
     @cache
     def own_confidence() -> Tensor:
         synthetic = bench.data.synthetic
         assert synthetic is not None  # by check_data
-        return predict(classifier(), synthetic.images).gather(1, synthetic.labels.cpu().unsqueeze(1)).squeeze(1)
+        return predict(classifier(), synthetic.images).gather(1, synthetic.labels.unsqueeze(1)).squeeze(1)
 
     return Advice(guess_pool, own_confidence)
 
@@ -118,19 +127,20 @@ def _all_real(bench: Bench) -> Part:
     return Part("real", bench.labelled.images, bench.labelled.labels, bench.params.classifier.batch_size)
 
 
-def _pool_data(bench: Bench) -> GanData:
-    """What the ensemble sees; validation images that the arm trains on can't choose among its members too."""
-    data, real = bench.data, bench.labelled
+def _guess_of_ensemble(bench: Bench) -> PoolLabels:
+    """The ensemble's labels of the pool; validation images that the arm trains on can't choose its members too."""
+    seen, real = bench.data.seen, bench.labelled
+    if bench.arm.labels == "train":
+        return bench.guess_pool(seen)
     held_out = slice(0 if real.from_validation else None)
-    return GanData(
-        real.images,
-        real.labels,
-        data.unlabelled_images,
-        data.validation_images[held_out],
-        data.validation_labels[held_out],
-        data.classes,
-        data.flip_ok,
+    budget = replace(
+        seen,
+        images=real.images,
+        labels=real.labels.to(seen.labels.device),
+        validation_images=seen.validation_images[held_out],
+        validation_labels=seen.validation_labels[held_out],
     )
+    return pool.teach(budget, bench.seeds.initialisation)
 
 
 def _parts(setting: Setting, bench: Bench, advice: Advice) -> list[Part]:
@@ -163,48 +173,44 @@ def _shown(parts: Sequence[Part], bench: Bench) -> Examples:
 
     FixMatch's guesses are the network's own: of the pool, others see nothing.
     """
-    params, data, seeds = bench.params, bench.data, bench.seeds
-    examples, order = compose(parts, bench.arm, params.classifier.steps, data.classes, seeds.order)
-    rows = order.flatten()[: params.scikit_learn.images].to(examples.images.device)
-    augment = build_policy(bench.arm.augment, params, data.flip_ok)
-    generator = torch.Generator(examples.images.device).manual_seed(seeds.augmentation)
-    images = augment(to_input(examples.images[rows]), generator).add(1).mul(127.5).round().to(torch.uint8)
-    return Examples(images, examples.labels[rows], examples.weights[rows])
+    params, seeds = bench.params, bench.seeds
+    examples, order = _compose(parts, bench, seeds)
+    rows, device = order.flatten()[: params.scikit_learn.images], examples.images.device
+    augment = build_policy(bench.arm.augment, params, bench.data.seen.flip_ok)
+    generator = torch.Generator(device).manual_seed(seeds.augmentation)
+    images = to_bytes(augment(to_network_range(examples.images[rows]), generator))
+    return Examples(*(each.cpu() for each in (images, examples.probabilities[rows], examples.weights[rows])))
+
+
+def _compose(parts: Sequence[Part], bench: Bench, seeds: Seeds) -> tuple[Examples, Tensor]:
+    return compose(parts, bench.arm, bench.params.classifier.steps, bench.data.seen.classes, seeds.order)
 
 
 def fit(parts: Sequence[Part], bench: Bench, seeds: Seeds) -> Trained:
     """Trains on batches with a fixed number of images of each part."""
-    arm, params, data = bench.arm, bench.params, bench.data
-    examples, order = compose(parts, arm, params.classifier.steps, data.classes, seeds.order)
+    augment = bench.arm.augment
     return train_classifier(
-        examples,
-        order,
-        data.classes,
-        build_policy(arm.augment, params, data.flip_ok),
-        build_mixing(arm.augment),
-        params.classifier,
+        *_compose(parts, bench, seeds),
+        build_policy(augment, bench.params, bench.data.seen.flip_ok),
+        build_mixing(augment),
+        bench.params.classifier,
         seeds,
         _validator(bench),
     )
 
 
 def _fit_fixmatch(setting: FixMatch, bench: Bench) -> Trained:
-    arm, params, data, seeds = bench.arm, bench.params, bench.data, bench.seeds
+    params, seen, seeds = bench.params, bench.data.seen, bench.seeds
     real, steps = _all_real(bench), params.classifier.steps
     drawn = round(setting.unlabelled_share * real.places)
-    labelled = Part("real", real.images, real.labels, real.places - drawn)
-    examples, order = compose([labelled], arm, steps, data.classes, seeds.order)
-    pool_labels = torch.zeros(len(data.unlabelled_images), dtype=torch.int64)  # unknown: all are drawn alike
+    pool_labels = torch.zeros(len(seen.unlabelled), dtype=torch.int64)  # unknown: all are drawn alike
     generator = torch.Generator().manual_seed(seeds.order)
-    unlabelled_order = draw_order(pool_labels, steps * drawn, None, generator).view(steps, drawn)
     return train_fixmatch(
-        examples,
-        order,
-        data.unlabelled_images,
-        unlabelled_order,
-        data.classes,
-        build_policy("classic", params, data.flip_ok),
-        build_policy(arm.augment, params, data.flip_ok),
+        *_compose([replace(real, places=real.places - drawn)], bench, seeds),
+        seen.unlabelled,
+        draw_order(pool_labels, steps * drawn, None, generator).view(steps, drawn),
+        build_policy("classic", params, seen.flip_ok),
+        build_policy(bench.arm.augment, params, seen.flip_ok),
         params.classifier,
         setting.fixmatch_threshold,
         seeds,
@@ -219,5 +225,6 @@ def _validator(bench: Bench) -> Callable[[nn.Module], float] | None:
 
 def balanced_accuracy(probabilities: Tensor, labels: Tensor) -> float:
     """Mean over the classes that are there of the share predicted right (sklearn's `balanced_accuracy_score`)."""
-    right = (probabilities.argmax(dim=1) == labels.cpu()).double()
-    return float(torch.stack([right[labels.cpu() == label].mean() for label in labels.cpu().unique()]).mean())
+    labels = labels.cpu()
+    right = (probabilities.argmax(dim=1) == labels).double()
+    return float(torch.stack([right[labels == label].mean() for label in labels.unique()]).mean())

@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from stages.downstream.params import ClassicParams, TrainDownstreamParams
+from stages.imaging.pixels import to_bytes, to_network_range
 
 # float32 (N, C, H, W) in [-1, 1] and a generator on the same device -> the same shape, type and range
 Policy = Callable[[Tensor, Generator], Tensor]
@@ -101,10 +102,10 @@ def in_groups(transform: Callable[[Tensor], Tensor], translation_pixels: float, 
 
     def policy(images: Tensor, generator: Generator) -> Tensor:
         shifted = classic(images, generator, still, flip_ok)
-        pixels = shifted.add(1).mul_(127.5).round_().to(torch.uint8)
+        pixels = to_bytes(shifted)
         with global_draws_from(generator):
             pixels = torch.cat([transform(group) for group in pixels.split(IMAGES_PER_DRAW)])
-        return pixels.float().div_(127.5).sub_(1)
+        return to_network_range(pixels)
 
     return policy
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Generator, Tensor
+from torch.nn.functional import one_hot
 
 from stages.downstream.arm_data import ArmData, Labelled, SyntheticData
 from stages.downstream.params import ArmParams, Duplicated, PseudoLabels, QualityFilter, Setting, Synthetic
@@ -21,13 +22,22 @@ REAL_SHARE_WITH_POOL = 1 / 8  # of each batch; 1/4 and 1/2 were no better on dig
 
 @dataclass(frozen=True)
 class Part:
-    """Labelled images of one source, which fill `places` places of every batch; loss_weight: of each one's loss."""
+    """Labelled images of one source, which fill `places` places of every batch.
+
+    loss_weight: of each one's loss. probabilities: float32 (N, K), what is trained on instead of the labels (N,), by
+    which classes are balanced all the same.
+    """
 
     source: Source
     images: Tensor
     labels: Tensor
     places: int
     loss_weight: float = 1.0
+    probabilities: Tensor | None = None
+
+    def targets(self, classes: int) -> Tensor:
+        """The probability of each class, float32 (N, classes)."""
+        return one_hot(self.labels, classes).float() if self.probabilities is None else self.probabilities
 
 
 @dataclass(frozen=True)
@@ -59,10 +69,11 @@ def batch_parts(
             assert data.synthetic is not None  # by check_data
             drawn = round(setting.synthetic_share * places)
             chosen = _filtered(setting.filter, data.synthetic, advice)
-            labels = data.synthetic.labels[chosen]
+            images, labels = data.synthetic.images[chosen], data.synthetic.labels[chosen]
+            soft = None if data.synthetic.probabilities is None else data.synthetic.probabilities[chosen]
             if setting.shuffled_labels:
-                labels = wrong_labels(labels, data.classes, seed)
-            part = Part("synthetic", data.synthetic.images[chosen], labels, drawn, setting.loss_weight)
+                labels, soft = wrong_labels(labels, data.seen.classes, seed), None
+            part = Part("synthetic", images, labels, drawn, setting.loss_weight, soft)
             return [part] if real is None else [_real(real, places - drawn), part]
         case PseudoLabels():
             kept = max(1, round(REAL_SHARE_WITH_POOL * places))
@@ -79,10 +90,9 @@ def _real(real: Labelled | None, places: int) -> Part:
 
 
 def _pseudo_labelled(setting: PseudoLabels, data: ArmData, places: int, advice: Advice) -> Part:
-    guess, device = advice.pool(setting.teacher), data.unlabelled_images.device
-    chosen = select_balanced(guess.labels, guess.confidence, data.classes, setting.pool_share)
-    images, labels = data.unlabelled_images[chosen.to(device)], guess.labels[chosen].to(device)
-    return Part("pseudo_labelled", images, labels, places)
+    guess = advice.pool(setting.teacher)
+    chosen = select_balanced(guess.labels, guess.confidence, data.seen.classes, setting.pool_share)
+    return Part("pseudo_labelled", data.seen.unlabelled[chosen], guess.labels[chosen], places)
 
 
 def _filtered(by: QualityFilter | None, synthetic: SyntheticData, advice: Advice) -> Tensor:
@@ -101,25 +111,25 @@ def _filtered(by: QualityFilter | None, synthetic: SyntheticData, advice: Advice
 def wrong_labels(labels: Tensor, classes: int, seed: int) -> Tensor:
     """For each label another one, each of the others equally likely."""
     steps = torch.randint(1, classes, labels.shape, generator=Generator().manual_seed(seed))
-    return (labels + steps.to(labels.device)) % classes
+    return (labels + steps) % classes
 
 
 def compose(parts: Sequence[Part], arm: ArmParams, steps: int, classes: int, seed: int) -> tuple[Examples, Tensor]:
-    """All images of the parts, and the order (steps, batch) in which training visits them, balanced as the arm says.
+    """All images of the parts, on their device, and the order (steps, batch) in which training visits them.
 
-    Every batch has the same number of places for each part.
+    The classes are balanced as the arm says. Every batch has the same number of places for each part.
     """
     generator, columns, offset = Generator().manual_seed(seed), [], 0
     for part in parts:
         order = draw_order(part.labels, steps * part.places, _shares(part, parts, arm, classes), generator)
         columns.append(order.view(steps, part.places) + offset)
         offset += len(part.labels)
-    labels = torch.cat([part.labels for part in parts])
     weights = torch.cat([torch.full((len(part.labels),), part.loss_weight) for part in parts])
     if arm.balancing == "class_weights":
-        weights *= class_weights(_frequencies(parts, classes))[labels.cpu()]
-    examples = Examples(torch.cat([part.images for part in parts]), labels, weights.to(labels.device))
-    return examples, torch.cat(columns, dim=1)
+        weights *= class_weights(_frequencies(parts, classes))[torch.cat([part.labels for part in parts])]
+    images = torch.cat([part.images for part in parts])
+    targets = torch.cat([part.targets(classes) for part in parts])
+    return Examples(images, targets.to(images.device), weights.to(images.device)), torch.cat(columns, dim=1)
 
 
 def _shares(part: Part, parts: Sequence[Part], arm: ArmParams, classes: int) -> Tensor | None:
@@ -130,12 +140,12 @@ def _shares(part: Part, parts: Sequence[Part], arm: ArmParams, classes: int) -> 
         real = [other for other in parts if other.source == "real"]
         if not real:
             return torch.ones(classes)
-        counts = torch.bincount(real[0].labels.cpu(), minlength=classes)
+        counts = torch.bincount(real[0].labels, minlength=classes)
         return top_up_shares(counts, real[0].places / (real[0].places + part.places))
     return None
 
 
 def _frequencies(parts: Sequence[Part], classes: int) -> Tensor:
     """How often each class (classes,) is drawn in all."""
-    each = [torch.bincount(part.labels.cpu(), minlength=classes) * (part.places / len(part.labels)) for part in parts]
+    each = [torch.bincount(part.labels, minlength=classes) * (part.places / len(part.labels)) for part in parts]
     return torch.stack(each).sum(dim=0)

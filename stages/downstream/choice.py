@@ -1,7 +1,15 @@
 """Which of an arm's settings serves best."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+
+
+def validation_scores(facts: Sequence[Sequence[dict[str, Any]]]) -> NDArray[np.float64]:
+    """Validation scores (settings, replicates), NaN where there is none; facts: of each replicate's settings."""
+    return np.array([[setting["validation_score"] for setting in settings] for settings in facts], dtype=float).T
 
 
 def choose(scores: NDArray[np.float64]) -> int:

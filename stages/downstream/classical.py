@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stages.downstream.training import Examples
 from stages.plumbing.errors import UserError
 
 LEAST_CLASSES = 2
@@ -15,19 +16,15 @@ MARGIN_PENALTY = 0.1  # of the SVM: on 1,000 digits 1.3 points better than sciki
 MARGIN_TOLERANCE = 0.01  # on 1,000 digits as good as scikit-learn's 0.0001, in half the passes over the images
 
 
-def predict_labels(
-    name: str, images: Tensor, labels: Tensor, weights: Tensor, test_images: Tensor, seed: int
-) -> NDArray[np.int64]:
+def predict_labels(name: str, shown: Examples, test_images: Tensor, seed: int) -> NDArray[np.int64]:
     """Classes (n,) of the test images, as one of CLASSIFIERS predicts them that learns the others' labels.
 
-    They read all pixels of an image in a row, scaled to 0..1. Weights of images count in the fit of all but
-    `nearest_neighbours`, whose answer is the label of the nearest image.
+    They read all pixels of an image in a row, scaled to 0..1, and learn the likeliest class of each image. Weights of
+    images count in the fit of all but `nearest_neighbours`, whose answer is the label of the nearest image.
 
     Args:
         name: one of CLASSIFIERS.
-        images: uint8 (N, C, H, W).
-        labels: int64 (N,).
-        weights: float32 (N,), above 0.
+        shown: what is learned from, on the CPU.
         test_images: uint8 (n, C, H, W), at least one.
         seed: of the draws of a random forest and the order in which the SVM visits images.
 
@@ -36,21 +33,22 @@ def predict_labels(
     """
     from sklearn.utils.validation import has_fit_parameter
 
-    present = len(labels.unique())
+    labels = shown.labels.numpy()
+    present = len(np.unique(labels))
     if present < LEAST_CLASSES:
         raise UserError(
             f"{name} needs labelled images of at least {LEAST_CLASSES} classes, but its {len(labels)} images are of "
             f"{present}: raise train_downstream.scikit_learn.images, or label images of other classes"
         )
     model = CLASSIFIERS[name](seed)
-    counted = {"sample_weight": weights.cpu().numpy()} if has_fit_parameter(model, "sample_weight") else {}
-    model.fit(_pixels(images), labels.cpu().numpy(), **counted)
+    counted = {"sample_weight": shown.weights.numpy()} if has_fit_parameter(model, "sample_weight") else {}
+    model.fit(_pixels(shown.images), labels, **counted)
     return model.predict(_pixels(test_images)).astype(np.int64)
 
 
 def _pixels(images: Tensor) -> NDArray[np.float32]:
     """Rows (N, C * H * W) of uint8 images (N, C, H, W), in 0..1."""
-    return (images.flatten(1).cpu() / 255).numpy()
+    return (images.flatten(1) / 255).numpy()
 
 
 def _logistic_regression(_seed: int) -> Any:

@@ -3,7 +3,7 @@
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from stages.plumbing.errors import UserError
 
@@ -69,8 +69,3 @@ def _resnet18(channels: int, size: int, classes: int) -> nn.Sequential:
     nn.init.kaiming_normal_(parts["conv1"].weight, mode="fan_out", nonlinearity="relu")
     head = parts.pop("fc")
     return nn.Sequential(*parts.values(), nn.Flatten(), head)
-
-
-def to_input(images: Tensor) -> Tensor:
-    """uint8 (N, C, H, W) -> float32 in [-1, 1], what networks see."""
-    return images.float().div_(127.5).sub_(1)

@@ -18,7 +18,6 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from stages.downstream.augment import Policy
-from stages.downstream.classifiers import build_classifier, to_input
 from stages.downstream.params import ClassifierParams
 from stages.downstream.training import (
     Choice,
@@ -27,10 +26,12 @@ from stages.downstream.training import (
     Trained,
     check_converged,
     make_optimizer,
-    soft_targets,
     summarise,
+    targets_of,
+    untrained,
 )
 from stages.imaging.networks import moving_average
+from stages.imaging.pixels import to_network_range
 
 TEACHER_DECAY = 0.999  # in effect after 9,000 steps; until then the average spans about the last tenth of the steps
 
@@ -40,7 +41,6 @@ def train_fixmatch(
     order: Tensor,
     unlabelled: Tensor,
     unlabelled_order: Tensor,
-    classes: int,
     weak: Policy,
     strong: Policy,
     params: ClassifierParams,
@@ -58,7 +58,6 @@ def train_fixmatch(
         order: int64 (steps, L), indices into it; its rows are the batches.
         unlabelled: uint8 (U, C, H, W).
         unlabelled_order: int64 (steps, M), likewise.
-        classes: number of classes, K.
         weak: policy for labelled images, and for what the teacher sees.
         strong: policy for the unlabelled images that the student sees.
         params: the classifier and its training.
@@ -69,18 +68,18 @@ def train_fixmatch(
     Raises:
         UserError: the training diverged, or the images are too small for the classifier.
     """
-    (channels, size), device = labelled.images.shape[1:3], labelled.images.device
-    student = build_classifier(params.kind, channels, size, classes, params.width, seeds.initialisation).to(device)
+    device = labelled.images.device
+    student = untrained(labelled, params, seeds)
     teacher = moving_average(student, TEACHER_DECAY)
     optimizer, schedule = make_optimizer(student, params, len(order))
     choice = Choice(teacher.module, validate, len(order), params.checkpoints)
-    targets = soft_targets(labelled.labels, labelled.weights, classes, params.label_smoothing)
+    targets = targets_of(labelled, params.label_smoothing)
     generator = Generator(device).manual_seed(seeds.augmentation)
     losses, shares = torch.empty(2, len(order), device=device)
     for step, (rows, pool) in enumerate(zip(order.to(device), unlabelled_order.to(device), strict=True)):
-        images = to_input(unlabelled[pool])
+        images = to_network_range(unlabelled[pool])
         taught = pseudo_label(teacher, weak(images, generator), threshold)
-        inputs = torch.cat([weak(to_input(labelled.images[rows]), generator), strong(images, generator)])
+        inputs = torch.cat([weak(to_network_range(labelled.images[rows]), generator), strong(images, generator)])
         known, unknown = student(inputs).split([len(rows), len(pool)])
         loss = functional.cross_entropy(known, targets[rows]) + functional.cross_entropy(unknown, taught)
         optimizer.zero_grad()

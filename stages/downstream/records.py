@@ -62,16 +62,17 @@ def arm_facts(
     arm: ArmParams,
     scores: NDArray[np.float64],
     chosen: int,
-    runs: Sequence[Mapping[str, Any]],
+    facts: Sequence[Sequence[Mapping[str, Any]]],
     labels: Mapping[str, int],
     checkpoints: int,
 ) -> dict[str, Any]:
     """What arm.json says: the settings, how the arm chose among them, and what the chosen one was trained on.
 
-    scores: validation scores (settings, replicates), NaN where validation labels were trained on. runs: for each
-    replicate the facts of its training with the chosen setting. labels: number of labels by role. checkpoints: among
+    scores: validation scores (settings, replicates), NaN where validation labels were trained on. facts: of each
+    replicate's settings. labels: number of labels by role. checkpoints: among
     how many of them each training chooses.
     """
+    runs = [settings[chosen] for settings in facts]
     known, run = not np.isnan(scores).any(), runs[0]
     # the GAN learned from all labels of train, whatever part of them the arm itself trains on
     from_train = labels["train"] if arm.adds_synthetic else run["images"]["real"] - run["from_validation"]

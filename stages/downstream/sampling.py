@@ -11,7 +11,6 @@ def draw_order(labels: Tensor, count: int, shares: Tensor | None, generator: Gen
     there take their part, the same holds within every class, and each class comes as often as its share says (to within
     one), evenly spread.
     """
-    labels = labels.cpu()
     if shares is None:
         return _cycle(torch.arange(len(labels)), count, generator)
     present = torch.zeros_like(shares)

@@ -10,13 +10,13 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import OneCycleLR
 
 from stages.downstream.augment import Policy
-from stages.downstream.classifiers import build_classifier, to_input
+from stages.downstream.classifiers import build_classifier
 from stages.downstream.mixing import Mixing
 from stages.downstream.params import ClassifierParams
-from stages.imaging.networks import moving_average
+from stages.imaging.networks import in_batches, moving_average
+from stages.imaging.pixels import to_network_range
 from stages.plumbing.errors import UserError
 
-PREDICTION_BATCH = 128
 HISTORY_POINTS = 20
 WARM_UP = 0.2  # share of the steps in which the learning rate rises
 
@@ -25,12 +25,18 @@ WARM_UP = 0.2  # share of the steps in which the learning rate rises
 class Examples:
     """What a classifier learns from, all on one device.
 
-    Images uint8 (N, C, H, W), labels int64 (N,), 0..K-1, and weights float32 (N,), at least 0, of each one's loss.
+    Images uint8 (N, C, H, W), the probability of each class float32 (N, K), which is 1 or 0 where a label is given, and
+    weights float32 (N,), at least 0, of each one's loss.
     """
 
     images: Tensor
-    labels: Tensor
+    probabilities: Tensor
     weights: Tensor
+
+    @property
+    def labels(self) -> Tensor:
+        """The likeliest class of each, int64 (N,)."""
+        return self.probabilities.argmax(dim=1)
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,6 @@ def derive_seeds(seed: int, replicate: int) -> Seeds:
 def train_classifier(
     examples: Examples,
     order: Tensor,
-    classes: int,
     augment: Policy,
     mixing: Mixing | None,
     params: ClassifierParams,
@@ -74,7 +79,6 @@ def train_classifier(
     Args:
         examples: the set.
         order: int64 (steps, batch), indices into the examples; its rows are the batches.
-        classes: number of classes, K.
         augment: policy applied to every batch.
         mixing: applied after it, to images and targets; None leaves both as they are.
         params: the classifier and its training.
@@ -84,11 +88,11 @@ def train_classifier(
     Raises:
         UserError: the training diverged, or the images are too small for the classifier.
     """
-    (channels, size), device = examples.images.shape[1:3], examples.images.device
-    model = build_classifier(params.kind, channels, size, classes, params.width, seeds.initialisation).to(device)
+    device = examples.images.device
+    model = untrained(examples, params, seeds)
     average = moving_average(model, params.weight_averaging) if params.weight_averaging else None
     choice = Choice(model if average is None else average.module, validate, len(order), params.checkpoints)
-    batches = _batches(examples, order, classes, augment, mixing, params.label_smoothing, seeds.augmentation)
+    batches = _batches(examples, order, augment, mixing, params.label_smoothing, seeds.augmentation)
     losses = torch.empty(len(order), device=device)
     for step, loss in enumerate(_optimise(model, batches, params, len(order)), start=1):
         losses[step - 1] = loss
@@ -103,7 +107,6 @@ def train_classifier(
 def _batches(
     examples: Examples,
     order: Tensor,
-    classes: int,
     augment: Policy,
     mixing: Mixing | None,
     label_smoothing: float,
@@ -112,20 +115,28 @@ def _batches(
     """What each step learns: augmented images float32 (batch, C, H, W) and their targets float32 (batch, K)."""
     device = examples.images.device
     generator = Generator(device).manual_seed(seed)
-    targets = soft_targets(examples.labels, examples.weights, classes, label_smoothing)
+    targets = targets_of(examples, label_smoothing)
     for rows in order.to(device):
-        images = augment(to_input(examples.images[rows]), generator)
+        images = augment(to_network_range(examples.images[rows]), generator)
         yield (images, targets[rows]) if mixing is None else mixing(images, targets[rows], generator)
 
 
-def soft_targets(labels: Tensor, weights: Tensor, classes: int, label_smoothing: float) -> Tensor:
-    """Targets float32 (N, K) whose cross-entropy is that of the smoothed labels, times each image's weight.
+def untrained(examples: Examples, params: ClassifierParams, seeds: Seeds) -> nn.Sequential:
+    """A classifier for such examples, on their device."""
+    (channels, size), classes = examples.images.shape[1:3], examples.probabilities.shape[1]
+    model = build_classifier(params.kind, channels, size, classes, params.width, seeds.initialisation)
+    return model.to(examples.images.device)
 
-    Each row sums to its weight: 1 - `label_smoothing` of it lies on the label, the rest is spread over all classes
-    (Szegedy et al. 2016, section 7).
+
+def targets_of(examples: Examples, label_smoothing: float) -> Tensor:
+    """Targets float32 (N, K) whose cross-entropy is that of the smoothed probabilities, times each image's weight.
+
+    Each row sums to its weight: 1 - `label_smoothing` of it lies where the probabilities have it, the rest is spread
+    over all classes (Szegedy et al. 2016, section 7).
     """
-    one_hot = functional.one_hot(labels, classes).float()
-    return one_hot.mul_(1 - label_smoothing).add_(label_smoothing / classes).mul_(weights.unsqueeze(1))
+    given = examples.probabilities
+    smoothed = given.mul(1 - label_smoothing).add_(label_smoothing / given.shape[1])
+    return smoothed.mul_(examples.weights.unsqueeze(1))
 
 
 def _optimise(
@@ -204,24 +215,10 @@ def summarise(losses: Tensor, scores: Mapping[int, float]) -> list[dict[str, flo
 
 def predict(model: nn.Module, images: Tensor) -> Tensor:
     """Class probabilities, float32 (N, K) on the CPU, of uint8 images (N, C, H, W)."""
-    return _in_batches(lambda inputs: model(inputs).softmax(dim=1), model, images)
+    model.eval()
+    return in_batches(lambda inputs: model(inputs).softmax(dim=1), images).cpu()
 
 
 def features(model: nn.Sequential, images: Tensor) -> Tensor:
     """What the last layer of a classifier reads, float32 (N, F) on the CPU, of uint8 images (N, C, H, W)."""
-    return _in_batches(model[:-1], model, images)
-
-
-@torch.no_grad()
-def _in_batches(network: Callable[[Tensor], Tensor], model: nn.Module, images: Tensor) -> Tensor:
-    """Results (N, ...) of a network that is the model or made of it, in evaluation mode, for each of some images.
-
-    Always runs batches of PREDICTION_BATCH, the last one padded: kernels choose their order of summation by the
-    batch's size, so an image's results would otherwise depend, in the last digits, on how many were asked for.
-    """
-    model.eval()
-    results = []
-    for batch in images.split(PREDICTION_BATCH):
-        padding = batch.new_zeros((PREDICTION_BATCH - len(batch), *batch.shape[1:]))
-        results.append(network(to_input(torch.cat([batch, padding])))[: len(batch)].cpu())
-    return torch.cat(results)
+    return in_batches(model.eval()[:-1], images).cpu()

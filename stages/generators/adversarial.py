@@ -1,80 +1,170 @@
-"""One step of two players, for every family whose discriminator is a `ConditionalDiscriminator`."""
+"""Kinds that learn against a discriminator which knows the classes: one step of two players, and how they start."""
 
 from abc import ABC, abstractmethod
-from typing import cast
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from stages.generators.interface import Batch, Feed, Players
-from stages.generators.objective import Objective, gradient_penalty
+from stages.generators.interface import Batch, Draws, Feed, Learner, LearningGenerator, Plan
+from stages.generators.moments import Moments, measure
+from stages.generators.network_config import NetworkConfig
+from stages.generators.networks import Trunk, build_generator
+from stages.generators.objective import Objective, build_objective, gradient_penalty
+from stages.generators.params import AdversarialParams
+from stages.labelling.data import ReplicateData, TrustedImages
 
 
 class ConditionalDiscriminator(nn.Module, ABC):
     """Judges images in two strides, so that real and fake images share the first."""
 
-    trunk: nn.Module
+    trunk: Trunk
+
+    def features(self, images: Tensor, sources: Tensor | None) -> Tensor:  # noqa: ARG002 - few kinds judge pairs
+        """Features (N, F) of images (N, C, H, W); sources: the real images that each stands beside."""
+        return self.trunk(images)
 
     @abstractmethod
     def logits(self, features: Tensor, labels: Tensor, trust: Tensor) -> Tensor:
         """Logits (N,), high for what seems real, from features (N, F), labels (N,) and trust in them (N,), 0..1."""
 
-    @abstractmethod
-    def class_loss(self, features: Tensor, labels: Tensor, trust: Tensor) -> Tensor:
-        """What telling the classes apart adds to the loss of the player whose images these are; a scalar."""
+    def class_losses(self, features: Tensor, labels: Tensor, trust: Tensor) -> Tensor:  # noqa: ARG002
+        """What telling the classes apart adds to the losses (N,) of the player whose images these are."""
+        return torch.zeros_like(trust)
 
 
-def judge(discriminator: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Logits (N,), high for what seems real, of images (N, C, H, W) in [-1, 1] of these classes (N,)."""
-    conditional = cast(ConditionalDiscriminator, discriminator)
-    trust = torch.ones(len(labels), device=labels.device)
-    return conditional.logits(conditional.trunk(images), labels, trust)
+class AdversarialGenerator(LearningGenerator):
+    """Two players. A kind states its `Discriminator`, and may build another network that draws."""
+
+    Discriminator: ClassVar[type[ConditionalDiscriminator]]
+    discriminator: nn.Module
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        self.config = NetworkConfig(**plan["networks"])
+        self.objective = build_objective(plan["objective"])
+        self.latent_dim = self.config.latent_dim
+        self.network, self.discriminator = self.build()
+
+    @classmethod
+    def study(cls, data: ReplicateData, real: TrustedImages, params: AdversarialParams) -> tuple[Plan, Moments | None]:
+        _, channels, size, _ = data.images.shape
+        dense = params.layers == "dense"
+        moments = measure(real, data.classes, params.latent_dim) if dense else None
+        config = NetworkConfig(
+            params.layers,
+            data.classes,
+            channels,
+            size,
+            params.latent_dim,
+            params.width,
+            components=moments.means.shape[1] if moments else 0,
+            spectral=params.objective.kind == "hinge",
+        )
+        return {"networks": asdict(config), "objective": params.objective.model_dump()}, moments
+
+    def build(self) -> tuple[nn.Module, nn.Module]:
+        """The untrained networks: one that draws, and a discriminator."""
+        return build_generator(self.config), self.Discriminator(self.config)
+
+    def initialise(self, start: Moments | None) -> None:
+        """Dense networks begin with the images' components and Gaussians."""
+        if start is not None:
+            self.start_from(self.network, self.discriminator, start)
+
+    def start_from(self, network: nn.Module, discriminator: nn.Module, moments: Moments) -> None:
+        """Puts a pair of networks where the moments say."""
+        for part in (network, discriminator.get_submodule("trunk")):
+            part.start_from(moments)  # type: ignore[operator]  # dense ones have it
+
+    def players(self) -> dict[str, nn.Module]:
+        return {"generator": self.network, "discriminator": self.discriminator}
+
+    def compiled(self) -> Iterator[nn.Module]:
+        yield self.network
+        yield self.discriminator.get_submodule("trunk")
+
+    @torch.no_grad()
+    def judge(self, images: Tensor, draws: Draws) -> Tensor:
+        trust = torch.ones(len(images), device=images.device)
+        return judge(self.discriminator, images, draws, trust)
+
+    def learn(self, feed: Feed, learner: Learner) -> dict[str, Tensor]:
+        return adversarial_step(self.network, self.discriminator, self.objective, feed.draw(), learner)
 
 
-def adversarial_step(players: Players, batch: Batch, feed: Feed, objective: Objective) -> Tensor:
-    """Both players learn from one batch; MEASURES (5,). The same fakes, augmented alike, serve both."""
+def judge(discriminator: nn.Module, images: Tensor, draws: Draws, trust: Tensor) -> Tensor:
+    """Logits (N,) of images (N, C, H, W) in [-1, 1] of these draws, whose labels are trusted so far (N,)."""
+    assert isinstance(discriminator, ConditionalDiscriminator)
+    return discriminator.logits(discriminator.features(images, draws.sources), draws.labels, trust)
+
+
+def adversarial_step(
+    network: nn.Module, discriminator: nn.Module, objective: Objective, batch: Batch, learner: Learner
+) -> dict[str, Tensor]:
+    """Both players learn from one batch. The same fakes, augmented alike, serve both."""
+    assert isinstance(discriminator, ConditionalDiscriminator)
     # Fakes take the labels and the trust of the real images: neither must tell the two apart.
-    fake = players.generator(batch.latents, batch.labels)
-    real, fake = feed.augment(torch.cat([batch.real, fake])).split(len(fake))
-    discriminator_loss, real_logits, fake_logits = _discriminator_step(players, batch, real, fake.detach(), objective)
-    generator_loss = _generator_step(players, batch, real, fake, objective)
-    sureness = objective.sureness(real_logits, fake_logits)
-    return torch.stack([discriminator_loss, generator_loss, real_logits.mean(), fake_logits.mean(), sureness])
+    with learner.autocast():
+        fake = network(batch.draws)
+        real, fake = learner.augment(torch.cat([batch.real, fake])).split(len(fake))
+    discriminator_loss, real_logits, fake_logits = _discriminator_step(
+        discriminator, objective, batch, real, fake.detach(), learner
+    )
+    generator_loss = _generator_step(discriminator, objective, batch, real, fake, learner)
+    return {
+        "discriminator_loss": discriminator_loss,
+        "generator_loss": generator_loss,
+        "real_logit": real_logits.mean(),
+        "fake_logit": fake_logits.mean(),
+        "sureness": objective.sureness(real_logits, fake_logits),
+    }
 
 
 def _discriminator_step(
-    players: Players, batch: Batch, real: Tensor, fake: Tensor, objective: Objective
+    discriminator: ConditionalDiscriminator,
+    objective: Objective,
+    batch: Batch,
+    real: Tensor,
+    fake: Tensor,
+    learner: Learner,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Its loss, and the logits of real and fake images (N,), all detached."""
-    discriminator, size = cast(ConditionalDiscriminator, players.discriminator), len(fake)
+    size, sources = len(fake), batch.draws.sources
     images = torch.cat([real.detach(), fake]).requires_grad_(objective.penalty > 0)
-    # Real and fake go through together: half the calls, and one power iteration.
-    features = discriminator.trunk(images)
-    logits = discriminator.logits(features, batch.labels.repeat(2), batch.trust.repeat(2))
-    real_logits, fake_logits = logits.split(size)
-    loss = objective.discriminator(real_logits, fake_logits)
-    loss = loss + discriminator.class_loss(features[:size], batch.labels, batch.trust)
-    if objective.penalty > 0:
-        # The mean runs over real and fake images together, so twice it is R1 + R2.
-        loss = loss + 2 * objective.penalty * gradient_penalty(logits, images)
-    players.discriminator_optimizer.zero_grad()
-    loss.backward()
-    players.discriminator_optimizer.step()
-    return loss.detach(), real_logits.detach(), fake_logits.detach()
+    with learner.autocast():
+        # Real and fake go through together: half the calls, and one power iteration.
+        features = discriminator.features(images, None if sources is None else sources.repeat(2, 1, 1, 1))
+        logits = discriminator.logits(features, batch.labels.repeat(2), batch.trust.repeat(2))
+        real_logits, fake_logits = logits.split(size)
+        losses = objective.discriminator(real_logits, fake_logits)
+        losses = losses + discriminator.class_losses(features[:size], batch.labels, batch.trust)
+    if objective.penalty > 0:  # R1 of the real image and R2 of the fake one, pair by pair
+        losses = losses + objective.penalty * gradient_penalty(logits, images).view(2, size).sum(dim=0)
+    return learner.update("discriminator", losses), real_logits.detach(), fake_logits.detach()
 
 
-def _generator_step(players: Players, batch: Batch, real: Tensor, fake: Tensor, objective: Objective) -> Tensor:
-    """Its loss, detached; what the discriminator would learn from it is not computed."""
-    discriminator = cast(ConditionalDiscriminator, players.discriminator).eval().requires_grad_(False)
-    features = discriminator.trunk(fake)
-    logits = discriminator.logits(features, batch.labels, batch.trust)
-    real_logits = logits
-    if objective.generator_sees_real:
-        with torch.no_grad():
-            real_logits = discriminator.logits(discriminator.trunk(real), batch.labels, batch.trust)
-    loss = objective.generator(real_logits, logits) + discriminator.class_loss(features, batch.labels, batch.trust)
-    players.generator_optimizer.zero_grad()
-    loss.backward()
-    players.generator_optimizer.step()
-    discriminator.train().requires_grad_(True)
-    return loss.detach()
+def _generator_step(
+    discriminator: ConditionalDiscriminator,
+    objective: Objective,
+    batch: Batch,
+    real: Tensor,
+    fake: Tensor,
+    learner: Learner,
+) -> Tensor:
+    """Its loss, detached. The discriminator stands still meanwhile, its power iteration too."""
+    discriminator.eval()
+    with learner.autocast():
+        features = discriminator.features(fake, batch.draws.sources)
+        logits = discriminator.logits(features, batch.labels, batch.trust)
+        real_logits = logits
+        if objective.generator_sees_real:
+            with torch.no_grad():
+                real_logits = judge(discriminator, real, batch.draws, batch.trust)
+        losses = objective.generator(real_logits, logits)
+        losses = losses + discriminator.class_losses(features, batch.labels, batch.trust)
+    loss = learner.update("generator", losses)
+    discriminator.train()
+    return loss

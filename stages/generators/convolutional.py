@@ -11,6 +11,7 @@ from math import ceil
 from torch import Tensor, nn, tanh
 from torch.nn import functional
 
+from stages.generators.interface import Draws
 from stages.generators.layers import ConditionalBatchNorm
 from stages.generators.network_config import NetworkConfig
 
@@ -33,7 +34,7 @@ def channels_by_map(width: int, doublings: int) -> list[int]:
 
 
 class ConvolutionalGenerator(nn.Module):
-    """Latents (N, latent_dim) and labels (N,) to images (N, C, H, W) in [-1, 1]."""
+    """Latents and labels to images (N, C, H, W) in [-1, 1]."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -48,8 +49,9 @@ class ConvolutionalGenerator(nn.Module):
         self.doubling = nn.ModuleList([_double(*sides, bias=False) for sides in pairwise(widths)])
         self.output = _double(widths[-1], config.channels)
 
-    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
-        hidden = functional.relu(self.input_norm(self.input(latents), labels))
+    def forward(self, draws: Draws) -> Tensor:
+        labels = draws.labels
+        hidden = functional.relu(self.input_norm(self.input(draws.latents), labels))
         hidden = self.place(hidden).unflatten(1, (-1, self.base, self.base))
         hidden = functional.relu(self.norms[0](hidden, labels))
         for double, norm in zip(self.doubling, self.norms[1:], strict=True):

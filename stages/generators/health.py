@@ -1,9 +1,9 @@
 """What goes wrong in a GAN's training, and how it shows."""
 
+from math import isfinite
+
 import torch
 from torch import Tensor, nn
-
-from stages.generators.interface import MEASURES
 
 LEAST_DIVERSITY = 0.1  # of the real images' ...
 COLLAPSE = 0.5  # ... and of the most that the samples have had
@@ -15,7 +15,7 @@ class FailedTrainingError(Exception):
 
 def check_finite(measures: dict[str, float]) -> None:
     """Raises FailedTrainingError when a mean loss or logit is not a finite number."""
-    if bad := [name for name in MEASURES if not torch.tensor(measures[name]).isfinite()]:
+    if bad := [name for name, value in measures.items() if not isfinite(value)]:
         raise FailedTrainingError(f"{bad[0]} is {measures[bad[0]]}")
 
 

@@ -1,78 +1,138 @@
-"""What a family of GANs is to the training: how its players are built, and how they learn from one batch.
+"""What a kind of generator is to the stages: planned from data, built from its plan alone, taught, and asked to draw.
 
-A family is a module with the three functions of `Family`, and one line in `registry.py`. A trained family draws by
-calling its generator, whatever is inside; what a generator needs beside latents and labels it keeps as buffers.
+A kind is a class in a module of its own in `kinds/`, and one line in `registry.py`. Whatever is inside, the stages see
+this interface alone.
 """
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from stages.generators.moments import Moments
-from stages.generators.network_config import NetworkConfig
-from stages.generators.objective import Objective
-from stages.imaging.pixels import to_network_range
-from stages.labelling.data import RealImages
+from stages.labelling.data import ReplicateData, TrustedImages
 
-# What a step returns, in this order. `sureness` is the objective's: under the hinge loss the mean sign of the real
-# logits, r_t of Karras et al. 2020, eq. 1.
-MEASURES = ("discriminator_loss", "generator_loss", "real_logit", "fake_logit", "sureness")
+# What is needed to build a generator's networks again, as plain JSON. `counts`, images of each class, is there where a
+# kind can draw these alone and no others.
+Plan = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What images are drawn from, row by row.
+
+    labels: int64 (N,), the classes wanted. latents: float32 (N, latent_dim), standard normal before truncation. index:
+    int64 (N,), the image's number within its class. sources: float32 (N, C, H, W) in [-1, 1], the real images to start
+    from; None for kinds that start from noise.
+    """
+
+    labels: Tensor
+    latents: Tensor
+    index: Tensor
+    sources: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Real images (N, C, H, W) in [-1, 1] with labels and trust (N,), and latents (N, latent_dim) for as many fakes."""
+    """Real images (N, C, H, W) in [-1, 1], trust in their labels (N,), and the draws of a fake of each one's label."""
 
     real: Tensor
+    trust: Tensor
+    draws: Draws
+
+    @property
+    def labels(self) -> Tensor:
+        return self.draws.labels
+
+
+class Generator(nn.Module, ABC):
+    """One kind of generator. An instance is built from its plan alone, untrained, and holds its plan.
+
+    network: draws images (N, C, H, W) about [-1, 1] from `Draws`. from_sources: whether it starts from real images of
+    the class. latent_dim: numbers that an image is drawn from.
+    """
+
+    from_sources: ClassVar[bool] = False
+    network: nn.Module
+    latent_dim: int
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self.plan = plan
+
+    @classmethod
+    @abstractmethod
+    def study(cls, data: ReplicateData, real: TrustedImages, params: Any) -> tuple[Plan, Any]:
+        """The plan of a generator for these images, and what it starts from, which `initialise` takes.
+
+        params: the generator's section. real: all images it may learn from, the labelled ones first.
+        """
+
+    def initialise(self, start: Any) -> None:
+        """Puts the networks where learning starts; kinds that don't learn are ready then."""
+
+    def names(self, label: int, index: Sequence[int]) -> list[str] | None:  # noqa: ARG002
+        """Names of images that have some already; None where the stage names them."""
+        return None
+
+    def judge(self, images: Tensor, draws: Draws) -> Tensor | None:  # noqa: ARG002
+        """Logits (N,), high for what seems real, of images (N, C, H, W) in [-1, 1]; None for kinds that don't judge."""
+        return None
+
+
+class LearningGenerator(Generator):
+    """A kind that learns by steps. The moving average of `network` is what draws in the end."""
+
+    @abstractmethod
+    def players(self) -> dict[str, nn.Module]:
+        """What learns, by name, each with an optimiser of its own and a learning rate `<name>_learning_rate`."""
+
+    @abstractmethod
+    def learn(self, feed: "Feed", learner: "Learner") -> dict[str, Tensor]:
+        """Let all players learn from one batch; named measures, scalars, always the same names.
+
+        `sureness`, -1..1, how sure the discriminator is of the real images, is what augmentation adapts to.
+        """
+
+    @abstractmethod
+    def compiled(self) -> Iterable[nn.Module]:
+        """The modules whose forward pass takes the time, for torch.compile."""
+
+
+class Feed(ABC):
+    """Where a step's real images and latents come from."""
+
     labels: Tensor
     trust: Tensor
-    latents: Tensor
-
-
-@dataclass(frozen=True)
-class Feed:
-    """Draws the batches of one step; `augment` is what the discriminator's images go through, real and fake alike."""
-
-    real: RealImages
-    batch_size: int
-    latent_dim: int
-    augment: Callable[[Tensor], Tensor]
     random: torch.Generator
 
+    @abstractmethod
     def draw(self, among: Tensor | None = None) -> Batch:
-        """A batch of random rows, with replacement: of all images, or of the rows `among` (M,)."""
-        count, device = len(self.real.images if among is None else among), self.real.images.device
-        rows = torch.randint(count, (self.batch_size,), generator=self.random, device=device)
-        rows = rows if among is None else among[rows]
-        return Batch(
-            real=to_network_range(self.real.images[rows]),
-            labels=self.real.labels[rows],
-            trust=self.real.trust[rows],
-            latents=torch.randn(self.batch_size, self.latent_dim, generator=self.random, device=device),
-        )
+        """A batch of random real images: of all, or of the rows `among` (M,)."""
 
 
 @dataclass
-class Players:
-    """Both networks and their optimisers."""
+class Learner:
+    """The one place through which players are updated.
 
-    generator: nn.Module
-    discriminator: nn.Module
-    generator_optimizer: torch.optim.Optimizer
-    discriminator_optimizer: torch.optim.Optimizer
+    optimisers: by player. augment: what the discriminator's images go through. autocast: the precision of a forward
+    pass, which is never put around an update: a second pass would then use weights as they were before it.
+    """
 
+    optimisers: Mapping[str, torch.optim.Optimizer]
+    augment: Callable[[Tensor], Tensor]
+    autocast: Callable[[], AbstractContextManager[object]]
 
-class Family(Protocol):
-    """One kind of GAN."""
+    def update(self, player: str, losses: Tensor) -> Tensor:
+        """Takes a step of this player down the mean of losses (N,), one for each example; the mean, detached.
 
-    def build(self, config: NetworkConfig, moments: Moments) -> tuple[nn.Module, nn.Module]:
-        """Untrained generator (latents, labels -> images about [-1, 1]) and discriminator."""
-
-    def step(self, players: Players, feed: Feed, objective: Objective) -> Tensor:
-        """Let the discriminator, then the generator, learn from one batch; return MEASURES, shape (5,)."""
-
-    def judge(self, discriminator: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        """Logits (N,), high for what seems real, of images (N, C, H, W) in [-1, 1] of these classes (N,)."""
+        Nothing but the player's own parameters gets a gradient.
+        """
+        optimiser, loss = self.optimisers[player], losses.float().mean()
+        optimiser.zero_grad()
+        loss.backward(inputs=[parameter for group in optimiser.param_groups for parameter in group["params"]])
+        optimiser.step()
+        return loss.detach()

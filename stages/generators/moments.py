@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from stages.generators.network_config import NetworkConfig
 from stages.imaging.pixels import to_network_range
-from stages.labelling.data import RealImages
+from stages.labelling.data import TrustedImages
 
 KEPT_VARIANCE = 0.99
 MOST_COMPONENTS = 512
@@ -54,23 +53,10 @@ class Moments:
         return replace(self, means=self.means[only], factors=self.factors[only])
 
 
-def plain(config: NetworkConfig) -> Moments:
-    """Moments that say nothing, for networks whose tensors are loaded: the components are the first pixels."""
-    count = config.components
-    channels, height, width = config.image_shape
-    return Moments(
-        Components(
-            torch.zeros(channels * height * width), torch.eye(count, channels * height * width), torch.ones(count)
-        ),
-        torch.zeros(config.classes, count),
-        torch.zeros(config.classes, count, min(count, config.latent_dim)),
-    )
-
-
-def measure(real: RealImages, classes: int, latent_dim: int) -> Moments:
+def measure(real: TrustedImages, classes: int, rank: int) -> Moments:
     """The images' components, and the Gaussian of each class, where every image counts by the trust in its label.
 
-    Each class has an image with trust. The factors' rank is at most `latent_dim`.
+    Each class has an image with trust. The factors' rank is at most `rank`.
     """
     components = _principal_components(real.images)
     encoded = [
@@ -82,7 +68,7 @@ def measure(real: RealImages, classes: int, latent_dim: int) -> Moments:
     centred = (rows - means[real.labels]) * trust.sqrt()[:, None]
     of_class = (centred[real.labels == label] for label in range(classes))
     scatters = torch.stack([each.T @ each for each in of_class])
-    factors = _factors(scatters, counts, min(rows.shape[1], latent_dim))
+    factors = _factors(scatters, counts, min(rows.shape[1], rank))
     return Moments(components, means.float(), factors.float())
 
 

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
-
-from stages.generators.params import FamilyName, Layers
 
 # Bounds a layer's gain (spectral norm), or leaves the layer as it is.
 Bound = Callable[[nn.Module], nn.Module]
@@ -14,7 +13,7 @@ Bound = Callable[[nn.Module], nn.Module]
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """All that is needed to build both networks again; plain values, so that it can be kept as JSON.
+    """The shape of a kind's networks; plain values, so that it can be kept as JSON.
 
     `width`: units of a dense layer, or channels of a convolutional network where its maps are smallest.
     `components`: principal components that dense networks work in; 0 where layers are convolutional. `spectral`:
@@ -22,8 +21,7 @@ class NetworkConfig:
     Adversarial Networks", 2018).
     """
 
-    family: FamilyName
-    layers: Layers
+    layers: Literal["dense", "convolutional"]
     classes: int
     channels: int
     size: int

@@ -3,23 +3,22 @@
 Logits have shape (N,), any range; `real` and `fake` lie side by side, row by row of the same class.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
-
-from stages.generators.params import HingeParams, RelativisticParams
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Objective:
-    """The losses of both players, each of (real, fake).
+    """The losses of both players, each of (real, fake): (N,), one for each pair.
 
-    `sureness`: also of (real, fake), -1..1: how sure the discriminator is of the real images it learns from.
+    `sureness`: the mean of them, a scalar in -1..1: how sure the discriminator is of the real images it learns from.
     `generator_sees_real`: whether the generator's loss depends on the real logits. `penalty`: weight of the gradient
     penalties in the discriminator's loss, 0 for none. `spectral`: whether the discriminator needs spectral norm.
     """
@@ -32,9 +31,9 @@ class Objective:
     spectral: bool
 
 
-def build_objective(params: HingeParams | RelativisticParams) -> Objective:
-    """The objective that params ask for."""
-    if isinstance(params, HingeParams):
+def build_objective(params: Mapping[str, Any]) -> Objective:
+    """The objective that the section `objective` of a generator asks for, as plain values."""
+    if params["kind"] == "hinge":
         return Objective(
             hinge,
             fooled,
@@ -49,38 +48,38 @@ def build_objective(params: HingeParams | RelativisticParams) -> Objective:
         # Only differences of logits mean anything here: all of them may rise together.
         sureness=lambda real, fake: (real - fake).sign().mean(),
         generator_sees_real=True,
-        penalty=params.gradient_penalty,
+        penalty=params["gradient_penalty"],
         spectral=False,
     )
 
 
 def hinge(real: Tensor, fake: Tensor) -> Tensor:
-    """Mean of max(0, 1 - D(real)) plus mean of max(0, 1 + D(fake)).
+    """max(0, 1 - D(real)) + max(0, 1 + D(fake)), (N,).
 
     Lim and Ye, "Geometric GAN" (2017), eq. 15; Miyato et al., "Spectral Normalization for Generative Adversarial
     Networks" (2018), eq. 16.
     """
-    return torch.relu(1 - real).mean() + torch.relu(1 + fake).mean()
+    return torch.relu(1 - real) + torch.relu(1 + fake)
 
 
 def fooled(_: Tensor, fake: Tensor) -> Tensor:
-    """Mean of -D(fake), the generator's part of the hinge loss (Miyato et al. 2018, eq. 17)."""
-    return -fake.mean()
+    """-D(fake), (N,), the generator's part of the hinge loss (Miyato et al. 2018, eq. 17)."""
+    return -fake
 
 
 def relativistic(winner: Tensor, loser: Tensor) -> Tensor:
-    """Mean of log(1 + exp(-(D(winner) - D(loser)))): whether each image of a pair seems realer than its other.
+    """log(1 + exp(-(D(winner) - D(loser)))), (N,): whether each image of a pair seems realer than its other.
 
     The discriminator wants the real one to win, the generator the fake (Jolicoeur-Martineau 2019; Huang et al., "The
     GAN is dead; long live the GAN!", 2024, eq. 2).
     """
-    return softplus(loser - winner).mean()
+    return softplus(loser - winner)
 
 
 def gradient_penalty(logits: Tensor, images: Tensor) -> Tensor:
-    """Half the mean squared gradient of the logits with respect to images (N, C, H, W) that they were computed from.
+    """Half the squared gradient (N,) of each logit with respect to the image (of N, C, H, W) that it was computed from.
 
     On real images it is R1, on fakes R2 (Mescheder et al. 2018; Huang et al. 2024, eq. 4).
     """
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
-    return gradient.square().sum(dim=(1, 2, 3)).mean() / 2
+    return gradient.square().sum(dim=(1, 2, 3)) / 2

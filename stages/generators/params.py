@@ -1,8 +1,8 @@
 """What a user may set about generators: the sections `train_gan` and `generate` of params.yaml."""
 
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self, Union
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 NO_FOLDER = "data/raw/none"  # an empty folder, because DVC wants a path to depend on
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -56,30 +56,21 @@ class GeneratorParams(Strict):
     classes.
     """
 
+    kind: str
     path: str = Field(min_length=1)
     labels: Literal["class", "teacher"]
 
     @model_validator(mode="after")
     def _only_external_images_have_a_folder(self) -> Self:
-        if (getattr(self, "kind", "") == "external") == (self.path == NO_FOLDER):
+        if (self.kind == "external") == (self.path == NO_FOLDER):
             raise ValueError(f"path: {self.path} is for kind: external, which needs it; all others take {NO_FOLDER}")
         return self
 
 
 class GaussianParams(GeneratorParams):
-    """The Gaussian of each class in principal components, without any network: a control.
+    """rank: directions in which images of a class vary, at most."""
 
-    rank: directions in which images of a class vary, at most.
-    """
-
-    kind: Literal["gaussian"]
     rank: int = Field(ge=1, le=1024)
-
-
-class ExternalParams(GeneratorParams):
-    """Images made elsewhere, by a diffusion model or a graphics program: a folder for each class, or Parquet."""
-
-    kind: Literal["external"]
 
 
 class AdversarialParams(GeneratorParams):
@@ -114,34 +105,35 @@ class AdversarialParams(GeneratorParams):
         return self
 
 
-class ProjectionParams(AdversarialParams):
-    """One GAN for all classes, whose discriminator compares image and class."""
+class DenseParams(AdversarialParams):
+    """A kind whose networks are dense alone."""
 
-    kind: Literal["projection"]
-
-
-class AuxiliaryParams(AdversarialParams):
-    """One GAN for all classes, whose discriminator also names the class (AC-GAN with ReACGAN's loss)."""
-
-    kind: Literal["auxiliary"]
+    layers: Literal["dense"]
 
 
-class PerClassParams(AdversarialParams):
-    """A GAN of its own for every class."""
+# The kinds of generators, a line each: name -> what its section holds, and what it is. Its networks are the class
+# `Kind` of the module of that name in `kinds/`.
+KINDS: dict[str, tuple[type[GeneratorParams], str]] = {
+    "gaussian": (GaussianParams, "the Gaussian of each class in principal components, without any network"),
+    "external": (GeneratorParams, "images made elsewhere: a folder for each class, or Parquet"),
+    "projection": (AdversarialParams, "one GAN for all classes, whose discriminator compares image and class"),
+    "auxiliary": (AdversarialParams, "one GAN for all classes, whose discriminator also names the class (AC-GAN)"),
+    "per_class": (AdversarialParams, "a GAN of its own for every class"),
+    "image_conditioned": (DenseParams, "a GAN that draws another image of a real image's class (DAGAN)"),
+}
 
-    kind: Literal["per_class"]
-
-
-class ImageConditionedParams(AdversarialParams):
-    """A GAN that draws another image of a real image's class (DAGAN), judged in pairs."""
-
-    kind: Literal["image_conditioned"]
-
-
-AnyGenerator = Annotated[
-    GaussianParams | ExternalParams | ProjectionParams | AuxiliaryParams | PerClassParams | ImageConditionedParams,
-    Field(discriminator="kind"),
-]
+if TYPE_CHECKING:
+    AnyGenerator = GeneratorParams
+else:
+    AnyGenerator = Annotated[
+        Union[  # noqa: UP007 - of as many alternatives as there are kinds
+            tuple(
+                create_model(f"{name}_params", __base__=schema, __doc__=f"{words}.", kind=(Literal[name], ...))
+                for name, (schema, words) in KINDS.items()
+            )
+        ],
+        Field(discriminator="kind"),
+    ]
 
 
 class TrainGanParams(Strict):

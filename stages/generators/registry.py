@@ -1,11 +1,11 @@
-"""The families of GANs by name."""
+"""The kinds of generators by name. They are imported when asked for: no kind's code counts as another's."""
 
-from stages.generators.interface import Family
-from stages.generators.kinds import auxiliary, per_class, projection
-from stages.generators.params import FamilyName
+from importlib import import_module
 
-FAMILIES: dict[FamilyName, Family] = {
-    "projection": projection,
-    "auxiliary": auxiliary,
-    "per_class": per_class,
-}
+from stages.generators.interface import Generator
+
+
+def kind(name: str) -> type[Generator]:
+    """The class of the kind `name`, one of `params.KINDS`."""
+    found: type[Generator] = import_module(f"stages.generators.kinds.{name}").Kind
+    return found

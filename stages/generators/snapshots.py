@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import inf, isfinite
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from stages.generators.sampling import generate
-from stages.generators.state import Snapshot, TrainingState, tensors
+from stages.generators.drawing import draw
+from stages.generators.interface import Generator
+from stages.generators.requests import requests
+from stages.generators.state import Snapshot, tensors
 from stages.imaging import set_metrics
-from stages.labelling.data import GanData
+from stages.labelling.data import ReplicateData
 from stages.labelling.quick_classifier import QuickClassifier, fit
 
 SAMPLES = 1000  # about, all classes alike
@@ -27,15 +31,16 @@ class Judge:
     """Scores snapshots on `data.validation_images`. `classifier` learned from the labelled images, and its features are
     what sets are compared by; `seed` decides samples and the classifiers that learn from them."""
 
-    data: GanData
+    data: ReplicateData
     classifier: QuickClassifier
     seed: int
 
-    def take(self, state: TrainingState) -> Snapshot:
-        """A snapshot of the averaged generator with its scores."""
-        images, labels = draw(state, max(LEAST_SAMPLES, SAMPLES // self.data.classes), self.seed)
+    def take(self, step: int, network: nn.Module, generator: Generator) -> Snapshot:
+        """A snapshot of a network that draws for a generator of this kind, with its scores."""
+        per_class = max(LEAST_SAMPLES, SAMPLES // self.data.classes)
+        images, labels = draw_classes(network, generator, self.data, per_class, self.seed)
         scores, log_likelihood = self._scores(images, labels)
-        return Snapshot(state.step, tensors(state.average.module), scores, log_likelihood)
+        return Snapshot(step, tensors(network), scores, log_likelihood)
 
     def _scores(self, images: Tensor, labels: Tensor) -> tuple[dict[str, float], Tensor]:
         """Measures by name, and the validation labels' log-likelihood by a classifier that learned from the images."""
@@ -89,10 +94,18 @@ def _shortfall(best: Snapshot, other: Snapshot) -> float:
     return mean / error if error > 0 else (inf if mean > 0 else 0.0)
 
 
-def draw(state: TrainingState, per_class: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Images uint8 (N, C, H, W) of the averaged generator and their labels int64 (N,), as many of each class."""
-    counts = [per_class] * state.config.classes
-    blocks = list(generate(state.average.module, state.config, list(map(range, counts)), seed, 0, truncation=1.0))
-    images = torch.cat([torch.from_numpy(block.images) for block in blocks])
-    labels = torch.cat([torch.from_numpy(block.labels) for block in blocks])
-    return images.to(state.sums.device), labels.to(state.sums.device)
+def draw_classes(
+    network: nn.Module, generator: Generator, data: ReplicateData, per_class: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Images uint8 (N, C, H, W) and their labels int64 (N,), as many of each class, or as many as there are."""
+    counts = [min(per_class, count) for count in generator.plan.get("counts", [per_class] * data.classes)]
+    sources = data.images if generator.from_sources else None
+    asked = list(requests([range(count) for count in counts], seed, 0, source_labels(generator, data)))
+    images = [draw(network, generator.latent_dim, each, sources)[: each.wanted] for each in asked]
+    labels = [torch.from_numpy(each.labels[: each.wanted]) for each in asked]
+    return torch.cat(images), torch.cat(labels).to(data.images.device)
+
+
+def source_labels(generator: Generator, data: ReplicateData) -> NDArray[np.int64] | None:
+    """Classes of the images that may be sources, the labelled ones; None for kinds that start from noise."""
+    return data.labels.cpu().numpy() if generator.from_sources else None

@@ -1,5 +1,6 @@
-"""All that changes while a GAN is trained, and how it is kept and brought back to the last bit."""
+"""All that changes while a generator learns, and how it is kept and brought back to the last bit."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -9,11 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from stages.generators.interface import MEASURES, Players
-from stages.generators.moments import Moments
-from stages.generators.network_config import NetworkConfig
-from stages.generators.params import TrainGanParams
-from stages.generators.registry import FAMILIES
+from stages.generators.interface import LearningGenerator, Plan
+from stages.generators.params import AdversarialParams
 from stages.imaging.networks import moving_average
 
 # No momentum, as the other player moves (Zhang et al., "Self-Attention GANs", 2019): 0.5 cost 5 points of accuracy.
@@ -32,14 +30,14 @@ class Checkpoint(Protocol):
 
 @dataclass
 class Snapshot:
-    """The averaged generator after some step, as plain tensors, with how it did on the validation images.
+    """The averaged network after some step, as plain tensors, with how it did on the validation images.
 
-    `scores`: measures of quality by name. `log_likelihood` (N,): see `quality.log_likelihood`; empty where there are no
-    validation images.
+    `scores`: measures of quality by name. `log_likelihood` (N,): see `set_metrics.log_likelihood`; empty where there
+    are no validation images.
     """
 
     step: int
-    generator: dict[str, Tensor]
+    network: dict[str, Tensor]
     scores: dict[str, float]
     log_likelihood: Tensor
 
@@ -48,17 +46,17 @@ class Snapshot:
 class TrainingState:
     """Everything that changes from step to step.
 
-    `sums`: of MEASURES since the last report. `signs`: of the real logits since the strength was last adapted.
-    `strength`: of the augmentation, 0..1. `diversity`: at its highest so far (see `health.diversity`),
-    NaN before the first.
+    `sums`: of the named measures since the last report. `signs`: of `sureness` since the strength was last adapted.
+    `strength`: of the augmentation, 0..1. `diversity`: at its highest so far (see `health.diversity`), NaN before the
+    first.
     """
 
-    config: NetworkConfig
-    players: Players
+    generator: LearningGenerator
+    optimisers: Mapping[str, torch.optim.Optimizer]
     average: AveragedModel
     random: torch.Generator
-    sums: Tensor
-    signs: Tensor
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    signs: float | Tensor = 0.0
     step: int = 0
     strength: float = 0.0
     rollbacks: int = 0
@@ -72,10 +70,7 @@ class TrainingState:
         return {
             "tensors": {name: part.state_dict() for name, part in self._parts().items()},
             "random": self.random.get_state(),
-            "sums": self.sums,
-            "signs": self.signs,
-            "numbers": {name: getattr(self, name) for name in _NUMBERS},
-            "history": self.history,
+            "plain": {name: getattr(self, name) for name in _PLAIN},
             "samples": {step: torch.from_numpy(picture) for step, picture in self.samples.items()},
             "snapshots": [vars(snapshot) for snapshot in self.snapshots],
         }
@@ -85,16 +80,14 @@ class TrainingState:
         for name, part in self._parts().items():
             part.load_state_dict(packed["tensors"][name])
         self.random.set_state(packed["random"])
-        self.sums.copy_(packed["sums"])
-        self.signs.copy_(packed["signs"])
-        for name in _NUMBERS:
-            setattr(self, name, packed["numbers"][name])
-        self.history = packed["history"]
+        for name in _PLAIN:
+            setattr(self, name, packed["plain"][name])
         self.samples = {step: picture.numpy() for step, picture in packed["samples"].items()}
         self.snapshots = [Snapshot(**snapshot) for snapshot in packed["snapshots"]]
 
     def _parts(self) -> dict[str, Any]:
-        return vars(self.players) | {"average": self.average}
+        optimisers = {f"{player}'s optimiser": optimiser for player, optimiser in self.optimisers.items()}
+        return {"networks": self.generator, "average": self.average, **optimisers}
 
     @property
     def logged_step(self) -> int:
@@ -102,50 +95,39 @@ class TrainingState:
         return int(self.history[-1]["step"]) if self.history else 0
 
 
-_NUMBERS = ("step", "strength", "rollbacks", "diversity")
+_PLAIN = ("sums", "signs", "step", "strength", "rollbacks", "diversity", "history")
 
 
-def start(config: NetworkConfig, moments: Moments, params: TrainGanParams, seed: int) -> TrainingState:
-    """The state before the first step; `seed` decides first weights and all draws, `moments` where images start."""
+def start(
+    kind: type[LearningGenerator], plan: Plan, begin: Any, params: AdversarialParams, seed: int, device: torch.device
+) -> TrainingState:
+    """The state before the first step; `seed` decides first weights and all draws, `begin` where the kind starts."""
     first_weights, draws = np.random.SeedSequence(seed).generate_state(2).tolist()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(first_weights)  # modules draw their first weights from the global generator alone
-        generator, discriminator = FAMILIES[config.family].build(config, moments)
+        generator = kind(plan)
+    generator.initialise(begin)
     # On a CPU, convolutions over maps that keep a pixel's channels together run up to half faster.
-    place: dict[str, Any] = {"device": params.device}
-    if config.layers == "convolutional":
-        place["memory_format"] = torch.channels_last
-    generator, discriminator = generator.to(**place), discriminator.to(**place)
-    average = moving_average(generator, params.ema_decay)
+    if params.layers == "convolutional":
+        generator.to(memory_format=torch.channels_last)
+    generator.to(device)
+    average = moving_average(generator.network, params.ema_decay)
     if params.compile:
-        _compile(generator, discriminator)
+        for module in generator.compiled():
+            module.compile()  # in place: names and values of the tensors stay as they are
     return TrainingState(
-        config=config,
-        players=Players(
-            generator,
-            discriminator,
-            generator_optimizer=_adam(generator, params.generator_learning_rate),
-            discriminator_optimizer=_adam(discriminator, params.discriminator_learning_rate),
-        ),
+        generator=generator,
+        optimisers={
+            name: torch.optim.Adam(
+                player.parameters(), lr=getattr(params, f"{name}_learning_rate"), betas=ADAM_BETAS, fused=True
+            )
+            for name, player in generator.players().items()
+        },
         average=average,
-        random=torch.Generator(params.device).manual_seed(draws),
-        sums=torch.zeros(len(MEASURES), device=params.device),
-        signs=torch.zeros((), device=params.device),
+        random=torch.Generator(device).manual_seed(draws),
     )
 
 
 def tensors(network: nn.Module) -> dict[str, Tensor]:
     """A copy of a network's parameters and buffers on the CPU, laid out plainly."""
     return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in network.state_dict().items()}
-
-
-def _compile(generator: nn.Module, discriminator: nn.Module) -> None:
-    """Compile what takes the time, in place: names and values of the tensors stay as they are."""
-    generator.compile()
-    for name, module in discriminator.named_modules():
-        if name.endswith("trunk"):
-            module.compile()
-
-
-def _adam(network: nn.Module, learning_rate: float) -> torch.optim.Adam:
-    return torch.optim.Adam(network.parameters(), lr=learning_rate, betas=ADAM_BETAS, fused=True)

@@ -1,10 +1,12 @@
-"""Train a class-conditional GAN on a few labelled images and a pool of unlabelled ones."""
+"""Make a generator of any kind: plan it from the data, build it, let it learn where it learns, judge what it draws."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from math import isnan
+from typing import cast
 
 import numpy as np
 import torch
@@ -12,31 +14,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.generators import health, snapshots
-from stages.generators.interface import MEASURES, Family, Feed
-from stages.generators.moments import Moments, measure, plain
-from stages.generators.network_config import NetworkConfig
-from stages.generators.objective import Objective, build_objective
-from stages.generators.params import TrainGanParams
-from stages.generators.registry import FAMILIES
-from stages.generators.sampling import sample_all_classes, sample_grid
-from stages.generators.state import Checkpoint, TrainingState, start, tensors
+from stages.generators.batches import RandomFeed
+from stages.generators.drawing import TrainedGenerator, picture
+from stages.generators.interface import Learner, LearningGenerator, Plan
+from stages.generators.params import AdversarialParams, GeneratorParams
+from stages.generators.registry import kind
+from stages.generators.requests import few_of_each_class
+from stages.generators.state import Checkpoint, TrainingState, start
 from stages.imaging.augmentation import adapt, allowed, augment
 from stages.labelling import pool
-from stages.labelling.data import GanData, RealImages
+from stages.labelling.data import ReplicateData, TrustedImages
 from stages.plumbing.errors import UserError
 
 GRID_COLUMNS = 10
 ADAPT_EVERY = 16  # steps between two looks at the signal of overfitting
 ADAPT_OVER = 16_000  # real images over which the strength may rise from 0 to 1
 TARGET_SIGN = 0.6  # of r_t (Karras et al. 2020, section 3.1)
-SURENESS = MEASURES.index("sureness")
 DIVERSITY_SAMPLES = 16  # of each class
 LOWER = 0.5  # learning rates after a rollback, as a share of those before
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a step reports: mean MEASURES since the last report, and sometimes a picture of samples.
+    """What a step reports: mean measures since the last report, by name, and sometimes a picture of samples.
 
     `samples` is uint8 (rows * H, columns * W, C), a row for each class. `images_per_second` counts the real images
     that the discriminator saw; it depends on the clock and belongs in no artifact.
@@ -48,86 +48,88 @@ class Progress:
     samples: NDArray[np.uint8] | None
 
 
-@dataclass(frozen=True)
-class TrainedGan:
-    """The generator that was kept and the last discriminator as plain tensors, and numbers about the training.
-
-    `samples`: by step, uint8 (rows * H, columns * W, C), a row for each class. `curve`: the scores of each snapshot.
-    """
-
-    config: NetworkConfig
-    generator: dict[str, Tensor]
-    discriminator: dict[str, Tensor]
-    history: list[dict[str, float]]
-    curve: list[dict[str, float]]
-    samples: dict[int, NDArray[np.uint8]]
-    quality: dict[str, float]
+Report = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
 class Setting:
     """What stays the same from step to step."""
 
-    data: GanData
-    params: TrainGanParams
+    data: ReplicateData
+    params: AdversarialParams
     seed: int
-    real: RealImages
-    moments: Moments
-    family: Family
-    objective: Objective
+    real: TrustedImages
+    begin: Callable[[], TrainingState]
     judge: snapshots.Judge
-    report: Callable[[Progress], None]
+    report: Report
 
 
 def train(
-    data: GanData, params: TrainGanParams, seed: int, report: Callable[[Progress], None], checkpoint: Checkpoint
-) -> TrainedGan:
-    """Train for params.steps steps, reporting every params.log_every steps and after the last one.
+    data: ReplicateData,
+    guessed: pool.PoolLabels,
+    params: GeneratorParams,
+    seed: int,
+    report: Report,
+    checkpoint: Checkpoint,
+) -> TrainedGenerator:
+    """A generator as its section asks for, made from the data, on the data's device.
 
-    `seed` alone decides every random number of the training; callers derive it from params.seed and the replicate. The
-    state is saved every params.checkpoint_every steps. A training that finds one saved goes on from there and ends in
-    the same bytes as one that was never interrupted; the caller sees to it that it belongs to the same data,
-    parameters and seed. A training that fails goes back to what was saved last, with half the learning rates, at most
-    params.rollbacks times.
+    guessed: labels of the pool, as `pool.teach` guesses them. `seed` alone decides every random number of the training.
+    A kind that learns reports every params.log_every steps and after the last one, and saves its state every
+    params.checkpoint_every steps. A training that finds one saved goes on from there and ends in the same bytes as one
+    that was never interrupted; the caller sees to it that it belongs to the same data, parameters and seed. A training
+    that fails goes back to what was saved last, with half the learning rates, at most params.rollbacks times.
 
-    Raises UserError when the labelled images cannot serve, when the device is not there or too small, and when the
-    training fails once too often.
+    Raises UserError when the labelled images cannot serve, when memory is too small, and when the training fails once
+    too often.
     """
-    _check(data, params)
-    with _words_for_memory(params):
-        return _train(data.to(params.device), params, seed, report, checkpoint)
-
-
-def _train(
-    data: GanData, params: TrainGanParams, seed: int, report: Callable[[Progress], None], checkpoint: Checkpoint
-) -> TrainedGan:
-    classifier = pool.learn(data, seed)
-    labelled = pool.label(data, classifier, seed)
-    config, moments = starting_point(data, labelled.real, params)
+    images = data.labels.bincount(minlength=data.classes)
+    if images.min() == 0:
+        raise UserError(f"class {int(images.argmin())} has no labelled image; every class needs at least one")
+    labelled, chosen = pool.label(data, guessed), kind(params.kind)
+    plan, begin = chosen.study(data, labelled.real, params)
+    judge = snapshots.Judge(data, pool.learn(data, seed), seed)
+    if not issubclass(chosen, LearningGenerator):
+        generator = chosen(plan).to(data.images.device).eval()
+        generator.initialise(begin)
+        scores = judge.take(0, generator.network, generator).scores
+        return TrainedGenerator(params.kind, generator, [], [{"step": 0, **scores}], labelled.quality | scores)
+    learning = cast(AdversarialParams, params)
     setting = Setting(
         data,
-        params,
+        learning,
         seed,
-        real=labelled.real,
-        moments=moments,
-        family=FAMILIES[params.family],
-        objective=build_objective(params.objective),
-        judge=snapshots.Judge(data, classifier, seed),
-        report=report,
+        labelled.real,
+        partial(start, chosen, plan, begin, learning, seed, data.images.device),
+        judge,
+        report,
     )
-    state = start(config, moments, params, seed)
-    if saved := checkpoint.load():
-        state.unpack(saved)
-    while state.step < params.steps:
+    with _words_for_memory(learning):
+        state = _learn(setting, checkpoint)
+    return _finished(state, chosen, plan, setting, labelled.quality)
+
+
+def _learn(setting: Setting, checkpoint: Checkpoint) -> TrainingState:
+    """The state after the last step."""
+    state = _resumed(setting, checkpoint)
+    while state.step < setting.params.steps:
         try:
             _run(state, setting, checkpoint)
         except health.FailedTrainingError as failure:
             state = _roll_back(state, setting, checkpoint, failure)
-    return _finished(state, labelled.quality)
+    return state
+
+
+def _resumed(setting: Setting, checkpoint: Checkpoint) -> TrainingState:
+    """The state that was saved last, or that of the start."""
+    state = setting.begin()
+    if saved := checkpoint.load():
+        state.unpack(saved)
+    return state
 
 
 @contextmanager
-def _words_for_memory(params: TrainGanParams) -> Iterator[None]:
+def _words_for_memory(params: AdversarialParams) -> Iterator[None]:
     """Turns what PyTorch says when memory runs out, which on a CPU is a plain RuntimeError, into a UserError."""
     try:
         yield
@@ -135,111 +137,119 @@ def _words_for_memory(params: TrainGanParams) -> Iterator[None]:
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
         raise UserError(
-            f"there is too little memory to train the GAN: lower train_gan.batch_size ({params.batch_size}) or "
-            f"train_gan.width ({params.width})"
+            f"there is too little memory to train the GAN: lower its batch_size ({params.batch_size}) or width "
+            f"({params.width}) in train_gan.generators"
         ) from error
-
-
-def _check(data: GanData, params: TrainGanParams) -> None:
-    """Raises UserError when there is no such device, or no image of some class."""
-    if params.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("train_gan.device is cuda, but there is no GPU here that PyTorch can use; set it to cpu")
-    images = data.labels.bincount(minlength=data.classes)
-    if images.min() == 0:
-        raise UserError(f"class {int(images.argmin())} has no labelled image; every class needs at least one")
 
 
 def _run(state: TrainingState, setting: Setting, checkpoint: Checkpoint) -> None:
     """Train to the last step, or raise FailedTrainingError."""
-    params = setting.params
+    params, feed, learner = setting.params, _feed(state, setting), _learner(state, setting)
     due = {round(params.steps * part / params.snapshots) for part in range(1, params.snapshots + 1)}
     started, first = time.perf_counter(), state.step
     while state.step < params.steps:
         _set_learning_rates(state, params)
-        with _precision(params):
-            measures = setting.family.step(state.players, _feed(state, setting), setting.objective)
-        state.sums += measures
-        state.signs += measures[SURENESS]
-        state.average.update_parameters(state.players.generator)
+        measures = state.generator.learn(feed, learner)
+        state.sums = {name: state.sums.get(name, 0) + value.detach() for name, value in measures.items()}
+        state.signs = state.signs + measures["sureness"].detach()
+        state.average.update_parameters(state.generator.network)
         state.step += 1
         if state.step % ADAPT_EVERY == 0:
             _adapt(state, params)
         if state.step % params.log_every == 0 or state.step == params.steps:
             means = _log_measures(state)
             rate = (state.step - first) * params.batch_size / (time.perf_counter() - started)
-            setting.report(Progress(state.step, means, rate, _samples_if_due(state, params)))
+            setting.report(Progress(state.step, means, rate, _samples_if_due(state, setting)))
             started, first = time.perf_counter(), state.step
         at_checkpoint = state.step % params.checkpoint_every == 0
         if at_checkpoint or state.step in due:
             _check_sound(state)
         if state.step in due:
-            state.snapshots.append(setting.judge.take(state))
+            state.snapshots.append(setting.judge.take(state.step, state.average.module, state.generator))
         if at_checkpoint:
             state.diversity = _diversity(state, setting.data)
             checkpoint.save(state.pack())
 
 
-def _finished(state: TrainingState, pool_quality: dict[str, float]) -> TrainedGan:
+def _finished(
+    state: TrainingState,
+    chosen: type[LearningGenerator],
+    plan: Plan,
+    setting: Setting,
+    pool_quality: dict[str, float],
+) -> TrainedGenerator:
+    """The snapshot that is kept and the last discriminator as one generator, built anew: uncompiled, on the CPU."""
     kept = snapshots.choose(state.snapshots)
+    with torch.random.fork_rng(devices=[]):  # first weights, which the kept ones replace
+        generator = chosen(plan)
+    generator.load_state_dict(state.generator.state_dict())
+    generator.network.load_state_dict(kept.network)
     course = {
         "kept_step": kept.step,
         "overfitting": state.history[-1]["sureness"],  # r_t of Karras et al. 2020
         "strength": state.strength,
         "rollbacks": state.rollbacks,
     }
-    return TrainedGan(
-        config=state.config,
-        generator=kept.generator,
-        discriminator=tensors(state.players.discriminator),
+    return TrainedGenerator(
+        setting.params.kind,
+        generator.eval(),
         history=state.history,
         curve=[{"step": each.step, **each.scores} for each in state.snapshots],
-        samples=state.samples,
         quality=pool_quality | course | kept.scores,
+        samples=state.samples,
     )
 
 
-def _adapt(state: TrainingState, params: TrainGanParams) -> None:
-    """Raise the augmentation's strength where the discriminator is too sure of the real images, else lower it."""
-    step = ADAPT_EVERY * params.batch_size / ADAPT_OVER
-    signal = float(state.signs / ADAPT_EVERY)
-    state.strength = min(adapt(state.strength, signal, TARGET_SIGN, step), params.augment.limit)
-    state.signs.zero_()
-
-
-def _feed(state: TrainingState, setting: Setting) -> Feed:
-    params, strength = setting.params, state.strength
-    policies = allowed(params.augment.policies, setting.data.flip_ok) if strength > 0 else ()
-    return Feed(
+def _feed(state: TrainingState, setting: Setting) -> RandomFeed:
+    params, generator = setting.params, state.generator
+    return RandomFeed(
         real=setting.real,
+        labelled=len(setting.data.labels),
         batch_size=params.batch_size,
-        latent_dim=params.latent_dim,
-        augment=lambda images: augment(images, policies, strength, state.random) if policies else images,
+        params=params.batches,
+        latent_dim=generator.latent_dim,
+        from_sources=generator.from_sources,
         random=state.random,
     )
 
 
-def _precision(params: TrainGanParams) -> AbstractContextManager[object]:
-    half = params.precision == "bfloat16"
-    return torch.autocast(params.device, torch.bfloat16) if half else nullcontext()
+def _learner(state: TrainingState, setting: Setting) -> Learner:
+    """Updates the state's players; augmentation is as strong as the state says at the time."""
+    params = setting.params
+    policies = allowed(params.augment.policies, setting.data.flip_ok)
+
+    def augmented(images: Tensor) -> Tensor:
+        return augment(images, policies, state.strength, state.random) if policies and state.strength > 0 else images
+
+    def autocast() -> AbstractContextManager[object]:
+        half = params.precision == "bfloat16"
+        return torch.autocast(setting.data.images.device.type, torch.bfloat16) if half else nullcontext()
+
+    return Learner(state.optimisers, augmented, autocast)
 
 
-def _set_learning_rates(state: TrainingState, params: TrainGanParams) -> None:
+def _adapt(state: TrainingState, params: AdversarialParams) -> None:
+    """Raise the augmentation's strength where the discriminator is too sure of the real images, else lower it."""
+    step = ADAPT_EVERY * params.batch_size / ADAPT_OVER
+    signal = float(state.signs / ADAPT_EVERY)
+    state.strength = min(adapt(state.strength, signal, TARGET_SIGN, step), params.augment.limit)
+    state.signs = 0.0
+
+
+def _set_learning_rates(state: TrainingState, params: AdversarialParams) -> None:
     """Keep the learning rates for half the steps, then lower them to nothing in a straight line."""
     share = min(1.0, 2 * (1 - state.step / params.steps)) * LOWER**state.rollbacks
-    for optimizer, rate in (
-        (state.players.generator_optimizer, params.generator_learning_rate),
-        (state.players.discriminator_optimizer, params.discriminator_learning_rate),
-    ):
-        optimizer.param_groups[0]["lr"] = rate * share
+    for name, optimiser in state.optimisers.items():
+        optimiser.param_groups[0]["lr"] = getattr(params, f"{name}_learning_rate") * share
 
 
 def _log_measures(state: TrainingState) -> dict[str, float]:
     """Move the mean measures since the last report into the history."""
-    means = state.sums / (state.step - state.logged_step)
-    measures = dict(zip(MEASURES, means.tolist(), strict=True)) | {"strength": state.strength}
+    steps = state.step - state.logged_step
+    measures = {name: float(total / steps) for name, total in state.sums.items()} | {"strength": state.strength}
     health.check_finite(measures)
     state.history.append({"step": state.step, **measures})
-    state.sums.zero_()
+    state.sums = {}
     return measures
 
 
@@ -248,23 +258,25 @@ def _check_sound(state: TrainingState) -> None:
 
     The measures of a step are taken before its update, and may not show what that did.
     """
-    health.check_finite(dict(zip(MEASURES, state.sums.tolist(), strict=True)))
-    health.check_weights(state.average.module, state.players.discriminator)
+    health.check_finite({name: float(total) for name, total in state.sums.items()})
+    health.check_weights(state.average.module, state.generator)
 
 
-def _samples_if_due(state: TrainingState, params: TrainGanParams) -> NDArray[np.uint8] | None:
+def _samples_if_due(state: TrainingState, setting: Setting) -> NDArray[np.uint8] | None:
+    params, data = setting.params, setting.data
     due = state.step % params.samples_every < params.log_every or state.step == params.steps
     if not due:
         return None
-    state.samples[state.step] = sample_grid(state.average.module, state.config, GRID_COLUMNS, params.seed)
+    generator, labels = state.generator, snapshots.source_labels(state.generator, data)
+    asked = few_of_each_class(data.classes, GRID_COLUMNS, setting.seed, labels)
+    state.samples[state.step] = picture(state.average.module, generator.latent_dim, asked, data.images)
     return state.samples[state.step]
 
 
-def _diversity(state: TrainingState, data: GanData) -> float:
+def _diversity(state: TrainingState, data: ReplicateData) -> float:
     """The most that `health.diversity` has said of samples; FailedTrainingError when they have become nearly alike."""
-    drawn = sample_all_classes(state.average.module, state.config, DIVERSITY_SAMPLES, seed=0)
-    images, labels = (torch.from_numpy(each).to(data.images.device) for each in drawn)
-    now = health.diversity(images, labels, data.images, data.labels)
+    drawn = snapshots.draw_classes(state.average.module, state.generator, data, DIVERSITY_SAMPLES, seed=0)
+    now = health.diversity(*drawn, data.images, data.labels)
     health.check_collapse(now, state.diversity)
     return now if isnan(state.diversity) else max(now, state.diversity)
 
@@ -273,35 +285,13 @@ def _roll_back(
     state: TrainingState, setting: Setting, checkpoint: Checkpoint, failure: health.FailedTrainingError
 ) -> TrainingState:
     """The state that was saved last, or that of the start, with one rollback more; UserError when that is too many."""
-    params, rollbacks = setting.params, state.rollbacks + 1
-    if rollbacks > params.rollbacks:
+    rollbacks = state.rollbacks + 1
+    if rollbacks > setting.params.rollbacks:
         raise UserError(
             f"the GAN's training failed by step {state.step}: {failure}. It went back {state.rollbacks} times and "
-            "halved its learning rates, to no avail: lower train_gan.generator_learning_rate and "
-            "train_gan.discriminator_learning_rate"
+            "halved its learning rates, to no avail: lower generator_learning_rate and discriminator_learning_rate in "
+            "train_gan.generators"
         ) from failure
-    state = start(state.config, setting.moments, params, setting.seed)
-    if saved := checkpoint.load():
-        state.unpack(saved)
+    state = _resumed(setting, checkpoint)
     state.rollbacks = rollbacks
     return state
-
-
-def starting_point(data: GanData, real: RealImages, params: TrainGanParams) -> tuple[NetworkConfig, Moments]:
-    """What the networks are built of, and where they start from."""
-    _, channels, size, _ = data.images.shape
-    config = NetworkConfig(
-        params.family,
-        params.layers,
-        data.classes,
-        channels,
-        size,
-        params.latent_dim,
-        params.width,
-        components=0,
-        spectral=build_objective(params.objective).spectral,
-    )
-    if params.layers == "convolutional":
-        return config, plain(config)
-    moments = measure(real, data.classes, params.latent_dim)
-    return replace(config, components=moments.means.shape[1]), moments

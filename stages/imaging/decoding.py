@@ -1,12 +1,15 @@
-"""From an image file's bytes to its pixels, or to words on what is wrong with it."""
+"""From an image file to its bytes, and from these to its pixels, or to words on what is wrong with it."""
 
 import io
+import stat
 import warnings
+from pathlib import Path
+from typing import Literal
 
 from PIL import Image, UnidentifiedImageError
 
-from stages.sources.listing import BadItem
-
+Fault = Literal["empty", "undecodable", "truncated", "too_large", "animated", "forbidden", "outside", "not_a_number"]
+LARGEST_FILE = 2**30  # bytes
 LARGEST_PIXELS = 2**26  # 256 MiB once decoded
 # A progressive JPEG passes over all of its pixels once for each scan. Encoders write about ten; 100 bytes suffice for
 # one that changes nothing, so that 10 MB would keep the decoder busy for hours.
@@ -14,6 +17,50 @@ MOST_SCANS = 100  # of LARGEST_PIXELS; of fewer pixels as many more
 _SCAN = b"\xff\xda"  # within a scan, FF is followed by 00
 # Pillow's formats that hold pixels alone; others run a program (EPS), are films or documents, or are only recognised.
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "SGI", "TGA", "TIFF", "WEBP")
+
+
+class BadItem(Exception):  # noqa: N818 - as much a record of what was found as an error
+    """One image or recording that cannot be used, with the reason and the remedy in words; no fault of the run."""
+
+    def __init__(self, fault: Fault, reason: str) -> None:
+        super().__init__(fault, reason)  # both, so that it comes back from a worker process as it went
+        self.fault: Fault = fault
+        self.reason = reason
+
+
+def read_bytes(root: Path, locator: str) -> bytes:
+    """The bytes of the file at `locator` below `root`, at most `LARGEST_FILE`.
+
+    Raises BadItem when it is a symbolic link out of `root` or to nothing, or lies below one, is no file, is too large
+    or cannot be read.
+    """
+    path = root / locator
+    try:
+        if _is_linked(root, locator) and not path.resolve(strict=True).is_relative_to(root.resolve()):
+            raise BadItem("outside", "a symbolic link out of the folder: put the file itself there")
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode):
+            raise BadItem("undecodable", "no regular file: remove it")
+        if facts.st_size > LARGEST_FILE:
+            raise BadItem("too_large", f"has more than {LARGEST_FILE // 2**20} MiB: make it smaller or remove it")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise BadItem("outside", "gone, or a symbolic link to nothing: put the file itself there") from None
+    except PermissionError:
+        raise BadItem("forbidden", "may not be read: give yourself permission (chmod u+r on the file)") from None
+    except (OSError, RuntimeError) as error:  # pathlib of Python 3.11 and 3.12 calls a loop of links a RuntimeError
+        raise BadItem("forbidden", f"cannot be read ({error}): copy it anew or remove it") from None
+
+
+def _is_linked(root: Path, locator: str) -> bool:
+    """Whether the file or a folder above it is a symbolic link. Resolving every path would cost more than reading."""
+    parts = locator.split("/")
+    return any(Path(root, *parts[: depth + 1]).is_symlink() for depth in range(len(parts)))
+
+
+def image_suffixes() -> frozenset[str]:
+    """Endings of files in one of `FORMATS`, in lower case and with the dot."""
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
 
 
 def decode(data: bytes) -> Image.Image:

@@ -18,6 +18,7 @@ from stages.plumbing.errors import UserError
 
 SPARE_CANDIDATES = 3  # beyond the k asked for, for what the matrix product's rounding may put in the wrong order
 SIMILARITY_SLACK = 5e-5  # far above the rounding of a product of unit vectors in float32, and few candidates more
+HIDDEN = -9.0  # in place of a similarity, -1..1, of what is not compared; above the padding of blocks
 KEPT_BYTES = 2**31  # of references' vectors that a search keeps; more are made again for every chunk of queries
 QUERY_CHUNK, REFERENCE_CHUNK = 2048, 2**14  # images: a matrix product of full speed, its result 128 MiB
 QUERY_BYTES = 2**28  # of vectors of one chunk of queries
@@ -47,12 +48,16 @@ class Neighbours:
         return torch.where(others > 0, nearest / others, 0.0)
 
 
-def distinct(images: torch.Tensor) -> torch.Tensor:
-    """Index (M,), int64, ascending, of the first of each set of byte-identical images among uint8 (N, C, H, W)."""
+def distinct(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of images uint8 (N, C, H, W) the first of each byte-identical set, and which of these each image equals.
+
+    Indices int64 (M,), ascending, and int64 (N,), 0..M-1.
+    """
     rows = np.ascontiguousarray(images.flatten(1).numpy())
     keys = rows.view(np.dtype((np.void, rows.shape[1]))).ravel()
-    first = np.unique(keys, return_index=True)[1]
-    return torch.from_numpy(np.sort(first))
+    _, first, same = np.unique(keys, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return torch.from_numpy(first[order]), torch.from_numpy(np.argsort(order)[same])
 
 
 class Search:
@@ -99,27 +104,37 @@ class Search:
         widest = max(stop - start for start, stop in pairwise(self._ends))
         self._tile = _Tile(self._query_chunk, widest, self._references.device)
 
-    def nearest(self, queries: torch.Tensor) -> Neighbours:
-        """Of queries uint8 (N, C, H, W); the result lies where they lie."""
-        chunks = queries.split(self._query_chunk)
-        with _full_precision():
-            found = [self._of_chunk(chunk.to(self._references.device)) for chunk in chunks]
-        distances, indices = zip(*found, strict=True)
-        return Neighbours(torch.cat(distances).to(queries.device), torch.cat(indices).to(queries.device))
+    def nearest(self, queries: torch.Tensor, without: torch.Tensor | None = None) -> Neighbours:
+        """Of queries uint8 (N, C, H, W); the result lies where they lie.
 
-    def _of_chunk(self, queries: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        distances, indices = self._ranked(queries, self._k)
+        `without`: int64 (N, g), groups that a query is not compared with; a number that is no group's hides nothing.
+        Raises UserError where that leaves too few references.
+        """
+        hidden = torch.empty(len(queries), 0, dtype=torch.int64) if without is None else without
+        chunks = zip(queries.split(self._query_chunk), hidden.split(self._query_chunk), strict=True)
+        with _full_precision():
+            found = [self._of_chunk(*(each.to(self._references.device) for each in chunk)) for chunk in chunks]
+        distances, indices = (torch.cat(part).to(queries.device) for part in zip(*found, strict=True))
+        if distances.isinf().any():
+            raise UserError(
+                f"{self._k} neighbours are wanted, but without an image's source and its group, and all but the first "
+                "from other groups than that one's, there are fewer real images to compare with"
+            )
+        return Neighbours(distances, indices)
+
+    def _of_chunk(self, queries: torch.Tensor, without: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        distances, indices = self._ranked(queries, self._k, without)
         groups = self._groups[indices]
         crowded = (groups[:, 1:] == groups[:, :1]).any(dim=1)
         if crowded.any():
-            others = self._ranked(queries[crowded], self._k - 1, without=groups[crowded, :1])
-            distances[crowded, 1:], indices[crowded, 1:] = others
+            hidden = torch.cat([without[crowded], groups[crowded, :1]], dim=1)
+            distances[crowded, 1:], indices[crowded, 1:] = self._ranked(queries[crowded], self._k - 1, hidden)
         return distances, indices
 
     def _ranked(
-        self, queries: torch.Tensor, k: int, spare: int = SPARE_CANDIDATES, without: torch.Tensor | None = None
+        self, queries: torch.Tensor, k: int, without: torch.Tensor, spare: int = SPARE_CANDIDATES
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Distances and indices (N, k) of the nearest, of all groups or `without` (N, 1) one.
+        """Distances, infinite where there is no further one, and indices (N, k) of the nearest in no group `without`.
 
         The k best similarities are those of the k nearest if the next one is smaller by twice what rounding can do to
         one. Mostly it is; else k + spare candidates are looked at, and where even those are too close, more.
@@ -134,38 +149,37 @@ class Search:
         for rows, width in ((clear, k), (settled & ~clear, count)):
             here = candidates[rows, :width].sort(dim=1).values  # with a stable sort, ties go to the lower index
             exact = _differences(queries[rows], self._references, here, self._alignments)
-            if without is not None:
-                exact.masked_fill_(self._groups[here] == without[rows], torch.inf)
+            for group in without[rows].T:
+                exact.masked_fill_(self._groups[here] == group[:, None], torch.inf)
             exact, order = exact.sort(dim=1, stable=True)
             distances[rows], indices[rows] = exact[:, :k], here.gather(1, order)[:, :k]
         unsettled = ~(settled | clear)
         if unsettled.any():
-            fewer = None if without is None else without[unsettled]
-            distances[unsettled], indices[unsettled] = self._ranked(queries[unsettled], k, 4 * spare, fewer)
+            wider = self._ranked(queries[unsettled], k, without[unsettled], 4 * spare)
+            distances[unsettled], indices[unsettled] = wider
         return distances, indices
 
     def _candidates(
-        self, queries: torch.Tensor, count: int, without: torch.Tensor | None
+        self, queries: torch.Tensor, count: int, without: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Similarity, descending, and index (N, count) of the most similar references up to rounding."""
-        vectors = [_vectors(alignment.of_query, queries) for alignment in self._alignments]
+        vectors = _query_vectors(self._alignments, queries)
         best = torch.empty(len(queries), 0, device=queries.device)
         where = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
         for (start, stop), references in zip(pairwise(self._ends), self._kept or self._made(), strict=True):
             similarity = self._tile.similarity(vectors, references)
-            if without is not None:
-                similarity.masked_fill_(self._groups[start:stop] == without, -torch.inf)
+            for group in without.T:
+                similarity.masked_fill_(self._groups[start:stop] == group[:, None], HIDDEN)
             values, index = self._tile.largest(count)
             best, where = torch.cat([best, values], dim=1), torch.cat([where, index + start], dim=1)
             best, order = best.topk(min(count, best.shape[1]), dim=1)
             where = where.gather(1, order)
         return best, where
 
-    def _made(self) -> Iterator[list["_Vectors"]]:
+    def _made(self) -> Iterator[list[torch.Tensor]]:
         """Of each part of the references the vectors for each alignment."""
         for start, stop in pairwise(self._ends):
-            part = self._references[start:stop]
-            yield [_vectors(alignment.of_reference, part) for alignment in self._alignments]
+            yield _reference_vectors(self._alignments, self._references[start:stop])
 
 
 def nearest(
@@ -209,11 +223,11 @@ def pairs_within(
     tile = _Tile(query_chunk, reference_chunk, images.device)
     for start in range(rows.start, len(images), reference_chunk):
         part = images[start : start + reference_chunk]
-        references = [_vectors(alignment.of_reference, part) for alignment in alignments]
+        references = _reference_vectors(alignments, part)
         for first in range(rows.start, min(rows.stop, start + len(part)), query_chunk):
             query = images[first : min(first + query_chunk, rows.stop)]
             with _full_precision():
-                similarity = tile.similarity([_vectors(way.of_query, query) for way in alignments], references)
+                similarity = tile.similarity(_query_vectors(alignments, query), references)
             if similarity.amax() < least:
                 continue
             close = (similarity >= least).nonzero() + torch.tensor([first, start])
@@ -231,12 +245,18 @@ def pair_distances(images: torch.Tensor, pairs: torch.Tensor, alignments: Sequen
 
     images: uint8 (N, C, H, W). pairs: int64 (P, 2), rows of `images`. Returns float64 (P,).
     """
-    smallest = torch.full((len(pairs),), torch.inf, dtype=torch.float64)
     chunk = max(1, DIFFERENCE_VALUES // max(1, images[0].numel())) if len(images) else 1
-    for start in range(0, len(pairs), chunk):
-        here = pairs[start : start + chunk]
-        smallest[start : start + chunk] = _differences(images[here[:, 0]], images, here[:, 1:], alignments)[:, 0]
-    return smallest
+    parts = [_differences(images[part[:, 0]], images, part[:, 1:], alignments)[:, 0] for part in pairs.split(chunk)]
+    return torch.cat(parts)
+
+
+def all_distances(queries: torch.Tensor, references: torch.Tensor, alignments: Sequence[Alignment]) -> torch.Tensor:
+    """Distances (N, M), float64, of all queries to all references, the smallest over the alignments, by differences.
+
+    queries, references: uint8 (N, C, H, W) and (M, C, H, W).
+    """
+    every = torch.arange(len(references), device=queries.device).expand(len(queries), -1)
+    return _differences(queries, references, every, alignments)
 
 
 def _differences(
@@ -255,22 +275,27 @@ def _differences(
     return smallest
 
 
-@dataclass(frozen=True, eq=False)
-class _Vectors:
-    """Unit vectors, float32 (N, D), and what makes up for missing length: (1 - |u|^2) / 2, (N,), None where all 0."""
-
-    unit: torch.Tensor
-    missing: torch.Tensor | None
+def _query_vectors(alignments: Sequence[Alignment], images: torch.Tensor) -> list[torch.Tensor]:
+    return [_vectors(alignment.of_query, images, missing=-2) for alignment in alignments]
 
 
-def _vectors(of: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> _Vectors:
-    """In chunks that a core's cache holds in float64."""
+def _reference_vectors(alignments: Sequence[Alignment], images: torch.Tensor) -> list[torch.Tensor]:
+    return [_vectors(alignment.of_reference, images, missing=-1) for alignment in alignments]
+
+
+def _vectors(of: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, missing: int) -> torch.Tensor:
+    """Unit vectors u, float32 (N, D + 2), whose product over two images is 1 - |q - r|^2 / 2 = q.r + missing lengths.
+
+    An image of one grey level is the zero vector, which lacks (1 - |u|^2) / 2 = 1/2 on its side. Of the last two values
+    one holds that, at -2 for queries and at -1 for references, and the other is 1. Made in chunks that a core's cache
+    holds in float64.
+    """
     chunk = max(1, DIFFERENCE_VALUES // images[0].numel())
-    unit = torch.empty(len(images), of(images[:0]).shape[1], device=images.device)
-    for into, part in zip(unit.split(chunk), images.split(chunk), strict=True):
-        into.copy_(of(part))
-    flat = ~unit.any(dim=1)
-    return _Vectors(unit, flat / 2 if flat.any() else None)
+    vectors = torch.ones(len(images), of(images[:0]).shape[1] + 2, device=images.device)
+    for into, part in zip(vectors.split(chunk), images.split(chunk), strict=True):
+        into[:, :-2] = of(part)
+    vectors[:, missing] = ~vectors[:, :-2].any(dim=1) / 2
+    return vectors
 
 
 class _Tile:
@@ -280,14 +305,13 @@ class _Tile:
         columns = -(-columns // BLOCK) * BLOCK
         self._largest, self._one = (torch.empty(rows, columns, device=device) for _ in range(2))
 
-    def similarity(self, queries: Sequence[_Vectors], references: Sequence[_Vectors]) -> torch.Tensor:
+    def similarity(self, queries: Sequence[torch.Tensor], references: Sequence[torch.Tensor]) -> torch.Tensor:
         """(Q, R), float32, the largest over the alignments, of one matrix of vectors per alignment and side."""
-        self._rows, self._columns = len(queries[0].unit), len(references[0].unit)
+        self._rows, self._columns = len(queries[0]), len(references[0])
         largest, one = (each[: self._rows, : self._columns] for each in (self._largest, self._one))
-        _similarity(queries[0], references[0], largest)
+        torch.mm(queries[0], references[0].T, out=largest)
         for query, reference in zip(queries[1:], references[1:], strict=True):
-            _similarity(query, reference, one)
-            torch.maximum(largest, one, out=largest)
+            torch.maximum(largest, torch.mm(query, reference.T, out=one), out=largest)
         return largest
 
     def largest(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -304,15 +328,6 @@ class _Tile:
         index = (chosen[:, :, None] * BLOCK + torch.arange(BLOCK, device=chosen.device)).flatten(1)
         best = values.topk(min(count, columns), dim=1)
         return best.values, index.gather(1, best.indices)
-
-
-def _similarity(queries: _Vectors, references: _Vectors, out: torch.Tensor) -> None:
-    """1 - |q - r|^2 / 2 of all pairs of rows, which of two unit vectors is q.r."""
-    torch.mm(queries.unit, references.unit.T, out=out)
-    if queries.missing is not None:
-        out.add_(queries.missing[:, None])
-    if references.missing is not None:
-        out.add_(references.missing)
 
 
 @contextmanager

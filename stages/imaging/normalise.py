@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
-from stages.sources.listing import BadItem
+from stages.imaging.decoding import BadItem
 from stages.sources.params import ImageParams
 
 # Antialiased in Pillow, and the least distorting of common filters (Parmar et al., "On Aliased Resizing and Surprising

@@ -11,4 +11,9 @@ def to_network_range(images: Tensor) -> Tensor:
 
 def to_bytes(images: Tensor) -> Tensor:
     """Turn images in [-1, 1] into uint8, 0..255; what lies beyond is cut off."""
-    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return rounded((images.float() + 1) * 127.5)
+
+
+def rounded(levels: Tensor) -> Tensor:
+    """Turn grey levels that are no whole numbers into uint8, 0..255; what lies beyond is cut off."""
+    return levels.round().clamp(0, 255).to(torch.uint8)

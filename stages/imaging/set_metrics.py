@@ -5,9 +5,10 @@ All functions are pure, on tensors of one device. Features come from `quick_clas
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-CHUNK = 1024  # seen images compared at a time
+from stages.imaging.distance import UNMOVED, distances
+from stages.imaging.neighbours import nearest
+
 COPY_QUANTILE = 0.05  # of the fresh images' distances: a share of about this of any fresh images lies below it
 
 
@@ -30,8 +31,8 @@ def recall(real: Tensor, synthetic: Tensor, k: int = 3) -> float:
     "Improved Precision and Recall Metric for Assessing Generative Models", 2019, eq. 2). `real`: (N, F), `synthetic`:
     (M, F), M > k.
     """
-    radii = _distances(synthetic, synthetic).kthvalue(k + 1, dim=1).values  # each is its own nearest
-    return float((_distances(real, synthetic) <= radii).any(dim=1).float().mean())
+    radii = distances(synthetic, synthetic).kthvalue(k + 1, dim=1).values  # each is its own nearest
+    return float((distances(real, synthetic) <= radii).any(dim=1).float().mean())
 
 
 def confused_share(probabilities: Tensor, labels: Tensor) -> float:
@@ -75,17 +76,13 @@ def copied_share(synthetic: Tensor, labels: Tensor, fresh: Tensor) -> dict[int, 
     return {int(label): float(copied[labels == label].float().mean()) for label in labels.unique()}
 
 
-def nearest_distances(queries: Tensor, references: Tensor, chunk: int = CHUNK) -> Tensor:
-    """Return the distance, 0..2, of each query to its nearest reference; float32 (N,), exact to about 0.001.
+def nearest_distances(queries: Tensor, references: Tensor) -> Tensor:
+    """Return the distance, 0..2, of each query to its nearest reference; float64 (N,).
 
     Euclidean between images as vectors of zero mean and unit norm, so that brightness and contrast do not count.
-    `queries` (N, C, H, W) and `references` (M, C, H, W): uint8. Memory grows with N * chunk.
+    `queries` (N, C, H, W) and `references` (M, C, H, W): uint8.
     """
-    vectors = _unit_vectors(queries)
-    nearest = torch.full_like(vectors[:, 0], torch.inf)
-    for part in references.split(chunk):
-        nearest = torch.minimum(nearest, torch.cdist(vectors, _unit_vectors(part)).amin(dim=1))
-    return nearest
+    return nearest(queries, references, 1, UNMOVED).distances[:, 0]
 
 
 def _kernel(left: Tensor, right: Tensor) -> Tensor:
@@ -95,14 +92,3 @@ def _kernel(left: Tensor, right: Tensor) -> Tensor:
 def _mean_of_others(kernel: Tensor) -> Tensor:
     """Return the mean over all pairs of a set but those of an element with itself."""
     return (kernel.sum() - kernel.trace()) / (len(kernel) * (len(kernel) - 1))
-
-
-def _distances(left: Tensor, right: Tensor) -> Tensor:
-    """Return all distances, (N, M), from direct differences: a feature is at exactly 0 from an equal one."""
-    return torch.cdist(left, right, compute_mode="donot_use_mm_for_euclid_dist")
-
-
-def _unit_vectors(images: Tensor) -> Tensor:
-    """Return images as float32 vectors (N, C*H*W) of zero mean and unit norm; one of a single grey level is zero."""
-    vectors = images.flatten(1).float()
-    return functional.normalize(vectors - vectors.mean(dim=1, keepdim=True), dim=1)

@@ -1,16 +1,29 @@
-"""What a GAN may see."""
+"""What teachers and generators may see of a replicate."""
 
 from dataclasses import dataclass, fields, replace
 
+import torch
 from torch import Tensor
+
+from stages.sources.params import ImageParams
 
 
 @dataclass(frozen=True)
-class GanData:
-    """A replicate's images uint8 (N, C, H, W), square, and labels int64 (N,) in 0..classes-1.
+class Form:
+    """What every image of the set is. class_names: in the order of the labels."""
+
+    class_names: list[str]
+    image: ImageParams
+
+
+@dataclass(frozen=True)
+class ReplicateData:
+    """A replicate's images as teachers and generators see them.
+
+    Images uint8 (N, C, H, W), square, and labels int64 (N,) in 0..classes-1.
 
     `unlabelled` may be empty. The validation images, which may be none, train nothing: choices are made on them.
-    `flip_ok`: whether a mirrored image keeps its class.
+    `flip_ok`: whether a mirrored image keeps its class. `form`: for generators that read images themselves.
     """
 
     images: Tensor
@@ -20,18 +33,19 @@ class GanData:
     validation_labels: Tensor
     classes: int
     flip_ok: bool
+    form: Form | None = None
 
-    def to(self, device: str) -> "GanData":
+    def to(self, device: torch.device | str) -> "ReplicateData":
         """The same data on a device."""
         moved = {field.name: getattr(self, field.name).to(device) for field in fields(self) if field.type is Tensor}
         return replace(self, **moved)
 
 
 @dataclass(frozen=True)
-class RealImages:
-    """All real images the discriminator learns from: uint8 (N, C, H, W), labels int64 (N,), trust float32 (N,).
+class TrustedImages:
+    """All real images that generators and teachers learn from: uint8 (N, C, H, W), labels int64 (N,), and trust.
 
-    `trust`, 0..1, is how far a label is to be believed: 1 for a given one.
+    `trust`, float32 (N,) in 0..1, is how far a label is to be believed: 1 for a given one.
     """
 
     images: Tensor

@@ -6,12 +6,13 @@ likeliest is believed, as far as its hits there justify: a teacher that errs whi
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import nan
 
 import torch
 from torch import Tensor
 
 from stages.imaging.set_metrics import log_likelihood
-from stages.labelling.data import GanData, RealImages
+from stages.labelling.data import ReplicateData, TrustedImages
 from stages.labelling.label_spreading import LARGEST_GRAPH, spread_labels
 from stages.labelling.quick_classifier import QuickClassifier, fit
 
@@ -22,7 +23,7 @@ TEMPERATURES = torch.logspace(-1, 3, 81, base=4)  # 0.25 to 64, and 1 among them
 class LabelledImages:
     """The images a discriminator learns from, and what a report may say about their labels, shares 0..1."""
 
-    real: RealImages
+    real: TrustedImages
     quality: dict[str, float]
 
 
@@ -48,22 +49,20 @@ class PoolLabels:
     score: float
     accuracy: float
 
-    def among(self, data: GanData) -> RealImages:
+    def among(self, data: ReplicateData) -> TrustedImages:
         """The labelled images, wholly trusted, and the pool's."""
         given = torch.ones(len(data.labels), device=data.labels.device)
-        return RealImages(
+        return TrustedImages(
             images=torch.cat([data.images, data.unlabelled]),
             labels=torch.cat([data.labels, self.labels]),
             trust=torch.cat([given, self.trust]),
         )
 
 
-def label(data: GanData, classifier: QuickClassifier, seed: int) -> LabelledImages:
-    """All real images with their labels and how far to trust them; arguments as for `teach`."""
+def label(data: ReplicateData, guessed: PoolLabels) -> LabelledImages:
+    """All real images with their labels and how far to trust them, the pool's as `teach` guessed them."""
     if len(data.unlabelled) == 0:
-        trust = torch.ones(len(data.labels), device=data.labels.device)
-        return LabelledImages(RealImages(data.images, data.labels, trust), {"pool_share": 0.0})
-    guessed = teach(data, classifier, seed)
+        return LabelledImages(guessed.among(data), {"pool_share": 0.0})
     quality = {
         "pool_share": len(data.unlabelled) / (len(data.images) + len(data.unlabelled)),
         "pseudo_label_trust": float(guessed.trust.mean()),
@@ -73,21 +72,23 @@ def label(data: GanData, classifier: QuickClassifier, seed: int) -> LabelledImag
     return LabelledImages(guessed.among(data), quality)
 
 
-def learn(data: GanData, seed: int) -> QuickClassifier:
+def learn(data: ReplicateData, seed: int) -> QuickClassifier:
     """The first teacher: a quick classifier that learned from the labelled images alone."""
     given = torch.ones(len(data.labels), device=data.labels.device)
     return fit(data.images, data.labels, given, data.classes, data.flip_ok, seed)
 
 
-def teach(data: GanData, classifier: QuickClassifier, seed: int) -> PoolLabels:
+def teach(data: ReplicateData, seed: int) -> PoolLabels:
     """The best guess of the pool's labels, out of those of several teachers.
 
-    The first is `classifier`, from `learn`. Label spreading holds a graph of all images in memory, and stands back
-    where there are too many. On digits and clothes the mean of both was right more often than either. Another quick
-    classifier, whose random numbers `seed` decides, then learns from the labelled images and, as far as the best guess
-    so far is trusted, from the pool.
+    The first is a quick classifier, from `learn`. Label spreading holds a graph of all images in memory, and stands
+    back where there are too many. On digits and clothes the mean of both was right more often than either. Another
+    quick classifier then learns from the labelled images and, as far as the best guess so far is trusted, from the
+    pool. `seed` decides the random numbers of both. The teacher of an empty pool is called `none`.
     """
-    guesses = {"classifier": guess_with(classifier, data)}
+    if len(data.unlabelled) == 0:
+        return PoolLabels(data.labels[:0], torch.empty(0, device=data.labels.device), "none", nan, nan)
+    guesses = {"classifier": guess_with(learn(data, seed), data)}
     if len(data.images) + len(data.unlabelled) + len(data.validation_images) <= LARGEST_GRAPH:
         guesses["label_spreading"] = _spread(data)
         guesses["both"] = _together(*guesses.values())
@@ -99,19 +100,19 @@ def teach(data: GanData, classifier: QuickClassifier, seed: int) -> PoolLabels:
     return _best(guesses, data)
 
 
-def _best(guesses: Mapping[str, Guess], data: GanData) -> PoolLabels:
+def _best(guesses: Mapping[str, Guess], data: ReplicateData) -> PoolLabels:
     """What the teacher says under which the validation labels are likeliest; without validation images, the last
     one's."""
     believed = [believe(name, guess, data) for name, guess in guesses.items()]
     return max(believed, key=lambda labels: labels.score) if len(data.validation_labels) else believed[-1]
 
 
-def guess_with(classifier: QuickClassifier, data: GanData) -> Guess:
+def guess_with(classifier: QuickClassifier, data: ReplicateData) -> Guess:
     """What a classifier thinks."""
     return Guess(classifier.probabilities(data.unlabelled), classifier.probabilities(data.validation_images))
 
 
-def believe(teacher: str, guess: Guess, data: GanData) -> PoolLabels:
+def believe(teacher: str, guess: Guess, data: ReplicateData) -> PoolLabels:
     """The teacher's labels, trusted as far as its hits on the validation images justify.
 
     Temperature scaling (Guo et al., "On Calibration of Modern Neural Networks", 2017) makes the probabilities as sure
@@ -119,19 +120,19 @@ def believe(teacher: str, guess: Guess, data: GanData) -> PoolLabels:
     validation images the teacher is taken at its word.
     """
     classes, validation = data.classes, guess.validation
-    accuracy = score = float("nan")
+    accuracy = score = nan
     probability = guess.pool
     if len(validation):
-        scores = [float(log_likelihood(_tempered(validation, t), data.validation_labels).mean()) for t in TEMPERATURES]
-        best = max(range(len(scores)), key=scores.__getitem__)
-        probability, score = _tempered(guess.pool, TEMPERATURES[best]), scores[best]
+        temperature = calibrate(validation, data.validation_labels)
+        probability = tempered(guess.pool, temperature)
+        score = float(log_likelihood(tempered(validation, temperature), data.validation_labels).mean())
         accuracy = float((validation.argmax(dim=1) == data.validation_labels).float().mean())
     confidence, labels = probability.max(dim=1)
     trust = (confidence - 1 / classes) / (1 - 1 / classes) if classes > 1 else confidence
     return PoolLabels(labels, trust.clamp(0, 1), teacher, score, accuracy)
 
 
-def _spread(data: GanData) -> Guess:
+def _spread(data: ReplicateData) -> Guess:
     images = torch.cat([data.validation_images, data.unlabelled])
     probability = spread_labels(data.images.cpu(), data.labels.cpu(), data.classes, images.cpu()).to(images.device)
     validation, pool = probability.split([len(data.validation_images), len(data.unlabelled)])
@@ -143,6 +144,11 @@ def _together(*guesses: Guess) -> Guess:
     return Guess(*(torch.stack([getattr(each, of) for each in guesses]).mean(dim=0) for of in ("pool", "validation")))
 
 
-def _tempered(probability: Tensor, temperature: Tensor) -> Tensor:
+def calibrate(probability: Tensor, labels: Tensor) -> float:
+    """The temperature under which the true labels (V,) are likeliest by these probabilities (V, K)."""
+    return max(TEMPERATURES.tolist(), key=lambda t: float(log_likelihood(tempered(probability, t), labels).mean()))
+
+
+def tempered(probability: Tensor, temperature: float) -> Tensor:
     """The probabilities (N, K) of logits divided by `temperature`."""
     return (probability.clamp_min(1e-9).log() / temperature).softmax(dim=1)

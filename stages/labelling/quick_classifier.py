@@ -5,7 +5,6 @@ images it shows what they teach. It stands apart from the downstream classifier,
 GAN again.
 """
 
-from collections.abc import Callable
 from itertools import pairwise
 from math import log2
 
@@ -15,13 +14,13 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from stages.imaging.augmentation import Policy, allowed, augment
+from stages.imaging.networks import in_batches
 from stages.imaging.pixels import to_network_range
 
 FEATURES = 64
 LARGEST_SIDE = 16  # pixels; larger images are averaged down to it: 32 takes 1.8 times as long for half a point more
 LAST_SIDE = 4  # pixels at which halving stops
 CHANNELS_TIMES_SIDE = 256  # as halving the side doubles the channels
-BATCH = 128  # of `features` and `probabilities`
 
 STEPS = 100
 LEARNING_RATE = 5e-3
@@ -35,12 +34,12 @@ AUGMENTED = 0.5  # share of the images that each of these falls on
 class QuickClassifier(nn.Module):
     """3x3 convolutions with batch norm down to 4 x 4 pixels, a layer of features that reads all of them, a linear head.
 
-    `side`: of the images, which are square, 8 to 128 pixels; they are brought to 8 or 16.
+    `side`: of the images, which are square, 8 to 128 pixels; they are brought to a power of 2, at most `largest_side`.
     """
 
-    def __init__(self, channels: int, side: int, classes: int) -> None:
+    def __init__(self, channels: int, side: int, classes: int, largest_side: int = LARGEST_SIDE) -> None:
         super().__init__()
-        self.side = min(2 ** round(log2(side)), LARGEST_SIDE)
+        self.side = min(2 ** round(log2(side)), largest_side)
         sides = [2 * LAST_SIDE, LAST_SIDE]
         while 2 * sides[0] < self.side:
             sides.insert(0, 2 * sides[0])
@@ -59,26 +58,17 @@ class QuickClassifier(nn.Module):
         """Logits (N, K) of images float32 (N, C, side, side) in [-1, 1], already brought to that side."""
         return self.head(self.body(images))
 
-    def prepare(self, images: Tensor) -> Tensor:
-        """Turn uint8 images (N, C, H, W) into what the network reads."""
-        return functional.adaptive_avg_pool2d(to_network_range(images), self.side)
+    def shrink(self, images: Tensor) -> Tensor:
+        """Bring images (N, C, H, W) to the side that the network reads."""
+        return functional.adaptive_avg_pool2d(images, self.side)
 
     def features(self, images: Tensor) -> Tensor:
         """Return float32 (N, 64), at least 0 and of the order of 1, of uint8 images (N, C, H, W)."""
-        return self._in_batches(self.body, images)
+        return in_batches(lambda inputs: self.body(self.shrink(inputs)), images)
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Return the classes' probabilities, float32 (N, K), of uint8 images (N, C, H, W)."""
-        return self._in_batches(lambda prepared: self(prepared).softmax(dim=1), images)
-
-    @torch.no_grad()
-    def _in_batches(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-        """Run batches of one size, the last one padded: results would depend on the size in their last digits."""
-        results = []
-        for batch in images.split(BATCH):
-            padding = batch.new_zeros((BATCH - len(batch), *batch.shape[1:]))
-            results.append(network(self.prepare(torch.cat([batch, padding])))[: len(batch)])
-        return torch.cat(results)
+        return in_batches(lambda inputs: self(self.shrink(inputs)).softmax(dim=1), images)
 
 
 def fit(
@@ -90,6 +80,7 @@ def fit(
     seed: int,
     steps: int = STEPS,
     batch_size: int = 64,
+    largest_side: int = LARGEST_SIDE,
 ) -> QuickClassifier:
     """Train on some images and return the classifier, ready to be asked.
 
@@ -102,14 +93,14 @@ def fit(
     first_weights, order, augmentation = np.random.SeedSequence(seed).generate_state(3).tolist()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(first_weights)  # modules draw their first weights from the global generator alone
-        model = QuickClassifier(images.shape[1], images.shape[-1], classes).to(images.device)
+        model = QuickClassifier(images.shape[1], images.shape[-1], classes, largest_side).to(images.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps + 1, pct_start=WARM_UP)
     generator = Generator(images.device).manual_seed(augmentation)
     policies = allowed(AUGMENTATION, flip_ok)
 
     for rows in _draw_balanced(labels, weights, steps * batch_size, order).to(images.device).split(batch_size):
-        logits = model(augment(model.prepare(images[rows]), policies, AUGMENTED, generator))
+        logits = model(augment(model.shrink(to_network_range(images[rows])), policies, AUGMENTED, generator))
         losses = functional.cross_entropy(logits, labels[rows], label_smoothing=LABEL_SMOOTHING, reduction="none")
         optimizer.zero_grad()
         (losses * weights[rows]).mean().backward()

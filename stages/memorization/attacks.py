@@ -12,16 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.imaging.distance import unit_vectors
+from stages.imaging.distance import distances, unit_vectors
 from stages.memorization.conformal import calibration_needed, p_values, rate_interval
 from stages.plumbing.errors import UserError
 
 FALSE_POSITIVE_RATE = 0.01
 LEAST_NON_MEMBERS = 20  # with fewer an AUC's interval is wider than +-.13, and a half of them is no reference
 BANDWIDTH = 0.2  # of the median distance to the nearest reference image
-NORMAL_QUANTILE = 1.959964  # for two-sided 95 %
-ROUNDING = 1e-13  # of squared distances of unit vectors in float64; one grey level in a photo makes more
-CHUNK = 1024  # rows of distances made at a time
+LEAST_BANDWIDTH = 3e-7  # below it distances are 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +57,7 @@ class PlainDistances:
             UserError: fewer images than that.
         """
         real, synthetic = unit_vectors(torch.cat([members, non_members])), unit_vectors(generated)
-        return cls(_distances(real, synthetic), _distances(real, real), len(members))
+        return cls(distances(real, synthetic), distances(real, real), len(members))
 
     def of_kept(self, kept: NDArray[np.bool_]) -> Self:
         """The same for the generated images that a filter kept, (N,). Raises UserError when there are none."""
@@ -144,7 +142,7 @@ def domias_scores(distances: PlainDistances, seed: np.random.SeedSequence) -> to
         judged, reference = sides == side, sides != side
         reference[: distances.members] = False
         to_reference = distances.among_real[judged][:, reference]
-        bandwidth = BANDWIDTH * float(to_reference.amin(dim=1).quantile(0.5).clamp_min(ROUNDING**0.5))
+        bandwidth = BANDWIDTH * float(to_reference.amin(dim=1).quantile(0.5).clamp_min(LEAST_BANDWIDTH))
         synthetic = _log_density(distances.to_generated[judged], bandwidth)
         scores[judged] = synthetic - _log_density(to_reference, bandwidth)
     return scores
@@ -153,20 +151,21 @@ def domias_scores(distances: PlainDistances, seed: np.random.SeedSequence) -> to
 def auc(members: NDArray[np.float64], non_members: NDArray[np.float64]) -> Estimate:
     """Area under the ROC curve of scores (M,) against (m,), a tie counting half, with DeLong's interval.
 
-    DeLong, DeLong and Clarke-Pearson (Biometrics 44, 1988), by midranks as Sun and Xu (IEEE Signal Processing Letters
-    21, 2014). Where the scores don't overlap at all, or are all the same, its variance is 0: the interval then reaches
-    as far as Clopper and Pearson's for min(M, m) independent pairs that all came out alike.
+    DeLong, DeLong and Clarke-Pearson (Biometrics 44, 1988); Brunner and Munzel's variance is the same, and statsmodels
+    has it. Where the scores don't overlap at all, or are all the same, it is 0: the interval then reaches as far as
+    Clopper and Pearson's for min(M, m) independent pairs that all came out alike.
     """
-    from scipy.stats import rankdata
+    from statsmodels.stats.nonparametric import rank_compare_2indep
 
-    ranks = rankdata(np.concatenate([members, non_members]))
-    below = (ranks[: len(members)] - rankdata(members)) / len(non_members)
-    above = 1 - (ranks[len(members) :] - rankdata(non_members)) / len(members)
-    value = float(below.mean())
-    variance = below.var(ddof=1) / len(members) + above.var(ddof=1) / len(non_members)
-    pairs = min(len(members), len(non_members))
-    reach = NORMAL_QUANTILE * float(np.sqrt(variance)) if variance else 1 - rate_interval(1.0, pairs)[0]
-    return Estimate(value, max(value - reach, 0.0), min(value + reach, 1.0))
+    with np.errstate(divide="ignore", invalid="ignore"):  # of a test statistic that nobody asks for
+        found = rank_compare_2indep(members, non_members, use_t=False)
+    value = float(found.prob1)
+    if found.var_prob:
+        low, high = map(float, found.conf_int(alpha=0.05))
+    else:
+        reach = 1 - rate_interval(1.0, min(len(members), len(non_members)))[0]
+        low, high = value - reach, value + reach
+    return Estimate(value, max(low, 0.0), min(high, 1.0))
 
 
 def detected_at_fixed_rate(members: NDArray[np.float64], non_members: NDArray[np.float64]) -> Estimate | None:
@@ -179,17 +178,6 @@ def detected_at_fixed_rate(members: NDArray[np.float64], non_members: NDArray[np
         return None
     detected = float((p_values(-members, -non_members) <= FALSE_POSITIVE_RATE).mean())
     return Estimate(detected, *rate_interval(detected, len(members)))
-
-
-def _distances(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """All distances of vectors float64 (A, D) and (B, D), float32 (A, B), rounding errors at 0 removed."""
-    found = torch.empty(len(left), len(right), device=left.device)
-    lengths = right.square().sum(dim=1)
-    for start in range(0, len(left), CHUNK):
-        part = left[start : start + CHUNK]
-        squared = torch.addmm(lengths, part, right.T, alpha=-2).add_(part.square().sum(dim=1, keepdim=True))
-        found[start : start + CHUNK] = squared.masked_fill_(squared < ROUNDING, 0).sqrt_()
-    return found
 
 
 def _log_density(distances: torch.Tensor, bandwidth: float) -> torch.Tensor:

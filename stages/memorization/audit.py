@@ -1,10 +1,11 @@
-"""What the filter did to all replicates, as numbers: drops, its self-test, and attacks before and after."""
+"""What the filter did to all replicates, as numbers: drops, its self-test, attacks before and after, and lineage."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
@@ -12,7 +13,7 @@ from stages.memorization.attacks import LEAST_NON_MEMBERS, Attack, PlainDistance
 from stages.memorization.conformal import rate_interval
 from stages.memorization.filtering import MemorizationFilter
 from stages.memorization.params import FilterMemorizedParams
-from stages.memorization.self_test import SelfTest
+from stages.memorization.self_test import SelfTest, run_self_test
 from stages.memorization.set_level import SetLevel, set_level
 
 # Attacks compare everything with everything; of more images, as many are taken at equal distances.
@@ -29,15 +30,34 @@ class Exposure:
     set_level: SetLevel
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Audit:
-    """One replicate. labels, dropped: (N,) of its generated images. exposure: of `before` all of them, and `after` of
-    those kept; empty where nothing can be attacked."""
+    """What one replicate's filter is worth.
 
-    labels: NDArray[np.int64]
-    dropped: NDArray[np.bool_]
+    calibrated_by: ids of the images that set the threshold. exposure: of `before` all generated images, and `after` of
+    those kept; empty where nothing can be attacked.
+    """
+
+    calibrated_by: frozenset[str]
     self_test: SelfTest
     exposure: Mapping[str, Exposure]
+
+
+def audit(
+    memorization_filter: MemorizationFilter,
+    calibration_ids: NDArray[np.str_],
+    generated: torch.Tensor,
+    decisions: pd.DataFrame,
+    replicate: int,
+) -> Audit:
+    """Tests the filter, and what it left of some generated images uint8 (N, C, H, W); decisions: as for `summarise`."""
+    calibrating = memorization_filter.calibrating[: 0 if memorization_filter.full_conformal else None]
+    dropped, labels = (decisions["reason"] != "").to_numpy(), decisions["label"].to_numpy(copy=True)
+    return Audit(
+        calibrated_by=frozenset(calibration_ids[calibrating].tolist()),
+        self_test=run_self_test(memorization_filter, replicate),
+        exposure=expose(memorization_filter, generated, labels, dropped, replicate),
+    )
 
 
 def expose(
@@ -80,36 +100,35 @@ def evenly_spaced(count: int, most: int) -> NDArray[np.int64]:
 
 
 def summarise(
+    decisions: pd.DataFrame,
     audits: Sequence[Audit],
     class_names: Sequence[str],
-    calibration_images: int,
-    labels_used: int,
     params: FilterMemorizedParams,
 ) -> dict[str, Any]:
-    """The numbers of metrics/filter_memorized.json: counts and shares over all replicates together, attacks as means.
+    """The numbers of metrics/filter_memorized/<name>.json: counts and shares over all replicates, attacks as means.
 
     Args:
+        decisions: a row for each generated image: label; reason, '' for what was kept; own_source, see `Decisions`; and
+            source_id, of what it was drawn from, '' for nothing.
         audits: one for each replicate.
         class_names: of all classes, by index.
-        calibration_images: how many different ones all replicates have together; those that several share count once.
-        labels_used: calibration labels that thresholds of classes used, in one replicate.
         params: section `filter_memorized`.
     """
-    dropped = np.concatenate([audit.dropped for audit in audits])
-    label = np.concatenate([audit.labels for audit in audits])
-    tests = [audit.self_test for audit in audits]
+    dropped, label = (decisions["reason"] != "").to_numpy(), decisions["label"].to_numpy()
+    tests = [each.self_test for each in audits]
     calibration = min(test.calibration for test in tests)
     return {
         "alpha": params.alpha,
         "with_confidence": int(params.confidence is not None and calibration > 0),
         "per_class": int(params.thresholds == "per_class"),
         "calibration": calibration,
-        "labels_used": labels_used,
+        "labels_used": len(audits[0].calibrated_by) if params.thresholds == "per_class" else 0,
         **_drops(dropped),
         "classes": {name: _drops(dropped[label == index]) for index, name in enumerate(class_names)},
-        **_false_positive_rates(tests, calibration_images),
+        **_own_source(decisions[decisions["source_id"] != ""], params.alpha),
+        **_false_positive_rates(tests, len(frozenset().union(*(each.calibrated_by for each in audits)))),
         "planted": {kind: _detection_share(tests, kind) for kind in tests[0].planted},
-        **_exposures([audit.exposure for audit in audits], class_names),
+        **_exposures([each.exposure for each in audits], class_names),
     }
 
 
@@ -118,8 +137,22 @@ def _drops(dropped: NDArray[np.bool_]) -> dict[str, float]:
     return {"generated": len(dropped), "dropped": count, "dropped_share": count / max(len(dropped), 1)}
 
 
+def _own_source(drawn: pd.DataFrame, alpha: float) -> dict[str, dict[str, float]]:
+    """How often images resemble their own source as much as a share alpha of fresh ones resembles anything seen.
+
+    Images from one source are alike: the interval is that of as many images as there are different sources. Clearly
+    above alpha, the set gives its sources away and should not be published. Nothing where no image has a source.
+    """
+    if drawn.empty:
+        return {}
+    share = float(drawn["own_source"].mean())
+    low, high = rate_interval(share, drawn["source_id"].nunique())
+    counts = {"images": len(drawn), "resembling": int(drawn["own_source"].sum())}
+    return {"own_source": counts | {"share": share, "low": low, "high": high, "publishable": int(low <= alpha)}}
+
+
 def _false_positive_rates(tests: Sequence[SelfTest], calibration_images: int) -> dict[str, dict[str, float]]:
-    """With their intervals; none where any replicate held no image out."""
+    """With their intervals; none where any replicate held no image out. Images that several share count once."""
     if not all(test.calibration for test in tests):
         return {}
     names = {"fresh": "false_positive_rate", "fresh_blurred": "false_positive_rate_blurred"}

@@ -1,7 +1,7 @@
 """Which generated images of a replicate are dropped as copies of what its GAN saw, block by block."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from stages.memorization.conformal import calibration_needed, check_calibration, dropped, p_values, p_values_by_class
-from stages.memorization.full_conformal import full_conformal_p_values
+from stages.memorization.full_conformal import AmongSeen, p_values_apart
 from stages.memorization.likeness import Groups, Likeness, one_of_each
 from stages.memorization.params import FilterMemorizedParams
 from stages.plumbing.errors import UserError
@@ -37,6 +37,7 @@ class Decisions:
     """What becomes of N generated images, and why.
 
     p: share, 0..1, of fresh real images that are at least as suspicious. score, distance, nearest: see `Likenesses`.
+    own_source: whether the image would be dropped for its likeness to what it was drawn from, were that not known.
     """
 
     p: NDArray[np.float64]
@@ -44,6 +45,7 @@ class Decisions:
     distance: NDArray[np.float64]
     nearest: NDArray[np.int64]
     dropped: NDArray[np.bool_]
+    own_source: NDArray[np.bool_]
 
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
@@ -60,7 +62,8 @@ class MemorizationFilter:
 
     Raises:
         UserError: images of the wrong type or of different sizes; too few calibration images for alpha, or seen ones
-            in their place; fewer than neighbours + 1 different seen images; a shift of half an image.
+            in their place, or seen ones in groups; fewer than neighbours + 1 different seen images; a shift of half an
+            image.
     """
 
     def __init__(self, originals: Originals, params: FilterMemorizedParams) -> None:
@@ -72,8 +75,10 @@ class MemorizationFilter:
             params.alpha, params.confidence
         )
         if self.full_conformal:
+            _check_no_groups(self.likeness, params)
             _check_seen(len(self.likeness.kept), params)
-            self._among_seen = self.likeness.among_seen()
+            found = self.likeness.among_seen(params.neighbours + 1)
+            self._among_seen = AmongSeen(found.distances.numpy(), found.indices.numpy())
             return
         _check_calibration(self.calibrating, len(originals.calibration), params)
         check_images(seen=originals.seen, calibration=originals.calibration)
@@ -91,17 +96,50 @@ class MemorizationFilter:
         per_class = self.params.thresholds == "per_class" and labels is not None
         return labels[self.calibrating] if per_class and labels is not None else None
 
-    def decide(self, images: torch.Tensor, labels: NDArray[np.int64] | None = None) -> Decisions:
-        """About generated images uint8 (N, C, H, W), whose classes (N,) matter only for a threshold of each class.
+    def decide(
+        self,
+        images: torch.Tensor,
+        labels: NDArray[np.int64] | None = None,
+        sources: NDArray[np.int64] | None = None,
+    ) -> Decisions:
+        """About generated images uint8 (N, C, H, W); what becomes of one does not depend on the others.
 
-        Without `labels` the threshold is that of all classes together. What becomes of an image does not depend on
-        the others. Raises UserError for images unlike the real ones in type or size.
+        An image that was drawn from a seen one is compared with all others: with neither its source, nor what equals
+        that, nor the rest of its group. A copy of another seen image is dropped as ever. What resembles the own source
+        alone is kept, and noted in `own_source`. The promise stays that of all seen images but for the few left out: a
+        fresh image has a few references less, which can only lie farther, and calibration images have all of them.
+
+        Args:
+            images: generated.
+            labels: (N,), their classes, which matter only for a threshold of each class; without them the threshold is
+                that of all classes together.
+            sources: (N,), the row in `Originals.seen` of what each was drawn from, -1 for none; None for none at all.
+
+        Raises:
+            UserError: images unlike the real ones in type or size; too few seen images beside a source.
         """
         check_images(generated=images, seen=self.originals.seen)
-        likenesses = self.likeness.of(images)
-        alpha, confidence, score = self.params.alpha, self.params.confidence, likenesses.score
+        decisions = self._decide(images, labels)
+        drawn = np.zeros(len(images), dtype=bool) if sources is None else sources >= 0
+        if sources is None or not drawn.any():
+            return decisions
+        resembling = decisions.dropped[drawn] & self.likeness.are_relatives(decisions.nearest[drawn], sources[drawn])
+        apart = self._decide(images[torch.from_numpy(drawn)], None if labels is None else labels[drawn], sources[drawn])
+        for name, values in vars(replace(apart, own_source=resembling)).items():
+            getattr(decisions, name)[drawn] = values
+        return decisions
+
+    def _decide(
+        self, images: torch.Tensor, labels: NDArray[np.int64] | None, sources: NDArray[np.int64] | None = None
+    ) -> Decisions:
+        """Without a word on `own_source`; `sources`: of all images or of none."""
+        found = self.likeness.of(images, sources)
+        alpha, confidence, score = self.params.alpha, self.params.confidence, found.score
         if self.full_conformal:
-            p = full_conformal_p_values(self._among_seen, self.likeness.all_distances(images))
+            if sources is not None:
+                _check_seen(len(self.likeness.kept) - 1, self.params, " beside an image's source")
+            rows = np.full(len(images), -1) if sources is None else self.likeness.rows(sources)
+            p = p_values_apart(self._among_seen, self.likeness.all_distances(images), rows)
             out = p <= alpha
         elif self.calibration_labels is not None and labels is not None:
             verdicts = p_values_by_class(
@@ -111,20 +149,31 @@ class MemorizationFilter:
         else:
             p = p_values(score, self.calibration_scores)
             out = dropped(score, self.calibration_scores, alpha, confidence)
-        return Decisions(p, score, likenesses.distance, likenesses.nearest, out)
+        return Decisions(p, score, found.distance, found.nearest, out, np.zeros(len(images), dtype=bool))
 
 
-def _check_seen(count: int, params: FilterMemorizedParams) -> None:
+def _check_seen(count: int, params: FilterMemorizedParams, beside: str = "") -> None:
     """Raises UserError when full conformal prediction over `count` images could not even drop an exact copy.
 
     A copy ranks with the image that it copies: its p-value is 2 / (count + 1), not 1 / (count + 1).
     """
-    needed = calibration_needed(params.alpha / 2)
+    needed = max(calibration_needed(params.alpha / 2), params.neighbours + 2)
     if count < needed:
         raise UserError(
             f"filter_memorized.alpha is {params.alpha:g}, for which full conformal prediction needs at least {needed} "
-            f"different images that the GAN saw, but there are {count}: set aside at least "
+            f"different images that the generator saw{beside}, but there are {count}: set aside at least "
             f"{calibration_needed(params.alpha, params.confidence)} calibration images in `prepare`, or raise alpha"
+        )
+
+
+def _check_no_groups(likeness: Likeness, params: FilterMemorizedParams) -> None:
+    """Raises UserError where full conformal prediction cannot keep its promise: see `full_conformal`."""
+    if likeness.grouped:
+        raise UserError(
+            "filter_memorized.too_few is full_conformal, which cannot promise anything where the images that the "
+            "generator saw come in groups: a new image would be without its group. Set aside calibration images of at "
+            f"least {calibration_needed(params.alpha, params.confidence)} groups in `prepare`, or, if a group's images "
+            "don't show the same thing again, set filter_memorized.by_group to false"
         )
 
 
@@ -141,12 +190,12 @@ def _check_calibration(calibrating: NDArray[np.int64], images: int, params: Filt
         ) from error
 
 
-def check_some_kept(dropped: NDArray[np.bool_], replicate: int) -> None:
-    """Raises UserError, with advice, when every one of a replicate's generated images (N,) was dropped."""
+def check_some_kept(dropped: NDArray[np.bool_], generator: str, replicate: int) -> None:
+    """Raises UserError, with advice, when every one of a generator's images (N,) of a replicate was dropped."""
     if dropped.all():
         raise UserError(
-            f"all {len(dropped)} generated images of replicate {replicate} were dropped as copies of real "
-            "images: the GAN has memorised what it saw. Train it for fewer steps (train_gan.steps) or on more images"
+            f"all {len(dropped)} images that the generator {generator} drew in replicate {replicate} were dropped as "
+            "copies of real images: it has memorised what it saw. Train it for fewer steps or on more images"
         )
 
 

@@ -8,17 +8,17 @@ cells of 32 pixels, chest X-rays and clothes of 28 (one split each), found of no
 pixels it gains nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.imaging.blur import gaussian_blur
+from stages.imaging.devices import choose
 from stages.imaging.distance import alignments
-from stages.imaging.neighbours import Search, distinct
+from stages.imaging.disturbances import gaussian_blur
+from stages.imaging.neighbours import Neighbours, Search, all_distances, distinct
 from stages.memorization.params import FilterMemorizedParams
 from stages.plumbing.errors import UserError
 
@@ -38,10 +38,10 @@ class Likenesses:
 
 
 class Likeness:
-    """Compares images with what the GAN saw.
+    """Compares images with what the generator saw.
 
     Args:
-        seen: uint8 (M, C, H, W), all real images that the GAN saw, labelled and not; repeated ones count once.
+        seen: uint8 (M, C, H, W), all real images that it saw, labelled and not; repeated ones count once.
         groups: of each seen image, None for one of its own; or None where no image has a group. A group's images do not
             hide each other: an image is compared with its nearest one and with those of other groups.
         flip_ok: `prepare.image.flip_ok`: mirrored copies count as copies.
@@ -52,7 +52,7 @@ class Likeness:
     """
 
     def __init__(self, seen: torch.Tensor, groups: Groups | None, flip_ok: bool, params: FilterMemorizedParams) -> None:
-        self.kept = distinct(seen)
+        self.kept, self._same = distinct(seen)
         if len(self.kept) <= params.neighbours:
             raise UserError(
                 f"the GAN saw {len(self.kept)} different images, but filter_memorized.neighbours = {params.neighbours} "
@@ -62,35 +62,56 @@ class Likeness:
         self._neighbours = params.neighbours
         self._views = [_sharp, _blurred] if params.blurred_view else [_sharp]
         self._ways = alignments(params.shift_pixels, flip_ok, *seen.shape[-2:])
-        codes = None if groups is None else _codes([groups[row] for row in self.kept.tolist()])
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._searches = [
-            Search(view(self.references), params.neighbours, self._ways, codes, self._device) for view in self._views
-        ]
+        self._codes = _codes(groups or [None] * len(seen))
+        self._device = choose(params.device, "filter_memorized")
+        self._searches = [self._search(view, params.neighbours) for view in self._views]
 
-    def of(self, images: torch.Tensor) -> Likenesses:
-        """Of images uint8 (N, C, H, W); each one's does not depend on the others."""
-        found = [search.nearest(view(images)) for search, view in zip(self._searches, self._views, strict=True)]
+    @property
+    def grouped(self) -> bool:
+        """Whether a group has several of the different seen images."""
+        return len(self._codes[self.kept].unique()) < len(self.kept)
+
+    def of(self, images: torch.Tensor, sources: NDArray[np.int64] | None = None) -> Likenesses:
+        """Of images uint8 (N, C, H, W); each one's does not depend on the others.
+
+        `sources`: (N,), the row in `seen` of what each was drawn from: neither that, nor what equals it, nor a further
+        image of its group is compared with it. Raises UserError where that leaves too few.
+        """
+        hidden = None if sources is None else self._relatives(sources)
+        found = [search.nearest(view(images), hidden) for search, view in zip(self._searches, self._views, strict=True)]
         scores = torch.stack([each.scores() for each in found])
         score, view = scores.min(dim=0)
         distance = torch.stack([each.distances[:, 0] for each in found]).gather(0, view[None])[0]
         nearest = torch.stack([each.indices[:, 0] for each in found]).gather(0, view[None])[0]
         return Likenesses(score.numpy(), distance.numpy(), self.kept[nearest].numpy())
 
+    def are_relatives(self, rows: NDArray[np.int64], sources: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether each of these rows of `seen`, which `Likenesses.nearest` names, is the source, equals it or is of its
+        group, (N,)."""
+        return (self._codes[rows][:, None] == self._relatives(sources)).any(dim=1).numpy()
+
+    def rows(self, sources: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows (N,) of `references` that equal these rows of `seen`."""
+        return self._same[sources].numpy()
+
     def all_distances(self, images: torch.Tensor) -> NDArray[np.float64]:
-        """Distances (N, M') in the sharp view to every different seen image, in the order of `kept`."""
-        found = self._of_all.nearest(images)
-        return torch.empty_like(found.distances).scatter_(1, found.indices, found.distances).numpy()
+        """Distances (views, N, M') to every different seen image, in the order of `kept`."""
+        pairs = ((view(images).to(self._device), view(self.references).to(self._device)) for view in self._views)
+        return np.stack([all_distances(*pair, self._ways).cpu().numpy() for pair in pairs])
 
-    def among_seen(self) -> NDArray[np.float64]:
-        """Distances (M', k), ascending, of every different seen image to its k nearest others, in the sharp view."""
-        search = Search(self.references, self._neighbours + 1, self._ways, device=self._device)
-        return search.nearest(self.references).distances[:, 1:].numpy()  # the first, at 0, is the image itself
+    def among_seen(self, k: int) -> Neighbours:
+        """Of every different seen image the k nearest others, (views, M', k) each; M' > k."""
+        own = self._codes[self.kept, None]
+        found = [self._search(view, k).nearest(view(self.references), own) for view in self._views]
+        return Neighbours(*(torch.stack([getattr(each, name) for each in found]) for name in ("distances", "indices")))
 
-    @cached_property
-    def _of_all(self) -> Search:
-        """Ranks all references, for every block of images alike."""
-        return Search(self.references, len(self.references), self._ways, device=self._device)
+    def _search(self, view: Callable[[torch.Tensor], torch.Tensor], k: int) -> Search:
+        return Search(view(self.references), k, self._ways, self._codes[self.kept], self._device)
+
+    def _relatives(self, sources: NDArray[np.int64]) -> torch.Tensor:
+        """Codes (N, 2) of these rows of `seen`: of the reference that each equals, and of its own group."""
+        rows = torch.from_numpy(sources)
+        return torch.stack([self._codes[self.kept[self._same[rows]]], self._codes[rows]], dim=1)
 
 
 def one_of_each(groups: Groups | None, count: int) -> NDArray[np.int64]:

@@ -4,15 +4,14 @@ Every kind of copy is a pure function of uint8 images (N, C, H, W) and a random 
 and type.
 """
 
-import io
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.nn.functional import affine_grid, grid_sample
 
-from stages.imaging.blur import gaussian_blur
+from stages.imaging import disturbances
+from stages.imaging.pixels import rounded
 
 NOISE = 0.1  # standard deviation, as a share of the range 0..255
 GAIN = (0.7, 1.3)  # of brightness or contrast
@@ -45,7 +44,7 @@ def softened(images: torch.Tensor) -> torch.Tensor:
 
     Fresh real images treated so are what a filter should leave alone: a GAN's images are often soft.
     """
-    return gaussian_blur(images, max(0.5, BLUR * min(images.shape[-2:])))
+    return disturbances.gaussian_blur(images, max(0.5, BLUR * min(images.shape[-2:])))
 
 
 def exact(images: torch.Tensor, _: np.random.Generator) -> torch.Tensor:
@@ -55,7 +54,7 @@ def exact(images: torch.Tensor, _: np.random.Generator) -> torch.Tensor:
 
 def noise(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Gaussian noise on every pixel, a tenth of the range."""
-    return _to_bytes(images + torch.from_numpy(rng.normal(0, 255 * NOISE, tuple(images.shape))))
+    return rounded(images + torch.from_numpy(rng.normal(0, 255 * NOISE, tuple(images.shape))))
 
 
 def shift(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
@@ -77,18 +76,18 @@ def flip(images: torch.Tensor, _: np.random.Generator) -> torch.Tensor:
 
 def brightness(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Dimmed or brightened by 30 %, what exceeds 255 cut off."""
-    return _to_bytes(images * _gain(images, rng))
+    return rounded(images * _gain(images, rng))
 
 
 def contrast(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """30 % less or more contrast around the image's mean, what leaves 0..255 cut off."""
     mean = images.double().mean(dim=(1, 2, 3), keepdim=True)
-    return _to_bytes(mean + (images - mean) * _gain(images, rng))
+    return rounded(mean + (images - mean) * _gain(images, rng))
 
 
 def jpeg(images: torch.Tensor, _: np.random.Generator) -> torch.Tensor:
     """Saved as a JPEG of quality 50 and read again."""
-    return torch.stack([_through_jpeg(image) for image in images])
+    return disturbances.jpeg(images, JPEG_QUALITY)
 
 
 def blur(images: torch.Tensor, _: np.random.Generator) -> torch.Tensor:
@@ -107,7 +106,7 @@ def rotation(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
 
 def mix(images: torch.Tensor, _: np.random.Generator) -> torch.Tensor:
     """80 % the image, 20 % the one before it."""
-    return _to_bytes(SHARE * images.double() + (1 - SHARE) * images.double().roll(1, dims=0))
+    return rounded(SHARE * images.double() + (1 - SHARE) * images.double().roll(1, dims=0))
 
 
 def crop(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
@@ -146,16 +145,4 @@ def _warped(images: torch.Tensor, rows: list[list[torch.Tensor]]) -> torch.Tenso
     """Sampled where an affine map (2 x 3 coefficients, each (N,)) of each image says, bilinear, by the edge outside."""
     theta = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
     grid = affine_grid(theta, list(images.shape), align_corners=False)
-    return _to_bytes(grid_sample(images.double(), grid, padding_mode="border", align_corners=False))
-
-
-def _through_jpeg(image: torch.Tensor) -> torch.Tensor:
-    pixels = image.movedim(0, 2).numpy()
-    file = io.BytesIO()
-    Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(file, "JPEG", quality=JPEG_QUALITY)
-    restored = np.asarray(Image.open(file)).reshape(pixels.shape)
-    return torch.from_numpy(restored.copy()).movedim(2, 0)
-
-
-def _to_bytes(images: torch.Tensor) -> torch.Tensor:
-    return images.round().clamp(0, 255).to(torch.uint8)
+    return rounded(grid_sample(images.double(), grid, padding_mode="border", align_corners=False))

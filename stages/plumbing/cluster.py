@@ -1,7 +1,7 @@
 """Jobs on the workers of a dask cluster that shares the project's folder.
 
-joblib spreads them. What it does not do for us, the project's modules on workers that outlive edits, one thread a job,
-refusing what would give other results, is done here.
+dask spreads them, and does again what is lost with a worker. What it does not do for us, the project's modules on
+workers that outlive edits, one thread a job, refusing what would give other results, is done here.
 """
 
 import contextlib
@@ -14,21 +14,20 @@ import tempfile
 import threading
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from joblib import Parallel, delayed, parallel_config
+from joblib import parallel_config
 
 from stages.plumbing import workdir
 from stages.plumbing.errors import UserError
+from stages.plumbing.parallel import in_order
 from stages.plumbing.params import ParallelParams
 
 if TYPE_CHECKING:
     from distributed import Client
-    from joblib.parallel import ParallelBackendBase
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -39,9 +38,8 @@ _LOOK_EVERY = 0.5  # seconds
 def on_cluster(
     work: Callable[[Job], Result], jobs: Sequence[Job], params: ParallelParams
 ) -> Iterator[tuple[Result, float]]:
-    """The results of `work` over `jobs` in order, each with the CPU seconds it took.
+    """The results of `work` over `jobs` in order, each with the CPU seconds it took; `params.jobs` run at a time.
 
-    At most `params.jobs` run at a time, which joblib alone would not heed. A job lost with its worker is done again.
     Raises UserError when the cluster cannot do the work.
     """
     try:
@@ -50,23 +48,24 @@ def on_cluster(
     except ImportError:
         raise UserError("parallel.backend: dask needs dask: `pip install 'understudy[dask]'`") from None
 
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # a worker need not know the project beforehand
     workdir.WORK.mkdir(exist_ok=True)
     with (
         _connected(params.scheduler) as client,
         tempfile.NamedTemporaryFile(prefix="cluster-", dir=workdir.WORK) as witness,
-        parallel_config(backend=_backend(client)),
-        warnings.catch_warnings(),
     ):
-        warnings.filterwarnings("ignore", r"\d+ tasks which were still being processed", UserWarning)
-        cloudpickle.register_pickle_by_value(sys.modules[__name__])  # a worker need not know the project beforehand
-        project = _Project(str(Path.cwd()), str(Path(witness.name).absolute()), _sources())
+        root, token, sources = str(Path.cwd()), str(Path(witness.name).absolute()), _sources()
+
+        executor = client.get_executor(pure=False)
 
         def run(call: bytes) -> bytes | str:  # a local function, since pickle would send a global one by its name
-            return _in_project(project, call)
+            return _in_project(root, token, sources, call)
 
-        calls = [delayed(run)(cloudpickle.dumps((work, job))) for job in jobs]
+        def submit(job: Job) -> "Future[bytes | str]":
+            return executor.submit(run, cloudpickle.dumps((work, job)))
+
         try:
-            yield from Parallel(return_as="generator", pre_dispatch=params.jobs)(calls)
+            yield from in_order(submit, _read, jobs, params.jobs)
         except KilledWorker as error:
             raise UserError(
                 f"a job lost its worker {error.allowed_failures + 1} times, at last {error.last_worker.address}: is "
@@ -95,34 +94,9 @@ def _connected(scheduler: str) -> "Iterator[Client]":
         yield client
 
 
-def _backend(client: "Client") -> "ParallelBackendBase":
-    from joblib._dask import DaskDistributedBackend
-
-    class Backend(DaskDistributedBackend):
-        """joblib's, except that work stays on the cluster, and that a job which dask has given up is known to fail.
-
-        joblib does the work itself where a cluster has one worker, and waits for ever for what dask has given up.
-        """
-
-        def effective_n_jobs(self, n_jobs: int) -> int:
-            return max(2, super().effective_n_jobs(n_jobs))
-
-        def submit(self, func: Callable[[], Any], callback: Callable[[Any], None]) -> Future:
-            future = super().submit(func, callback)
-            future.add_done_callback(lambda done: callback(done) if done.exception() else None)
-            return future
-
-        def retrieve_result_callback(self, out: Any) -> list[tuple[Any, float]]:
-            """Called as soon as a job ends, well or badly, so that an exception stops those that have not begun."""
-            if isinstance(out, Future):
-                return out.result()
-            return [_read(answer) for answer in super().retrieve_result_callback(out)]
-
-    return Backend(client=client)
-
-
-def _read(answer: bytes | str) -> tuple[Any, float]:
+def _read(future: "Future[bytes | str]") -> tuple[Any, float]:
     """Result and CPU seconds; raises the job's exception, or UserError where the worker refused."""
+    answer = future.result()
     if isinstance(answer, str):
         raise UserError(answer)
     result, seconds = pickle.loads(answer)  # noqa: S301 - the cluster's workers are trusted with running the code
@@ -131,26 +105,19 @@ def _read(answer: bytes | str) -> tuple[Any, float]:
     return result, seconds
 
 
-class _Project(NamedTuple):
-    """What a worker must find. `token`: a new file of the project, which a copy of the project lacks."""
-
-    root: str
-    token: str
-    sources: str
-
-
-def _in_project(project: _Project, call: bytes) -> bytes | str:
+def _in_project(root: str, token: str, sources: str, call: bytes) -> bytes | str:
     """On a worker: from a pickled job to its pickled (result or exception, CPU seconds), or words of refusal.
 
     Answers are pickled here, because before dask does it the next job may have taken the project's modules away.
+    token: a new file of the project, which a copy of the project lacks. sources: digest of the stage's code.
     """
     import cloudpickle
 
-    if refused := _refusal(project):
+    if refused := _refusal(root, token):
         return refused
     started = time.process_time()
-    with contextlib.chdir(project.root), _fresh_modules(project.root), _one_thread():
-        if _sources() != project.sources:  # before any result is made under the name of other code
+    with contextlib.chdir(root), _fresh_modules(root), _one_thread():
+        if _sources() != sources:  # before any result is made under the name of other code
             return "source files changed while the stage ran; nothing was written, run it again"
         try:
             work, job = pickle.loads(call)  # noqa: S301 - whoever reaches a worker of dask can run code on it anyway
@@ -171,7 +138,7 @@ def _sources() -> str:
     return code.digest(sorted(Path("stages").rglob("*.py")))
 
 
-def _refusal(project: _Project) -> str:
+def _refusal(root: str, token: str) -> str:
     """Why this worker is not fit, or nothing."""
     from distributed import get_worker
 
@@ -179,10 +146,10 @@ def _refusal(project: _Project) -> str:
     name, threads = f"the worker {worker.address}", worker.state.nthreads
     if threads > 1:  # the current folder and torch's random state belong to the whole process
         return f"{name} runs {threads} jobs in one process: start it with --nthreads 1, and as many with --nworkers"
-    if not Path(project.root).is_dir():
-        return f"{name} has no folder {project.root}: all machines must share the project's folder, at the same path"
-    if not Path(project.token).is_file():
-        return f"{name} has another folder at {project.root}: all machines must share the project's folder, no copies"
+    if not Path(root).is_dir():
+        return f"{name} has no folder {root}: all machines must share the project's folder, at the same path"
+    if not Path(token).is_file():
+        return f"{name} has another folder at {root}: all machines must share the project's folder, no copies"
     return ""
 
 
@@ -199,10 +166,6 @@ def _fresh_modules(root: str) -> Iterator[None]:
         sys.path.remove(root)
 
 
-class _NoLongerWanted(Exception):  # noqa: N818 - what the worker does is no error
-    """Raised within a job whose stage has ended."""
-
-
 @contextlib.contextmanager
 def _while_wanted() -> Iterator[None]:
     """Ends the block by an exception when nobody waits for its result, as the stage that asks has ended or was killed.
@@ -217,7 +180,7 @@ def _while_wanted() -> Iterator[None]:
     def watch() -> None:
         while not over.wait(_LOOK_EVERY):
             if key not in tasks or tasks[key].state == "cancelled":
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(_NoLongerWanted))
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(CancelledError))
                 return
 
     threading.Thread(target=watch, daemon=True).start()
@@ -229,7 +192,7 @@ def _while_wanted() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """For libraries that are loaded and those that will be. joblib's part: it would spread a job over the cluster."""
+    """For libraries that are loaded and those that will be. joblib's part: a job starts no processes of its own."""
     from threadpoolctl import threadpool_limits
 
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 PACKAGE = "stages"
+FORESIGHT = Path(PACKAGE, "foresight.py")
 
 
 def closure(*scripts: Path, whole: bool = False) -> list[Path]:
@@ -13,8 +14,9 @@ def closure(*scripts: Path, whole: bool = False) -> list[Path]:
 
     Imports inside functions count. Paths are relative to the folder that holds the package `stages`, as are the
     scripts. Unless the `whole` closure is asked for, what cannot change a result is neither listed nor followed:
-    tracking shows results, and the schemas (`params.py`) have no default values. Empty files (`__init__.py`) are not
-    listed. Templates (`*.j2`) that lie beside a listed module and are named in it count too.
+    tracking shows results, foresight refuses to begin, and the schemas (`params.py`) have no default values. Empty
+    files (`__init__.py`) are not listed. Templates (`*.j2`) that lie beside a listed module and are named in it count
+    too.
     """
     found: set[Path] = set()
     waiting = list(scripts)
@@ -30,7 +32,7 @@ def closure(*scripts: Path, whole: bool = False) -> list[Path]:
 
 
 def _is_exempt(path: Path) -> bool:
-    return path.name == "params.py" or path.is_relative_to(f"{PACKAGE}/tracking")
+    return path.name == "params.py" or path.is_relative_to(f"{PACKAGE}/tracking") or path == FORESIGHT
 
 
 def digest(paths: Iterable[Path]) -> str:

@@ -25,6 +25,7 @@ TRAIN, UNLABELLED_POOL, VALIDATION, CALIBRATION, TEST = ROLES = (
     "calibration",
     "test",
 )
+SEEN = (TRAIN, UNLABELLED_POOL)  # all that a replicate's generators may learn from
 _LABELLED_ROLES = (TRAIN, VALIDATION)
 
 
@@ -64,6 +65,20 @@ class Dataset:
         chosen = self._images(self._rows(replicate, role))
         return chosen if role in _LABELLED_ROLES else _without_labels(chosen)
 
+    def ids(self, replicate: int, *roles: str) -> NDArray[np.str_]:
+        """Ids (n,) of the images that play one of these roles, in the order of images.parquet; none is decoded."""
+        return self._ids[self._rows(replicate, *roles)]
+
+    def labels(self, replicate: int, role: str) -> NDArray[np.int64]:
+        """Labels (n,) of the images that play `role`, as `role` tells them; none is decoded."""
+        labels = images.labels_of(self._table.filter(self._rows(replicate, role)))
+        return labels if role in _LABELLED_ROLES else np.full_like(labels, UNLABELLED)
+
+    def groups(self, replicate: int, *roles: str) -> list[str | None]:
+        """Groups (n,) of the images that play one of these roles; none is decoded."""
+        groups: list[str | None] = self._table["group"].filter(self._rows(replicate, *roles)).to_pylist()
+        return groups
+
     def fingerprint(self, replicate: int) -> str:
         """What the replicate is made of: its images, labels and roles, and what holds for all images.
 
@@ -84,8 +99,7 @@ class Dataset:
 
     def seen_by_gan(self, replicate: int) -> ImageSet:
         """Train and unlabelled images: all that the replicate's GAN may learn from."""
-        seen = self._images(self._rows(replicate, TRAIN) | self._rows(replicate, UNLABELLED_POOL))
-        return _without_labels(seen)
+        return _without_labels(self._images(self._rows(replicate, *SEEN)))
 
     def by_id(self, ids: Sequence[str]) -> ImageSet:
         """The real images with these ids, in that order, without labels."""
@@ -124,16 +138,27 @@ class Dataset:
 
     @cached_property
     def _roles(self) -> dict[str, NDArray[Any]]:
-        table = images.read_table(self.folder / "roles.parquet")
-        return {
-            "id": np.array(table["id"].to_pylist(), dtype=np.str_),
-            "replicate": table["replicate"].to_numpy(),
-            "role": np.array(table["role"].to_pylist(), dtype=np.str_),
-        }
+        """Columns of roles.parquet, and beside them the row in images.parquet of each of its images."""
+        import pyarrow.compute as pc
 
-    def _rows(self, replicate: int, role: str) -> NDArray[np.bool_]:
-        roles = self._roles
-        return np.isin(self._ids, roles["id"][(roles["replicate"] == replicate) & (roles["role"] == role)])
+        table = images.read_table(self.folder / "roles.parquet")
+        with reading(self.folder / "roles.parquet"):
+            row = pc.index_in(table["id"], self._table["id"])
+            if row.null_count:
+                raise ValueError("it names images that images.parquet does not have")
+            return {
+                "id": np.array(table["id"].to_pylist(), dtype=np.str_),
+                "replicate": table["replicate"].to_numpy(),
+                "role": np.array(table["role"].to_pylist(), dtype=np.str_),
+                "row": row.to_numpy(),
+            }
+
+    def _rows(self, replicate: int, *roles: str) -> NDArray[np.bool_]:
+        table = self._roles
+        (own,) = np.nonzero(table["replicate"] == replicate)
+        rows = np.zeros(len(self._table), dtype=bool)
+        rows[table["row"][own[np.isin(table["role"][own], roles)]]] = True
+        return rows
 
 
 def _without_labels(images_: ImageSet) -> ImageSet:

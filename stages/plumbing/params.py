@@ -104,6 +104,7 @@ def load(path: Path = PARAMS_FILE) -> Params:
     Raises UserError naming every wrong key, its value and what is allowed.
     """
     raw = _parse(path)
+    _refuse_former_layout(path, raw)
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
@@ -126,6 +127,19 @@ def _parse(path: Path) -> Any:
     except Exception as error:  # of any kind: ruamel lets through whatever its constructors stumble on
         reason = f"{type(error).__name__}: {error}"
     raise UserError(f"{path} is not valid YAML: {_printable(' '.join(reason.split()))}")
+
+
+def _refuse_former_layout(path: Path, raw: Any) -> None:
+    """Raises UserError for a file from before generators had names, in which nearly every key would be wrong."""
+    train_gan, generate = (raw.get(name) if isinstance(raw, dict) else None for name in ("train_gan", "generate"))
+    if any(isinstance(each, dict) and key in each for each, key in ((train_gan, "family"), (generate, "external"))):
+        raise UserError(
+            f"{path} is of the former layout, in which there was one generator without a name: "
+            "`make preset NAME=digits_pool` (or another) writes a new one. Your values: train_gan.family is "
+            "train_gan.generators.gan.kind now, and the rest of train_gan, but for seed and device, lies under "
+            "train_gan.generators.gan too; generate.external is the path of a generator of kind: external; arms say "
+            "images: data/filter_memorized/gan"
+        )
 
 
 def as_yaml(values: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,16 +26,29 @@ _DISK_TROUBLE = {
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
 }
+# What jobs of a stage import. torch's optimisers import _dynamo when they are made, for seconds.
+_PRELOAD = {
+    "train_gan": ("torch._dynamo", "stages.generators.training"),
+    "generate": ("stages.generators.drawing",),
+    "filter_memorized": ("stages.memorization.filtering",),
+    "train_downstream": ("torch._dynamo", "stages.downstream.arms"),
+    "evaluate": ("stages.comparison.examination",),
+}
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+Section = TypeVar("Section")
 
 
 @dataclass
 class StageRun:
-    """One execution of a stage: its parameters, its code's digest, and the ways it may write."""
+    """One execution of a stage: its parameters, its code's digest, and the ways it may write.
+
+    item: the generator or the arm that the stage runs for; "" where it runs once.
+    """
 
     name: str
     params: params.Params
+    item: str = ""
     cpu_seconds_of_workers: float = 0.0
 
     def __post_init__(self) -> None:
@@ -48,7 +61,25 @@ class StageRun:
 
     @cached_property
     def _sources(self) -> list[Path]:
-        return code.closure(Path(f"stages/{self.name}.py"))
+        return code.closure(Path(f"stages/{self.name}.py"), *self._kinds())
+
+    def _kinds(self) -> list[Path]:
+        """The kind of source or generator in use, which registries import by name, unseen by a closure."""
+        prepare, generators = self.params.prepare, self.params.train_gan.generators
+        match self.name:
+            case "prepare":
+                kinds = [f"sources/kinds/{source.kind}" for source in (prepare.source, prepare.shift.source)]
+            case "train_gan" | "generate" if self.item in generators:
+                kinds = [f"generators/kinds/{generators[self.item].kind}"]
+            case _:
+                kinds = []
+        return [Path(f"stages/{kind}.py") for kind in kinds]
+
+    def section(self, sections: Mapping[str, Section], key: str) -> Section:
+        """The item's own section among those of `key` in params.yaml. Raises UserError when there is none."""
+        if self.item not in sections:
+            raise UserError(f"{self.item!r} is not in {key} ({', '.join(sections)}): name one of these")
+        return sections[self.item]
 
     def refuse_changed_code(self) -> None:
         """DVC records the sources' hashes after the command ends, so sources edited meanwhile would lie."""
@@ -60,22 +91,27 @@ class StageRun:
         return workdir.replacing(folder, self.refuse_changed_code)
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
-        """Writes `metrics/<stage>.json`."""
+        """Writes `metrics/<stage>.json`, or `metrics/<stage>/<item>.json`."""
         self.refuse_changed_code()
-        workdir.write_json(workdir.METRICS / f"{self.name}.json", metrics)
+        place = workdir.METRICS / self.name / self.item if self.item else workdir.METRICS / self.name
+        workdir.write_json(place.with_suffix(".json"), metrics)
 
     def fan_out(
         self, work: Callable[[Job], Result], jobs: Sequence[Job], unit: str, show_bar: bool = True
     ) -> list[Result]:
-        """The results of `work` over `jobs`, in order, from processes of one thread each (params.yaml: `parallel`)."""
+        """The results of `work` over `jobs`, in order, from processes of one thread each (params.yaml: `parallel`).
+
+        What the stage's jobs import is imported once for all processes.
+        """
         from stages.plumbing.parallel import fan_out
 
-        results, cpu_seconds = fan_out(work, jobs, self.params.parallel, self.name, unit, show_bar)
+        preload = _PRELOAD.get(self.name, ())
+        results, cpu_seconds = fan_out(work, jobs, self.params.parallel, self.name, unit, show_bar, preload)
         self.cpu_seconds_of_workers += cpu_seconds
         return results
 
 
-def execute(name: str, work: Callable[[StageRun], None], item: str | None = None) -> None:
+def execute(name: str, work: Callable[[StageRun], None], item: str = "") -> None:
     """Runs a stage as a process: exit 0, or 1 after one clear message for what a user can mend, or 130 on Ctrl-C.
 
     `item` names one of a stage's `foreach` items. The same stage and item never run twice at once: the second waits.
@@ -83,11 +119,12 @@ def execute(name: str, work: Callable[[StageRun], None], item: str | None = None
     label = f"{name}@{item}" if item else name
     # Two threads on tiny networks collapse when the machine is busy, and the number of threads changes the bytes.
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # whether there is a GPU is asked before processes are split off
     if torch := sys.modules.get("torch"):  # a stage that imports it itself did so before these were set
         torch.set_num_threads(1)
     try:
         with workdir.alone(Path(label)):
-            run = StageRun(name, params.load())
+            run = StageRun(name, params.load(), item)
             work(run)
             _write_timing(run, label)
     except UserError as error:

@@ -11,8 +11,8 @@ from stages.plumbing.dataset import TEST, VALIDATION
 from stages.plumbing.errors import UserError
 from stages.plumbing.images import UNLABELLED
 from stages.sources.duplicates import NearPairs, components
-from stages.sources.facts import Facts
 from stages.sources.findings import Action, Finding, Kind
+from stages.sources.ingest import Facts
 from stages.sources.listing import Listing
 
 Mask = NDArray[np.bool_]
@@ -253,16 +253,19 @@ def _near_findings(kept: Mask, listing: Listing, links: _Links) -> list[Finding]
 
 def _outliers(ids: NDArray[np.str_], facts: Facts, size: int) -> list[Finding]:
     """Images unlike the others, or of little use; all are kept."""
-    width, height = facts.width, facts.height
-    colour = facts.colourful.mean() if len(ids) else 0.0
-    in_colour = facts.colourful & (colour <= FEW_CHANNELS)
+    width, height, colourful = facts["width"], facts["height"], facts["colourful"]
+    colour = colourful.mean() if len(ids) else 0.0
     median = f"{np.median(width):g} x {np.median(height):g}" if len(ids) else ""
     odd = _beyond(np.sqrt(width * height), SIDE_RATIO) | _beyond(width / height, ASPECT_RATIO)
     found: tuple[tuple[Kind, Mask, str], ...] = (
-        ("constant", facts.constant, "one grey level or colour throughout"),
-        ("wrong_extension", facts.wrong_extension, "the content is of another format than the name says"),
-        ("channel_outlier", in_colour, f"in colour, where {1 - colour:.1%} are grey"),
-        ("channel_outlier", ~facts.colourful & (colour >= 1 - FEW_CHANNELS), f"grey, where {colour:.1%} are in colour"),
+        ("constant", facts["constant"], "one grey level or colour throughout"),
+        ("wrong_extension", facts["wrong_extension"], "the content is of another format than the name says"),
+        ("channel_outlier", colourful & (colour <= FEW_CHANNELS), f"in colour, where {1 - colour:.1%} are grey"),
+        (
+            "channel_outlier",
+            ~colourful & (colour >= 1 - FEW_CHANNELS),
+            f"grey, where {colour:.1%} are in colour",
+        ),
         ("size_outlier", odd, f"{{}} x {{}} pixels, where the median is {median}"),
         ("upscaled", (width < size) & (height < size), f"{{}} x {{}} pixels, enlarged to {size}"),
     )

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from stages.imaging.decoding import BadItem
 from stages.plumbing.dataset import TEST, TRAIN
 from stages.plumbing.errors import UserError
 from stages.plumbing.images import UNLABELLED
 from stages.sources import registry
 from stages.sources.groups import find_groups
-from stages.sources.listing import BadItem, Listing
-from stages.sources.params import NoSource, PrepareParams, SourceParams
+from stages.sources.listing import Listing
+from stages.sources.params import AnySource, PrepareParams
 
 SHIFTED = "shifted/"  # leads the ids of the second source
 
@@ -33,9 +34,8 @@ def find(params: PrepareParams) -> Listing:
     Raises:
         UserError: a source is spoilt as a whole, or the classes of the two differ.
     """
-    listing = _with_groups(params.source, params)
-    if not isinstance(params.shift.source, NoSource):
-        second = _with_groups(params.shift.source, params)
+    listing, second = (_with_groups(source, params) for source in (params.source, params.shift.source))
+    if len(second):
         listing = _joined(listing, _as_test(second, listing.class_names, params.shift.pool))
     else:
         listing = replace(listing, locators=[(0, each) for each in listing.locators])
@@ -47,20 +47,18 @@ def find(params: PrepareParams) -> Listing:
 def name(params: PrepareParams) -> str:
     """What the data set is called: by the source's file or folder."""
     own, second = Path(params.source.path).name, params.shift.source
-    return own if isinstance(second, NoSource) else f"{own}, tested on {Path(second.path).name}"
+    return own if second.kind == "none" else f"{own}, tested on {Path(second.path).name}"
 
 
 def read(params: PrepareParams, locators: Sequence[tuple[int, Any]]) -> Iterator[Image.Image | BadItem]:
     """The image, or what is wrong with it, for each of these locators, in order."""
     for second, part in groupby(locators, key=itemgetter(0)):
-        source = params.shift.source if second else params.source
-        assert not isinstance(source, NoSource)  # its locators name none
-        yield from registry.read(source, [locator for _, locator in part])
+        yield from registry.read(params.shift.source if second else params.source, [locator for _, locator in part])
 
 
-def _with_groups(source: SourceParams, params: PrepareParams) -> Listing:
+def _with_groups(source: AnySource, params: PrepareParams) -> Listing:
     listing = registry.find(source)
-    return replace(listing, groups=find_groups(params.groups, Path(source.path), listing))
+    return replace(listing, groups=find_groups(params.groups, Path(source.path), listing)) if len(listing) else listing
 
 
 def _as_test(second: Listing, class_names: list[str], pool: bool) -> Listing:

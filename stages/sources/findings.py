@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from stages.imaging.decoding import Fault
 from stages.plumbing import images
 from stages.plumbing.parts import Parts
-from stages.sources.listing import Fault
 
 Kind = Literal[
     "leak",

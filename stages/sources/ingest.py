@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from stages.imaging.decoding import BadItem
 from stages.imaging.normalise import to_pixels
-from stages.sources.facts import Facts
-from stages.sources.listing import BadItem
 from stages.sources.params import ImageParams
+
+Facts = NDArray[np.void]
+"""What is known of every image that could be read, beside its pixels: (N,) of the type `facts_type`."""
 
 THUMBNAIL = 16  # pixels of the largest side that the search for near duplicates looks at first
 COLOUR_SPREAD = 12  # of 255: how far the channels of a grey image may differ after JPEG
@@ -31,6 +33,16 @@ class Ingested:
     bad: list[BadItem]
 
 
+def facts_type(size: int) -> np.dtype[np.void]:
+    """Of images of `size` pixels: digest, of the normalised pixels. thumbnail: grey. width, height: pixels of the
+    original. colourful: some pixel's channels differ by more than a little before conversion. constant: one value
+    throughout. wrong_extension: the content is of another format than the name says.
+    """
+    side = min(size, THUMBNAIL)
+    numbers = [("digest", "V16"), ("thumbnail", "u1", (side, side)), ("width", "i8"), ("height", "i8")]
+    return np.dtype(numbers + [(name, "?") for name in ("colourful", "constant", "wrong_extension")])
+
+
 def ingest(ids: Sequence[str], items: Iterable[Image.Image | BadItem], params: ImageParams) -> Ingested:
     """Brings a chunk's images, one for each id, to one size and number of channels."""
     pixels, facts, readable, bad = [], [], np.zeros(len(ids), dtype=bool), []
@@ -46,11 +58,11 @@ def ingest(ids: Sequence[str], items: Iterable[Image.Image | BadItem], params: I
         facts.append(_facts(name, item, pixels[-1]))
     shape = (len(pixels), params.channel_count, params.size, params.size)
     stacked = np.array(pixels, dtype=np.uint8).reshape(shape)
-    return Ingested(stacked, _table(facts, min(params.size, THUMBNAIL)), readable, bad)
+    return Ingested(stacked, np.array(facts, dtype=facts_type(params.size)), readable, bad)
 
 
 def _facts(name: str, image: Image.Image, pixels: NDArray[np.uint8]) -> tuple[Any, ...]:
-    """One row of `Facts`, in the order of its fields."""
+    """One row of the facts, in the order of their fields."""
     return (
         hashlib.blake2b(pixels.tobytes(), digest_size=16).digest(),
         _thumbnail(pixels),
@@ -59,20 +71,6 @@ def _facts(name: str, image: Image.Image, pixels: NDArray[np.uint8]) -> tuple[An
         _is_colourful(image),
         bool((pixels == pixels[:, :1, :1]).all()),
         _has_wrong_extension(name, image),
-    )
-
-
-def _table(rows: Sequence[tuple[Any, ...]], thumbnail: int) -> Facts:
-    columns = list(zip(*rows, strict=True)) or [()] * 7
-    digests, thumbnails, width, height, colourful, constant, wrong_extension = columns
-    return Facts(
-        digests=np.array(digests, dtype=np.dtype("V16")),
-        thumbnails=np.array(thumbnails, dtype=np.uint8).reshape(len(rows), thumbnail, thumbnail),
-        width=np.array(width, dtype=np.int64),
-        height=np.array(height, dtype=np.int64),
-        colourful=np.array(colourful, dtype=bool),
-        constant=np.array(constant, dtype=bool),
-        wrong_extension=np.array(wrong_extension, dtype=bool),
     )
 
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.imaging.decoding import BadItem
 from stages.plumbing import images
 from stages.plumbing.errors import UserError
 from stages.plumbing.images import UNLABELLED, ImageSet
 from stages.plumbing.parts import Parts
-from stages.sources import collection, facts
-from stages.sources.facts import Facts
+from stages.sources import collection
 from stages.sources.findings import Finding
-from stages.sources.ingest import ingest
-from stages.sources.listing import BadItem, Listing
+from stages.sources.ingest import Facts, ingest
+from stages.sources.listing import Listing
 from stages.sources.params import PrepareParams
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def take_in(listing: Listing, params: PrepareParams, folder: Path, fan_out: "Fan
     return Intake(
         listing=listing.take(np.flatnonzero(readable)),
         parts=Parts([chunk.path for chunk in chunks], [int(readable.sum()) for _, readable, _ in results]),
-        facts=facts.join([each for each, _, _ in results]),
+        facts=np.concatenate([facts for facts, _, _ in results]),
         skipped=skipped,
     )
 

@@ -1,29 +1,11 @@
-"""What a source holds before anything is decoded, and what can be wrong with one of its items."""
+"""What a source holds before anything is decoded."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from stages.plumbing.errors import UserError
-
-Fault = Literal["empty", "undecodable", "truncated", "too_large", "animated", "forbidden", "outside", "not_a_number"]
-
-# What would break lines or steer a terminal where a name is shown (C0, C1, line separators), and half characters.
-_NO_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-
-
-class BadItem(Exception):  # noqa: N818 - as much a record of what was found as an error
-    """One image or recording that cannot be used, with the reason and the remedy in words; no fault of the run."""
-
-    def __init__(self, fault: Fault, reason: str) -> None:
-        super().__init__(fault, reason)  # both, so that it comes back from a worker process as it went
-        self.fault: Fault = fault
-        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -58,10 +40,3 @@ class Listing:
             groups=None if self.groups is None else [self.groups[row] for row in rows.tolist()],
             locators=[self.locators[row] for row in rows.tolist()],
         )
-
-
-def check_names(root: Path, names: Iterable[str]) -> None:
-    """Raises UserError for a class or an item of the source at `root` whose name cannot be shown as it is."""
-    for name in names:
-        if _NO_TEXT.search(name):
-            raise UserError(f"{root} has a name with control characters or not valid UTF-8, {name!a}: rename it")

@@ -70,24 +70,20 @@ class AudioParams(_Source):
     range_decibels: float = Field(gt=0, le=200)
 
 
-SourceParams = Annotated[
-    DigitsParams | FolderParams | TorchvisionParams | ParquetParams | AudioParams, Field(discriminator="kind")
-]
-
-
 class NoSource(_Source):
     """There is no second source; `path` is a folder that stands for it, because DVC wants one to depend on."""
 
     kind: Literal["none"]
 
 
+SourceParams = DigitsParams | FolderParams | TorchvisionParams | ParquetParams | AudioParams
+AnySource = SourceParams | NoSource
+
+
 class ShiftParams(_Section):
     """Domain shift: the test set comes from this second source, whose other images may join the pool."""
 
-    source: Annotated[
-        NoSource | DigitsParams | FolderParams | TorchvisionParams | ParquetParams | AudioParams,
-        Field(discriminator="kind"),
-    ]
+    source: Annotated[AnySource, Field(discriminator="kind")]
     pool: bool
 
 
@@ -170,7 +166,7 @@ class PrepareParams(_Section):
 
     seed: int = Field(ge=0, lt=2**32)
     replicates: int = Field(ge=1)
-    source: SourceParams
+    source: Annotated[SourceParams, Field(discriminator="kind")]
     shift: ShiftParams
     image: ImageParams
     groups: Annotated[NoGroups | CsvGroups | PatternGroups, Field(discriminator="kind")]

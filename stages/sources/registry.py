@@ -1,30 +1,27 @@
-"""The kinds of sources, by `prepare.source.kind`: each a module that finds its items and reads some of them."""
+"""The kinds of sources, by their name in params.yaml: each a module that finds its items and reads some of them."""
 
 from collections.abc import Iterator, Sequence
-from types import ModuleType
+from importlib import import_module
 from typing import Any
 
 from PIL import Image
 
-from stages.sources.kinds import audio, digits, folder, parquet, torchvision
-from stages.sources.listing import BadItem, Listing
-from stages.sources.params import SourceParams
-
-_KINDS: dict[str, ModuleType] = {
-    "audio": audio,
-    "digits": digits,
-    "folder": folder,
-    "parquet": parquet,
-    "torchvision": torchvision,
-}
+from stages.imaging.decoding import BadItem
+from stages.sources.listing import Listing
+from stages.sources.params import AnySource
 
 
-def find(params: SourceParams) -> Listing:
+def find(params: AnySource) -> Listing:
     """Lists what the source holds; nothing is decoded. Raises UserError where the whole source is spoilt."""
-    found: Listing = _KINDS[params.kind].find(params)
+    found: Listing = _kind(params).find(params)
     return found
 
 
-def read(params: SourceParams, locators: Sequence[Any]) -> Iterator[Image.Image | BadItem]:
+def read(params: AnySource, locators: Sequence[Any]) -> Iterator[Image.Image | BadItem]:
     """The image, or what is wrong with it, for each of these locators of the source's listing, in order."""
-    yield from _KINDS[params.kind].read(params, locators)
+    yield from _kind(params).read(params, locators)
+
+
+def _kind(params: AnySource) -> Any:
+    """The module of the kind, imported by name: a stage depends on the kind in use alone, not on all that there are."""
+    return import_module(f"stages.sources.kinds.{params.kind}")

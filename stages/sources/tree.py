@@ -1,7 +1,6 @@
 """Files in a tree with a folder for each class, as torchvision's ImageFolder reads it, with or without given splits."""
 
 import os
-import stat
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
@@ -11,12 +10,12 @@ from typing import NamedTuple, NoReturn
 
 import numpy as np
 
+from stages.imaging.files import check_names
 from stages.plumbing.dataset import TEST, TRAIN, VALIDATION
 from stages.plumbing.errors import UserError
 from stages.plumbing.images import UNLABELLED
-from stages.sources.listing import BadItem, Listing, check_names
+from stages.sources.listing import Listing
 
-LARGEST_FILE = 2**30  # bytes
 _SPLITS = {
     "train": TRAIN,
     "training": TRAIN,
@@ -86,36 +85,6 @@ def list_tree(root: Path, suffixes: frozenset[str], what: str) -> Listing:
     _check_classes(tree, splits, list(classes.values()), filled)
     _check_ids(root, [item.id for item in items])
     return _listing(items, sorted({folder.name for folder in classes.values()}), tree.ignored)
-
-
-def read_bytes(root: Path, locator: str) -> bytes:
-    """The bytes of the file at `locator` below `root`, at most `LARGEST_FILE`.
-
-    Raises BadItem when it is a symbolic link out of `root` or to nothing, or lies below one, is no file, is too large
-    or cannot be read.
-    """
-    path = root / locator
-    try:
-        if _is_linked(root, locator) and not path.resolve(strict=True).is_relative_to(root.resolve()):
-            raise BadItem("outside", "a symbolic link out of the source's folder: put the file itself there")
-        facts = path.stat()
-        if not stat.S_ISREG(facts.st_mode):
-            raise BadItem("undecodable", "no regular file: remove it")
-        if facts.st_size > LARGEST_FILE:
-            raise BadItem("too_large", f"has more than {LARGEST_FILE // 2**20} MiB: make it smaller or remove it")
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise BadItem("outside", "gone, or a symbolic link to nothing: put the file itself there") from None
-    except PermissionError:
-        raise BadItem("forbidden", "may not be read: give yourself permission (chmod u+r on the file)") from None
-    except (OSError, RuntimeError) as error:  # pathlib of Python 3.11 and 3.12 calls a loop of links a RuntimeError
-        raise BadItem("forbidden", f"cannot be read ({error}): copy it anew or remove it") from None
-
-
-def _is_linked(root: Path, locator: str) -> bool:
-    """Whether the file or a folder above it is a symbolic link. Resolving every path would cost more than reading."""
-    parts = locator.split("/")
-    return any(Path(root, *parts[: depth + 1]).is_symlink() for depth in range(len(parts)))
 
 
 def _scan(root: Path, suffixes: frozenset[str], what: str) -> _Tree:

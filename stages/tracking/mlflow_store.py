@@ -1,39 +1,32 @@
-"""The MLflow store as tracking needs it: opened safely, searched by fingerprint, given only what it still lacks.
+"""The MLflow store: opened safely, and filled with trees of runs, where writing the same again changes nothing.
 
 MLflow is imported when a store is opened, since that takes seconds.
 """
 
 import fcntl
-import json
 import logging
 import os
 import re
-import socket
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-import psutil
-
-from stages.tracking.run_contents import Content, DataFacts
+from stages.plumbing import workdir
+from stages.tracking.run_contents import Content
 
 if TYPE_CHECKING:
-    from mlflow.entities import DatasetInput, Run
+    from mlflow.entities import DatasetInput
     from mlflow.tracking import MlflowClient
 
 FINGERPRINT = "understudy.fingerprint"
 COMPLETE = "understudy.complete"
-PROCESS = "understudy.process"
-_PARENT = "mlflow.parentRunId"
-_MANY = 50_000  # as many runs as MLflow lists in one answer
 _SECRETS = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD")
-_DAYS_UNSEEN = 7  # after these, a run that another machine began counts as left behind
-_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # pages for training, not for chatbots
+_KIND = {"mlflow.experimentKind": "custom_model_development"}  # pages for training, not for chatbots
 
 # Quiet, and quick to give up: a stage must not hang on a server that is down. What the user has set stays.
 _ENVIRONMENT = {
@@ -75,17 +68,20 @@ class Store:
     """One experiment of an MLflow store."""
 
     client: "MlflowClient"
-    experiment_id: str
+    experiment: str
 
     @classmethod
-    def open(cls, experiment: str) -> "Store":
+    def open(cls, name: str) -> "Store":
         """The experiment in the store at `tracking_uri()`; both are created if need be.
 
         Raises whatever SQLite, the network or MLflow raise.
         """
         uri = tracking_uri()
         local = not re.match(r"https?://|databricks", uri)
-        _set_up_environment()
+        for variable, value in _ENVIRONMENT.items():
+            os.environ.setdefault(variable, value)
+        for library in ("mlflow", "alembic", "sqlalchemy", "urllib3"):
+            logging.getLogger(library).setLevel(logging.ERROR)
         with _one_at_a_time() if local else nullcontext():
             if uri.startswith("sqlite:///"):
                 _prepare_sqlite(Path(uri.removeprefix("sqlite:///")))
@@ -94,155 +90,87 @@ class Store:
             client = MlflowClient(tracking_uri=uri)
             # A server knows itself where artifacts go; a plain database would put them into the current folder.
             artifacts = (project_root() / "mlartifacts").as_uri() if local else None
-            found = client.get_experiment_by_name(experiment)
-            return cls(
-                client,
-                found.experiment_id if found else client.create_experiment(experiment, artifacts, _EXPERIMENT_TAGS),
-            )
+            found = client.get_experiment_by_name(name)
+            return cls(client, found.experiment_id if found else client.create_experiment(name, artifacts, _KIND))
 
-    def tree(self, name: str, fingerprint: str, tags: Mapping[str, str]) -> "RunTree":
-        """The complete tree of this fingerprint, else one that was left incomplete, else a new one.
+    def tree(self, name: str, fingerprint: str, tags: Mapping[str, str]) -> "Tree":
+        """The complete tree of this name and fingerprint, or the one that was begun here, or a new one."""
+        tree = Tree(self.client, self.experiment, name, {**tags, FINGERPRINT: fingerprint})
+        ours = f"tags.`{FINGERPRINT}` = '{fingerprint}' AND attributes.run_name = '{name}'"
+        found = {run.info.run_id: run.data.tags for run in self.client.search_runs([self.experiment], ours)}
+        tree.complete = next((run_id for run_id, own in found.items() if own.get(COMPLETE) == "true"), None)
+        if not tree.complete and tree.note.is_file():
+            begun = workdir.read_json(tree.note)
+            if begun["runs"][name] in found:
+                tree.began, tree.runs = begun["began"], begun["runs"]
+        return tree
 
-        Incomplete trees that another living process works at are left alone.
-        """
-        of_fingerprint = f"tags.`{FINGERPRINT}` = '{fingerprint}'"
-        runs = self.client.search_runs([self.experiment_id], of_fingerprint, max_results=_MANY)
-        parents = [run for run in runs if _PARENT not in run.data.tags and run.info.run_name == name]
-        parents = [run for run in parents if is_complete(run) or not _has_another_owner(run)]
-        everywhere = {**tags, FINGERPRINT: fingerprint, PROCESS: _this_process()}
-        parent = max(parents, key=is_complete, default=None) or self._create(name, everywhere)
-        families: dict[str, list[Run]] = {}
-        for run in runs:
-            families.setdefault(run.data.tags.get(_PARENT, ""), []).append(run)
-        barren = [run for run in parents if not is_complete(run) and run.info.run_id not in families]
-        self._delete([run for run in barren if run is not parent])
-        return RunTree(self, everywhere, parent, self._by_name(families.get(parent.info.run_id, [])))
 
-    def _by_name(self, runs: "Iterable[Run]") -> "dict[str, Run]":
-        """One run of each name, a finished one if there is one; the others are deleted."""
-        kept: dict[str, Run] = {}
-        for run in sorted(runs, key=lambda run: run.info.status != "FINISHED"):
-            kept.setdefault(run.info.run_name, run)
-        self._delete([run for run in runs if run is not kept[run.info.run_name]])
-        return kept
+@dataclass
+class Tree:
+    """A parent run and its children. All have `tags`, among them the fingerprint of what they show.
 
-    def _delete(self, twins: "Iterable[Run]") -> None:
-        """Deletes runs that are there twice: where a server's answer was lost, MLflow asked again and got another."""
-        for run in twins:
-            self.client.delete_run(run.info.run_id)
+    Until it is complete, the ids of its runs lie in the stage's work folder, and whoever writes this tree next goes on
+    with them. All points have the time `began` (milliseconds), by which MLflow knows a point that it is given again.
+    """
 
-    def end_orphans(self) -> None:
-        """Ends the runs, as killed, whose process is gone."""
-        running = "attributes.status = 'RUNNING'"
-        for run in self.client.search_runs([self.experiment_id], running, max_results=_MANY):
-            if PROCESS in run.data.tags and not _is_alive(run):
-                self.client.set_terminated(run.info.run_id, "KILLED")
+    client: "MlflowClient"
+    experiment: str
+    name: str
+    tags: Mapping[str, str]
+    complete: str | None = None  # id of the parent, where nothing is missing
+    began: int = field(default_factory=lambda: int(time.time() * 1000))
+    runs: dict[str, str] = field(default_factory=dict)
 
-    def log(self, run_id: str, content: Content) -> None:
-        """Logs all of the content in one call."""
+    @property
+    def note(self) -> Path:
+        """The file with the ids."""
+        return workdir.WORK / "tracking" / f"{self.name}.json"
+
+    def run(self, name: str) -> str:
+        """Id of the parent or a child, created if need be."""
+        if name not in self.runs:
+            above = {} if name == self.name else {"mlflow.parentRunId": self.run(self.name)}
+            made = self.client.create_run(self.experiment, tags={**self.tags, **above}, run_name=name)
+            self.runs[name] = made.info.run_id
+            facts = {"fingerprint": self.tags[FINGERPRINT], "began": self.began, "runs": self.runs}
+            workdir.write_json(self.note, facts)
+        return self.runs[name]
+
+    def log(self, name: str, content: Content) -> None:
+        """Logs the content in one call. What the run has already stays as it is."""
         from mlflow.entities import Metric, Param, RunTag
 
-        now = int(time.time() * 1000)
         self.client.log_batch(
-            run_id,
-            [Metric(key, value, now, step) for key, points in content.curves.items() for step, value in points],
+            self.run(name),
+            [Metric(key, value, self.began, step) for key, points in content.curves.items() for step, value in points],
             [Param(key, str(value)) for key, value in content.params.items()],
             [RunTag(key, value) for key, value in content.tags.items()],
         )
 
-    def log_missing(self, run: "Run", content: Content) -> None:
-        """Logs the content without the points whose step the run had when it was looked up."""
-        steps = {key: self.steps(run, key) for key in content.curves}
-        curves = {
-            key: [(step, value) for step, value in points if step not in steps[key]]
-            for key, points in content.curves.items()
-        }
-        self.log(run.info.run_id, Content(content.params, curves, content.tags))
-
-    def steps(self, run: "Run", metric: str) -> set[int]:
-        """The steps at which the run has the metric; of a run that was just created none, without asking."""
-        if metric not in run.data.metrics:
-            return set()
-        return {point.step for point in self.client.get_metric_history(run.info.run_id, metric)}
-
-    def add_files(self, run: "Run", files: Iterable[Path], folder: str | None = None) -> None:
+    def add_files(self, name: str, files: Iterable[Path], folder: str | None = None) -> None:
         """Copies files into the run's artifacts; one that is there already is replaced."""
         for path in files:
-            self.client.log_artifact(run.info.run_id, str(path), folder)
-
-    def _create(self, name: str, tags: Mapping[str, str]) -> "Run":
-        return self.client.create_run(self.experiment_id, tags=dict(tags), run_name=name)
-
-
-@dataclass(frozen=True)
-class RunTree:
-    """A parent run and its children by name; `tags` are given to every run that is created here."""
-
-    store: Store
-    tags: Mapping[str, str]
-    parent: "Run"
-    children: dict[str, "Run"]
-
-    @property
-    def run_id(self) -> str:
-        return str(self.parent.info.run_id)
-
-    @property
-    def complete(self) -> bool:
-        return is_complete(self.parent)
-
-    def child(self, name: str) -> "Run":
-        """The child, created if need be."""
-        if name not in self.children:
-            self.children[name] = self.store._create(name, {**self.tags, _PARENT: self.run_id})
-        return self.children[name]
+            self.client.log_artifact(self.run(name), str(path), folder)
 
     def resume(self) -> None:
-        """Marks runs that an interrupted process left as running again, in this one."""
-        for run in (self.parent, *self.children.values()):
-            if run.info.status in ("FAILED", "KILLED") or run.data.tags.get(PROCESS) != self.tags[PROCESS]:
-                self.store.client.update_run(run.info.run_id, status="RUNNING")
-                self.store.client.set_tag(run.info.run_id, PROCESS, self.tags[PROCESS])
+        """Shows runs that an interrupted process left behind as running again."""
+        for run_id in self.runs.values():
+            self.client.update_run(run_id, "RUNNING")
 
-    def fill_child(self, name: str, content: Content) -> None:
-        """Completes and finishes a child, unless it is finished."""
-        run = self.child(name)
-        if run.info.status != "FINISHED":
-            self.store.log_missing(run, content)
-            self.store.client.set_terminated(run.info.run_id, "FINISHED")
+    def end(self, status: str) -> None:
+        """Ends all runs as FINISHED, FAILED or KILLED."""
+        for run_id in self.runs.values():
+            self.client.set_terminated(run_id, status)
 
-    def finish(self, content: Content, datasets: Sequence[DataFacts]) -> None:
-        """Completes and finishes the parent; the tag that makes the tree complete comes last."""
-        self.store.log_missing(self.parent, content)
-        self.store.client.log_inputs(self.run_id, [_dataset_input(facts) for facts in datasets])
-        self.store.client.set_terminated(self.run_id, "FINISHED")
-        self.store.client.set_tag(self.run_id, COMPLETE, "true")
-
-    def abandon(self, status: str) -> None:
-        """Ends every run that is not finished as FAILED or KILLED."""
-        for run in (*self.children.values(), self.parent):
-            if run.info.status != "FINISHED":
-                self.store.client.set_terminated(run.info.run_id, status)
-
-
-def is_complete(run: "Run") -> bool:
-    """Whether nothing is missing in the tree that this parent heads."""
-    return bool(run.data.tags.get(COMPLETE) == "true")
-
-
-def _dataset_input(facts: DataFacts) -> "DatasetInput":
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    source, profile = json.dumps({"uri": facts.path}), json.dumps(dict(facts.profile))
-    dataset = Dataset(facts.name, facts.digest, "local", source, profile=profile)
-    return DatasetInput(dataset, [InputTag("mlflow.data.context", facts.context)])
-
-
-def _set_up_environment() -> None:
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    for name in ("mlflow", "alembic", "sqlalchemy", "urllib3"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    def finish(self, data: "Sequence[DatasetInput]") -> str:
+        """Completes the tree, whose parent's id this returns. The tag that says so comes last."""
+        parent = self.run(self.name)
+        self.client.log_inputs(parent, data)
+        self.end("FINISHED")
+        self.client.set_tag(parent, COMPLETE, "true")
+        self.note.unlink()
+        return parent
 
 
 @contextmanager
@@ -256,49 +184,8 @@ def _one_at_a_time() -> Iterator[None]:
 
 
 def _prepare_sqlite(path: Path) -> None:
-    """Makes sure that the file can be written, at once, where MLflow would retry for minutes, and makes commits cheap.
-
-    With a write-ahead log a commit need not wait for the disk, and the file stays sound when the power fails.
-    """
+    """Makes sure at once that the file can be written, where MLflow would retry for minutes; readers stop no writer."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(path, timeout=10)) as database:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("BEGIN IMMEDIATE")
-    from sqlalchemy import event
-    from sqlalchemy.engine import Engine
-
-    if not event.contains(Engine, "connect", _commit_without_waiting):
-        event.listen(Engine, "connect", _commit_without_waiting)
-
-
-def _commit_without_waiting(connection: Any, _: object) -> None:
-    if isinstance(connection, sqlite3.Connection):
-        connection.execute("PRAGMA synchronous = NORMAL")
-
-
-def _this_process() -> str:
-    return _process(psutil.Process())
-
-
-def _process(process: psutil.Process) -> str:
-    """`host/pid/start`, the start in seconds since the machine's: a number alone is soon another process's."""
-    return f"{socket.gethostname()}/{process.pid}/{process.create_time() - psutil.boot_time():.2f}"
-
-
-def _has_another_owner(run: "Run") -> bool:
-    return run.info.status == "RUNNING" and run.data.tags.get(PROCESS) != _this_process() and _is_alive(run)
-
-
-def _is_alive(run: "Run") -> bool:
-    """Whether the process that began the run goes on; of one on another machine, whether it may."""
-    owner = run.data.tags.get(PROCESS, "")
-    host, _, number = owner.partition("/")
-    if host != socket.gethostname():
-        return time.time() - run.info.start_time / 1000 < _DAYS_UNSEEN * 86_400
-    try:
-        process = psutil.Process(int(number.partition("/")[0]))
-        return _process(process) == owner and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.AccessDenied:
-        return True
-    except (psutil.NoSuchProcess, ValueError):
-        return False

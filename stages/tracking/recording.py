@@ -1,308 +1,254 @@
 """Shows runs in MLflow. Files are the record and MLflow is a view of them, so nothing here can fail or hold up a stage.
 
-`python -m stages.tracking.recording` logs whatever the store lacks; a second time changes nothing.
+A stage's run is written once, at its end. A training also shows its curves while it goes on.
 """
 
 import os
-import subprocess
 import sys
-import time
+import threading
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
 from threading import Event, Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from tqdm import tqdm
 
-from stages.plumbing import params, workdir
+from stages.plumbing import workdir
 from stages.plumbing.dataset import Dataset
-from stages.plumbing.errors import UserError
 from stages.plumbing.params import Params
 from stages.plumbing.stage import timings
 from stages.tracking import run_contents
-from stages.tracking.mlflow_store import RunTree, Store, tracking_uri, without_secrets
-from stages.tracking.registered_model import Classifier, register
-from stages.tracking.run_contents import Content
+from stages.tracking.mlflow_store import Store, Tree, tracking_uri, without_secrets
+from stages.tracking.registered_model import register
+from stages.tracking.run_contents import Content, Json
 
-GAN, COMPARISON = "train_gan", "comparison"
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput
+
+TRAINING, COMPARISON = "train_gan", "comparison"
 FLUSH_SECONDS = 5.0
 RECORD_SECONDS = 300.0  # after so long a stage no longer waits for a slow server
 CLOSE_SECONDS = 30.0  # the same for what is left to show when training ends
-_SAMPLES_LOGGED = "understudy.samples"
-_GAN_DATA = workdir.DATA / "train_gan"
-_ARMS_DATA = workdir.DATA / "train_downstream"
-_EVALUATE_DATA = workdir.DATA / "evaluate"
+_GENERATORS = workdir.DATA / "train_gan"
+_ARMS = workdir.DATA / "train_downstream"
+_COMPARED = workdir.DATA / "evaluate" / "run.json"
+_NOTE = (
+    "A generator with a nested run for each replicate, whose means are here. `snapshots/...` are the scores of the "
+    "snapshots that there was to choose from, the same names without it those of the one that was kept."
+)
+_THREAD = "mlflow"
 _warned = Event()
-_given_up = Event()  # a thread may still speak with a slow server: a second one beside it would log things twice
 
 
 @contextmanager
-def live_gan_run(everything: Params, fingerprint: str) -> Iterator["LiveGan"]:
-    """While the block runs, the GANs' training is shown as it goes on; `record_gan` completes the runs afterwards.
+def live(params: Params, generator: str, fingerprint: str) -> Iterator["Live"]:
+    """While the block runs, a generator's training is shown; `record_generator` completes the runs afterwards.
 
-    When the block raises, the runs end as failed (killed for Ctrl-C), and a later run of the same fingerprint goes on
-    with them.
+    When the block raises, the runs end as failed (killed for Ctrl-C), and a later training of the same fingerprint goes
+    on with them.
     """
-    live = LiveGan(everything, fingerprint)
+    shown = Live(params, generator, fingerprint)
     try:
-        yield live
+        yield shown
     except BaseException as error:
-        live.close("FAILED" if isinstance(error, Exception) else "KILLED")
+        shown.close("FAILED" if isinstance(error, Exception) else "KILLED")
         raise
-    live.close()
+    shown.close()
 
 
-class LiveGan:
-    """The GAN's runs while it trains. A thread of its own speaks with MLflow, so that training never waits for it."""
+class Live:
+    """A generator's runs while it trains. A thread of its own speaks with MLflow, so that training never waits for it.
 
-    def __init__(self, everything: Params, fingerprint: str) -> None:
-        self._params = everything
-        self._fingerprint = fingerprint
-        self._tree: RunTree | None = None
-        self._works = True
-        self._pending: dict[str, list[dict[str, float]]] = {}
-        self._there: dict[str, set[int]] = {}
-        self._flushed = time.monotonic()
-        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._queue.put(self._open)
-        self._thread = Thread(target=self._run, name="mlflow", daemon=True)
-        self._thread.start()
+    A kind that trains without steps has nothing to show, and opens no store.
+    """
+
+    def __init__(self, params: Params, generator: str, fingerprint: str) -> None:
+        self._params, self._name, self._fingerprint = params, f"{TRAINING}/{generator}", fingerprint
+        self._records: deque[tuple[int, Mapping[str, Any]]] = deque()
+        self._over, self._status = Event(), ""
+        self._thread = _start(self._show)
 
     def log(self, replicate: int, record: Mapping[str, Any]) -> None:
-        """Shows a record of `progress.say`: `step`, `measures` and, maybe, `picture`, the path of a grid of samples.
+        """Shows a record of `progress.say`: `step`, `measures` of any names, and `picture`, a path or None.
 
-        Returns at once. Steps that an interrupted run has shown already are not shown again.
+        Returns at once. A step that an interrupted training has shown already is not shown again.
         """
-        point = {"step": record["step"], **record["measures"]}
-        self._queue.put(partial(self._write, f"{GAN}/{replicate}", point, record["picture"]))
+        self._records.append((replicate, record))
 
-    def close(self, status: str | None = None) -> None:
-        """Writes out what is pending, and ends the runs if they end in another way than well.
-
-        Gives MLflow up for this process when that takes more than CLOSE_SECONDS.
-        """
-        self._queue.put(self._flush)
-        if status:
-            self._queue.put(lambda: self._tree.abandon(status) if self._tree else None)
-        self._queue.put(None)
+    def close(self, status: str = "") -> None:
+        """Shows what is pending, and ends the runs if they end in another way than well; within CLOSE_SECONDS."""
+        self._status = status
+        self._over.set()
         _wait(self._thread, CLOSE_SECONDS)
 
-    def _run(self) -> None:
-        while work := self._queue.get():
-            self._works = self._works and _attempt(work)
+    def _show(self) -> None:
+        tree, over = None, False
+        while not over:
+            over = self._over.wait(FLUSH_SECONDS)
+            if self._records and tree is None:
+                tree = _tree(Store.open(self._params.tracking.experiment), self._name, self._fingerprint)
+                tree.resume()
+            if tree and not tree.complete:
+                self._flush(tree)
+        if tree and self._status:
+            tree.end(self._status)
 
-    def _open(self) -> None:
-        store = Store.open(self._params.tracking.experiment)
-        store.end_orphans()
-        tree = store.tree(GAN, self._fingerprint, _common_tags(GAN))
-        if not tree.complete:
-            tree.resume()
-            self._tree = tree
-
-    def _write(self, child: str, point: dict[str, float], picture: str | None) -> None:
-        if self._tree is None:
-            return
-        self._pending.setdefault(child, []).append(point)
-        if picture and _may_show_samples(self._params):
-            self._tree.store.add_files(self._tree.child(child), [Path(picture)], "samples")
-        if time.monotonic() - self._flushed > FLUSH_SECONDS:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._tree is None:
-            return
-        for name, points in self._pending.items():
-            store, run = self._tree.store, self._tree.child(name)
-            if name not in self._there:
-                metric = next(key for key in points[0] if key != "step")
-                self._there[name] = store.steps(run, metric)
-            fresh = [point for point in points if point["step"] not in self._there[name]]
-            store.log(run.info.run_id, Content(curves=run_contents.curves(fresh)))
-        self._pending.clear()
-        self._flushed = time.monotonic()
+    def _flush(self, tree: Tree) -> None:
+        points, pictures = defaultdict(list), []
+        while self._records:
+            replicate, record = self._records.popleft()
+            child = f"{self._name}/{replicate}"
+            points[child].append({"step": record["step"], **record["measures"]})
+            pictures += [(child, [Path(record["picture"])])] if record["picture"] else []
+        for child, history in points.items():
+            tree.log(child, Content(curves=run_contents.curves(history)))
+        for child, files in pictures if self._params.evaluate.publish_real_images else ():
+            tree.add_files(child, files, "samples")
 
 
-def record_gan(everything: Params) -> None:
-    """Makes sure that MLflow shows the GANs, as data/train_gan has them. Warns when it cannot, in RECORD_SECONDS."""
-    _record(lambda: _complete_gan(Store.open(everything.tracking.experiment), everything))
-
-
-def record_comparison(everything: Params) -> None:
-    """Makes sure that MLflow shows the comparison and its GANs, as the files have them.
+def record_generator(params: Params, generator: str) -> None:
+    """Makes sure that MLflow shows the generator's training, as its files have it.
 
     Warns when it cannot, in RECORD_SECONDS.
     """
-
-    def record() -> None:
-        store = Store.open(everything.tracking.experiment)
-        _complete_comparison(store, everything, _complete_gan(store, everything))
-
-    _record(record)
+    _record(lambda: _log_generator(Store.open(params.tracking.experiment), params, generator))
 
 
-def _complete_gan(store: Store, everything: Params) -> str | None:
-    """The GANs' parent run, completed from the files; None where no GAN was trained."""
-    if not (_GAN_DATA / "run.json").is_file():
+def record_comparison(params: Params) -> None:
+    """Makes sure that MLflow shows the comparison and its generators, as the files have them.
+
+    Warns when it cannot, in RECORD_SECONDS.
+    """
+    _record(lambda: list(log_missing(params)))
+
+
+def log_missing(params: Params) -> Iterator[tuple[str, str | None]]:
+    """Logs whatever the store lacks: (name, id) of every parent run, None where no files are there to log."""
+    store, links = Store.open(params.tracking.experiment), {}
+    for generator in params.train_gan.generators:
+        name = f"{TRAINING}/{generator}"
+        if run_id := _log_generator(store, params, generator):
+            links[f"understudy.{name}"] = run_id
+        yield name, run_id
+
+    def write(tree: Tree, given: Json) -> list["DatasetInput"]:
+        tree.log(COMPARISON, Content(tags=links))
+        return _write_comparison(tree, given, params.tracking.registered_model)
+
+    yield COMPARISON, _log(store, COMPARISON, _COMPARED, write)
+
+
+def _log_generator(store: Store, params: Params, generator: str) -> str | None:
+    def write(tree: Tree, given: Json) -> list["DatasetInput"]:
+        return _write_generator(tree, given, _GENERATORS / generator, params.evaluate.publish_real_images)
+
+    return _log(store, f"{TRAINING}/{generator}", _GENERATORS / generator / "run.json", write)
+
+
+def _log(store: Store, name: str, run: Path, write: Callable[[Tree, Json], list["DatasetInput"]]) -> str | None:
+    """Id of the parent run that the file `run` tells of, which is written now if the store lacks it; None without it.
+
+    `write` logs all of the tree, given the parameters, and returns the data sets that it used.
+    """
+    if not run.is_file():
         return None
-    record = workdir.read_json(_GAN_DATA / "run.json")
-    store.end_orphans()
-    tree = store.tree(GAN, record["fingerprint"], _common_tags(GAN))
+    record = workdir.read_json(run)
+    tree = _tree(store, name, record["fingerprint"])
+    return tree.complete or tree.finish(write(tree, record["params"]))
+
+
+def _write_generator(tree: Tree, given: Json, folder: Path, samples: bool) -> list["DatasetInput"]:
     dataset = Dataset.open()
-    replicates = sorted(int(path.parent.name) for path in _GAN_DATA.glob("*/gan.json"))
-    if not tree.complete:
-        gans = [workdir.read_json(_GAN_DATA / str(replicate) / "gan.json") for replicate in replicates]
-        for replicate, gan in zip(replicates, gans, strict=True):
-            tree.fill_child(f"{GAN}/{replicate}", run_contents.gan_replicate(replicate, gan))
-        data = run_contents.real_data(dataset, run_contents.dvc_hashes(Path("dvc.lock")))
-        tree.finish(run_contents.gan_parent(record["params"], gans), [data])
-    if _may_show_samples(everything) and _SAMPLES_LOGGED not in tree.parent.data.tags:
-        for replicate in replicates:
-            samples = sorted((_GAN_DATA / str(replicate) / "samples").glob("*.png"))
-            store.add_files(tree.child(f"{GAN}/{replicate}"), samples, "samples")
-        store.client.set_tag(tree.run_id, _SAMPLES_LOGGED, "true")
-    return tree.run_id
+    histories = [workdir.read_json(folder / str(replicate) / "history.json") for replicate in range(dataset.replicates)]
+    content = run_contents.flatten({TRAINING: given}), run_contents.training(*histories), {"mlflow.note.content": _NOTE}
+    tree.log(tree.name, Content(*content))
+    for replicate, history in enumerate(histories):
+        child = f"{tree.name}/{replicate}"
+        tree.log(child, Content({"replicate": replicate}, run_contents.training(history)))
+        if samples:
+            tree.add_files(child, sorted((folder / str(replicate) / "samples").glob("*.png")), "samples")
+    return [run_contents.data_set(dataset.name, dataset.folder, "images.parquet", run_contents.dvc_hashes())]
 
 
-def _complete_comparison(store: Store, everything: Params, gan_run: str | None) -> str:
-    """The comparison's parent run, completed from the files."""
-    record = workdir.read_json(_EVALUATE_DATA / "run.json")
-    store.end_orphans()
-    tree = store.tree(COMPARISON, record["fingerprint"], _common_tags(COMPARISON))
-    if tree.complete:
-        return tree.run_id
-    dataset, hashes = Dataset.open(), run_contents.dvc_hashes(Path("dvc.lock"))
+def _write_comparison(tree: Tree, given: Json, model: str) -> list["DatasetInput"]:
+    import pandas as pd
+
+    dataset, hashes, generators = Dataset.open(), run_contents.dvc_hashes(), list(given["train_gan"]["generators"])
     scores = pd.read_csv(workdir.METRICS / "scores.csv")
     numbers = workdir.read_json(workdir.METRICS / "evaluate.json")
-    privacy = workdir.read_json(workdir.METRICS / "filter_memorized.json")
+    privacy = {each: workdir.read_json(workdir.METRICS / "filter_memorized" / f"{each}.json") for each in generators}
     seconds = {stage: spent for stage, spent, _ in timings() if stage != "evaluate"}
 
+    tree.log(COMPARISON, run_contents.comparison(given, numbers, scores, privacy, seconds))
+    tree.log(COMPARISON, Content(tags={f"dvc.{path}": md5 for path, md5 in hashes.items()}))
+    tree.add_files(COMPARISON, [workdir.METRICS / name for name in ("report.html", "scores.csv", "evaluate.json")])
+    tree.add_files(COMPARISON, sorted((workdir.METRICS / "figures").glob("*.png")), "figures")
     for arm, rows in scores.groupby("arm", sort=False):
-        facts = workdir.read_json(_ARMS_DATA / str(arm) / "arm.json")
-        own = record["params"]["train_downstream"]["arms"][arm]
+        facts, own = workdir.read_json(_ARMS / str(arm) / "arm.json"), given["train_downstream"]["arms"][arm]
         for row in rows.to_dict("records"):
-            content = run_contents.comparison_child(str(arm), own, facts, row)
-            tree.fill_child(f"{arm}/{row['replicate']}", content)
-
-    _register_best(tree, record, everything.tracking.registered_model, scores, dataset, hashes)
-    files = [workdir.METRICS / name for name in ("report.html", "scores.csv", "evaluate.json")]
-    store.add_files(tree.parent, files)
-    store.add_files(tree.parent, sorted((workdir.METRICS / "figures").glob("*.png")), "figures")
-    content = run_contents.comparison_parent(record["params"], numbers, scores, privacy, seconds)
-    links = {f"dvc.{path}": md5 for path, md5 in hashes.items()} | ({"understudy.gan_run": gan_run} if gan_run else {})
-    data = [run_contents.real_data(dataset, hashes), run_contents.synthetic_data(dataset, hashes)]
-    tree.finish(Content(content.params, content.curves, {**content.tags, **links}), data)
-    return tree.run_id
+            tree.log(f"{arm}/{row['replicate']}", run_contents.arm_replicate(str(arm), own, facts, row))
+    if best := run_contents.best_classifier(scores):
+        config = {name: given["train_downstream"]["classifier"][name] for name in ("kind", "width")}
+        config |= {"image": dataset.image.model_dump(mode="json"), "classes": dataset.classes}
+        register(tree, model, *best, config, hashes.get(str(_ARMS / best[0])))
+    folders = {f"{dataset.name}-{each}": workdir.DATA / "filter_memorized" / each for each in generators}
+    made = [run_contents.data_set(name, folder, "[0-9]*.parquet", hashes) for name, folder in folders.items()]
+    return [run_contents.data_set(dataset.name, dataset.folder, "images.parquet", hashes), *made]
 
 
-def _register_best(
-    tree: RunTree, record: dict[str, Any], model: str, scores: pd.DataFrame, dataset: Dataset, hashes: dict[str, str]
-) -> None:
-    """Registers the classifier that `validation`, not `test`, says is best."""
-    best = run_contents.best_classifier(scores)
-    if best is None:
-        return
-    arm, replicate = best
-    folder = _ARMS_DATA / arm
-    network = record["params"]["train_downstream"]["classifier"]
-    weights = folder / f"{replicate}.safetensors"
-    classifier = Classifier(weights, dataset.image, network["kind"], network["width"], dataset.classes)
-    tags = {"arm": arm, "replicate": str(replicate)}
-    if str(folder) in hashes:
-        tags[f"dvc.{folder}"] = hashes[str(folder)]
-    register(tree, f"{arm}/{replicate}", model, classifier, tags)
+def _tree(store: Store, name: str, fingerprint: str) -> Tree:
+    """The tree of runs, each of which says where it comes from."""
+    from mlflow.utils.git_utils import get_git_commit
 
-
-def _common_tags(name: str) -> dict[str, str]:
-    """What every run of this process says about where it comes from."""
-    stage = "train_gan" if name == GAN else "evaluate"
-    tags = {"mlflow.source.name": f"stages/{stage}.py", "mlflow.source.type": "LOCAL"}
-    if experiment := os.environ.get("DVC_EXP_NAME"):
-        tags["dvc.experiment"] = experiment
-    if commit := _git_commit():
-        tags["mlflow.source.git.commit"] = commit
-    return tags
-
-
-def _git_commit() -> str | None:
-    try:
-        command = ["git", "rev-parse", "HEAD"]
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)  # noqa: S603
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return answer.stdout.strip() if answer.returncode == 0 else None
-
-
-def _may_show_samples(everything: Params) -> bool:
-    """Sample grids are unfiltered, so they may show copies of real images."""
-    return everything.evaluate.publish_real_images
+    stage = "evaluate" if name == COMPARISON else TRAINING
+    tags = {
+        "mlflow.source.name": f"stages/{stage}.py",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": get_git_commit("."),
+        "dvc.experiment": os.environ.get("DVC_EXP_NAME"),
+    }
+    return store.tree(name, fingerprint, {key: value for key, value in tags.items() if value})
 
 
 def _record(work: Callable[[], object]) -> None:
-    """Attempts the work, and waits no longer than RECORD_SECONDS for it."""
-    thread = Thread(target=_attempt, args=[work], name="mlflow", daemon=True)
+    """Does the work, in RECORD_SECONDS or behind the stage's back; never beside a thread that was left behind so."""
+    if not any(thread.name == _THREAD for thread in threading.enumerate()):
+        _wait(_start(work), RECORD_SECONDS)
+
+
+def _start(work: Callable[[], object]) -> Thread:
+    """A thread for the work, whose failure is told and harms nothing else; a process that ends does not wait for it."""
+
+    def attempt() -> None:
+        try:
+            work()
+        except Exception as error:
+            _warn(error)
+
+    thread = Thread(target=attempt, name=_THREAD, daemon=True)
     thread.start()
-    _wait(thread, RECORD_SECONDS)
+    return thread
 
 
 def _wait(thread: Thread, seconds: float) -> None:
-    """Waits for a thread that speaks with MLflow; when time is up, leaves it behind and gives MLflow up."""
     thread.join(seconds)
     if thread.is_alive():
-        _given_up.set()
         _warn(TimeoutError(f"slow: not done after {seconds:.0f} s"))
 
 
-def _attempt(work: Callable[[], object]) -> bool:
-    """Whether it went well. The first failure of this process is told on standard error, later ones are not."""
-    if _given_up.is_set():
-        return False
-    try:
-        work()
-    except Exception as error:
-        _warn(error)
-        return False
-    return True
-
-
 def _warn(error: Exception) -> None:
+    """Tells the first failure of this process on standard error."""
     if not _warned.is_set():
         _warned.set()
-        again = "`python -m stages.tracking.recording` logs later what is missing"
-        tqdm.write(f"warning: {_reason(error)}; the results are safe in files, and {again}", file=sys.stderr)
+        again = "`python -m stages.tracking` logs later what is missing"
+        tqdm.write(f"warning: {reason(error)}; the results are safe in files, and {again}", file=sys.stderr)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """What went wrong with tracking, in one line without secrets."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    cause = lines[0].rpartition("(Caused by ")[2]  # of urllib3; what stands before it is an address
-    reason = without_secrets(cause)
-    short = reason if len(reason) <= 200 else reason[:200] + "..."
+    cause = without_secrets(lines[0].rpartition("(Caused by ")[2])  # of urllib3; what stands before it is an address
+    short = cause if len(cause) <= 200 else cause[:200] + "..."
     return f"MLflow tracking at {without_secrets(tracking_uri())} failed ({short})"
-
-
-def main() -> None:
-    """Logs whatever the store lacks of the runs whose files lie here; exit status 1 when that is impossible."""
-    try:
-        everything = params.load()
-        store = Store.open(everything.tracking.experiment)
-        gan_run = _complete_gan(store, everything)
-        print(f"{GAN}: {gan_run or 'nothing to log, data/train_gan is not there'}")  # noqa: T201
-        if (_EVALUATE_DATA / "run.json").is_file():
-            print(f"{COMPARISON}: {_complete_comparison(store, everything, gan_run)}")  # noqa: T201
-        else:
-            print(f"{COMPARISON}: nothing to log, data/evaluate is not there")  # noqa: T201
-    except UserError as error:
-        sys.exit(f"tracking: {error}")
-    except KeyboardInterrupt:
-        print("tracking: interrupted; run it again to log what is missing", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
-    except Exception as error:
-        sys.exit(f"tracking: {_reason(error)}")
-
-
-if __name__ == "__main__":
-    main()

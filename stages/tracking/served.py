@@ -59,9 +59,8 @@ class ServedClassifier(PythonModel):
 
     def _pixels(self, files: Iterable[bytes]) -> NDArray[np.uint8]:
         """Images uint8 (N, C, H, W) of image files, as `prepare` decodes and fits them."""
-        from stages.imaging.decoding import decode
+        from stages.imaging.decoding import BadItem, decode
         from stages.imaging.normalise import to_pixels
-        from stages.sources.listing import BadItem
 
         pixels = []
         for row, data in enumerate(files):

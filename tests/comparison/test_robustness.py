@@ -17,7 +17,8 @@ from stages.comparison.robustness import (
     pgd,
     predict_classes,
 )
-from stages.downstream.classifiers import build_classifier, to_input
+from stages.downstream.classifiers import build_classifier
+from stages.imaging.pixels import to_network_range
 from stages.plumbing.errors import UserError
 
 
@@ -45,7 +46,7 @@ def model(images: Tensor, labels: Tensor) -> nn.Module:
     network = build_classifier("cnn", 1, 8, classes=4, width=8, seed=0)
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
     for _ in range(40):
-        loss = functional.cross_entropy(network(to_input(images)), labels)
+        loss = functional.cross_entropy(network(to_network_range(images)), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -65,18 +66,18 @@ def test_corrupted_images_are_valid_inputs_that_move_further_with_severity(name,
         assert inputs.dtype == torch.float32
         assert inputs.min() >= -1
         assert inputs.max() <= 1
-    moved = [float((inputs - to_input(images)).square().mean()) for inputs in corrupted]
+    moved = [float((inputs - to_network_range(images)).square().mean()) for inputs in corrupted]
     assert 0 < moved[0] < moved[1] < moved[2]
     assert torch.equal(images, before)
 
 
 def test_corruptions_do_what_their_units_say():
     grey = torch.full((40, 1, 32, 32), 102, dtype=torch.uint8)  # 0.4 of the range
-    noise = corrupt(grey, "gaussian_noise", 1, draw()) - to_input(grey)
+    noise = corrupt(grey, "gaussian_noise", 1, draw()) - to_network_range(grey)
     assert float(noise.std()) / 2 == pytest.approx(0.05, rel=0.02)
     assert corrupt(grey, "brightness", 2, draw()).unique().add(1).div(2).tolist() == pytest.approx([0.6])
     for smooth, tolerance in (("gaussian_blur", 1e-5), ("contrast", 1e-5), ("jpeg", 4 * PIXEL)):
-        torch.testing.assert_close(corrupt(grey, smooth, 3, draw()), to_input(grey), rtol=0, atol=tolerance)
+        torch.testing.assert_close(corrupt(grey, smooth, 3, draw()), to_network_range(grey), rtol=0, atol=tolerance)
     edge = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
     edge[..., 4:] = 200
     low, high = corrupt(edge, "contrast", 3, draw()).unique().tolist()
@@ -87,7 +88,7 @@ def test_corruptions_do_what_their_units_say():
 def test_attacks_stay_within_their_ball_and_the_range(model, labels, pixels):
     images = torch.randint(0, 256, (300, 1, 8, 8), generator=draw(3), dtype=torch.uint8)
     images[::2] = images[::2] // 128 * 255  # at both ends of the range, where the ball is cut
-    inputs = to_input(images)
+    inputs = to_network_range(images)
     for moved in (fgsm(model, inputs, labels, pixels), pgd(model, inputs, labels, pixels, draw())):
         assert float((moved - inputs).abs().max()) == pytest.approx(pixels * PIXEL, abs=1e-6)
         assert moved.min() >= -1
@@ -110,7 +111,7 @@ def test_both_attacks_reach_the_worst_point_of_a_linear_model():
 
 
 def test_pgd_is_never_weaker_than_fgsm_and_a_wider_ball_never_weaker_than_a_narrow_one(model, images, labels):
-    clean = float((predict_classes(model, to_input(images)) == labels).float().mean())
+    clean = float((predict_classes(model, to_network_range(images)) == labels).float().mean())
     under = accuracy_under(model, images, labels, ["fgsm", "pgd"], seed=0)
     assert list(under) == ["fgsm_2", "fgsm_8", "pgd_2", "pgd_8"]
     assert clean > 0.9
@@ -132,9 +133,9 @@ def test_accuracy_is_a_function_of_the_seed_whatever_else_is_asked_for(model, im
 
 
 def test_an_attack_does_not_depend_on_the_batches(model, images, labels, monkeypatch):
-    whole = pgd(model, to_input(images), labels, 8, draw())
+    whole = pgd(model, to_network_range(images), labels, 8, draw())
     monkeypatch.setattr(robustness, "BATCH", 7)
-    parts = pgd(model, to_input(images), labels, 8, draw())
+    parts = pgd(model, to_network_range(images), labels, 8, draw())
     assert float(((whole - parts).abs() > 1e-5).float().mean()) < 1e-3
 
 

@@ -9,16 +9,16 @@ from torch import Generator, Tensor
 
 from stages.downstream.arm_data import ArmData, SyntheticData
 from stages.downstream.params import TrainDownstreamParams
-
-CLASSES = 3
+from stages.labelling.data import ReplicateData
+from tests.downstream.toy import CLASSES, changed
 
 ARMS: dict[str, dict[str, Any]] = {
     "real": {"augment": "none"},
     "classic": {},
     "classic_all_labels": {"labels": "train_and_validation"},
     "pseudo_label": {"settings": [{"pool_share": 0.5, "teacher": "classifier"}]},
-    "gan": {"images": "data/filter_memorized", "augment": "none", "settings": [{"synthetic_share": 0.5}]},
-    "synthetic_only": {"images": "data/filter_memorized", "real": False, "settings": [{"synthetic_share": 1}]},
+    "gan": {"images": "data/filter_memorized/gan", "augment": "none", "settings": [{"synthetic_share": 0.5}]},
+    "synthetic_only": {"images": "data/filter_memorized/gan", "real": False, "settings": [{"synthetic_share": 1}]},
     "oversampled": {"balancing": "oversampling"},
     "weighted": {"balancing": "class_weights"},
     "mixup": {"augment": "mixup"},
@@ -31,16 +31,17 @@ ARMS: dict[str, dict[str, Any]] = {
         "settings": [{"fixmatch_threshold": 0.8, "unlabelled_share": 0.5}],
     },
     "gan_balanced": {
-        "images": "data/filter_memorized",
+        "images": "data/filter_memorized/gan",
         "balancing": "synthetic",
         "settings": [{"synthetic_share": 0.5, "loss_weight": 0.5}],
     },
     "gan_filtered": {
-        "images": "data/filter_memorized",
+        "images": "data/filter_memorized/gan",
         "settings": [{"synthetic_share": 0.5, "filter": {"by": "confidence", "keep": 0.6}}],
     },
+    "gan_soft": {"images": "data/filter_memorized/gan", "settings": [{"synthetic_share": 0.5}]},
     "shuffled_labels": {
-        "images": "data/filter_memorized",
+        "images": "data/filter_memorized/gan",
         "real": False,
         "settings": [{"synthetic_share": 1, "shuffled_labels": True}],
     },
@@ -64,6 +65,8 @@ def section(**changes: Any) -> dict[str, Any]:
     """The section as params.yaml states it, tiny."""
     return {
         "seed": 5,
+        "device": "cpu",
+        "deterministic": False,
         "classifier": {
             "kind": "cnn",
             "width": 4,
@@ -127,12 +130,8 @@ def make_data() -> Callable[..., ArmData]:
 
     def make(**changes: Any) -> ArmData:
         roles = {"train": 12, "validation": 9, "unlabelled": 60, "test": 30}
-        fields: dict[str, Any] = {"classes": CLASSES, "flip_ok": False, "synthetic": SyntheticData(*toy(45, 4))}
-        for seed, (role, count) in enumerate(roles.items()):
-            images, labels = toy(count, seed)
-            fields[f"{role}_images"] = images
-            if role not in ("unlabelled", "test"):
-                fields[f"{role}_labels"] = labels
-        return ArmData(**(fields | changes))
+        train, validation, (pool, _), (test, _) = (toy(count, seed) for seed, count in enumerate(roles.values()))
+        seen = ReplicateData(*train, pool, *validation, classes=CLASSES, flip_ok=False)
+        return changed(ArmData(seen, test, SyntheticData(*toy(45, 4))), **changes)
 
     return make

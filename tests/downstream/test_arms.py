@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import fields, replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,10 +16,11 @@ from stages.downstream.arm_data import ArmData, SyntheticData
 from stages.downstream.arms import Bench, advise, balanced_accuracy, run_arm
 from stages.downstream.classical import predict_labels
 from stages.downstream.classifiers import build_classifier
-from stages.downstream.training import derive_seeds, predict
+from stages.downstream.params import LabelBudget
+from stages.downstream.training import predict
 from stages.labelling import pool
-from stages.labelling.data import GanData
 from stages.plumbing.errors import UserError
+from tests.downstream.toy import FIELDS, changed
 
 # what each arm's classifier may depend on, beside the parameters
 MAY_SEE = {
@@ -38,13 +40,21 @@ MAY_SEE = {
     "fixmatch": {"train", "unlabelled"},
     "gan_balanced": {"train", "synthetic"},
     "gan_filtered": {"train", "synthetic"},
+    "gan_soft": {"train", "synthetic"},
     "shuffled_labels": {"synthetic"},
 }
 ARM_NAMES = sorted(MAY_SEE)
 
 
+def nobody(_data):
+    raise AssertionError("nobody asks for the pool's labels")
+
+
 def run(params, name, data, replicate=0):
-    return run_arm(params.arms[name], data, params, replicate)[0]
+    if name == "gan_soft":
+        soft = torch.nn.functional.one_hot(data.synthetic.labels, 3) * 0.9 + 0.1 / 3
+        data = changed(data, synthetic=replace(data.synthetic, probabilities=soft))
+    return run_arm(params.arms[name], data, params, replicate, partial(pool.teach, seed=replicate))[0]
 
 
 @pytest.fixture
@@ -58,10 +68,11 @@ def short(params):
 def test_an_arm_depends_on_the_images_it_may_see_and_on_no_others(short, make_data, name, role):
     data = make_data()
     if role == "synthetic":
-        changed = {"synthetic": replace(data.synthetic, images=255 - data.synthetic.images)}
+        other = changed(data, synthetic=replace(data.synthetic, images=255 - data.synthetic.images))
     else:
-        changed = {f"{role}_images": 255 - getattr(data, f"{role}_images")}
-    before, after = run(short, name, data), run(short, name, replace(data, **changed))
+        images = f"{role}_images"
+        other = changed(data, **{images: 255 - getattr(data.seen, FIELDS.get(images, images))})
+    before, after = run(short, name, data), run(short, name, other)
     same = np.array_equal(before.test_probabilities, after.test_probabilities)
     assert same == (role not in MAY_SEE[name])
 
@@ -100,7 +111,7 @@ def test_every_arm_learns_the_toy_problem(params, make_data, toy, name):
 def test_the_state_is_the_classifier_that_predicted(short, make_data):
     data = make_data()
     result = run(short, "classic", data)
-    model = build_classifier("cnn", 1, 8, data.classes, short.classifier.width, seed=1)
+    model = build_classifier("cnn", 1, 8, data.seen.classes, short.classifier.width, seed=1)
     model.load_state_dict(result.state)
     assert np.array_equal(predict(model, data.test_images).numpy(), result.test_probabilities)
     assert all(tensor.is_contiguous() for tensor in result.state.values())
@@ -117,7 +128,7 @@ def test_what_the_network_is_shown_teaches_other_classifiers_too(params, make_da
     images, labels = toy(60, 99)
     shown = run(params, name, make_data()).shown
     assert len(shown.images) == params.scikit_learn.images
-    predicted = predict_labels("logistic_regression", *vars(shown).values(), images, seed=0)
+    predicted = predict_labels("logistic_regression", shown, images, seed=0)
     assert (predicted == labels.numpy()).mean() > 0.9
 
 
@@ -129,7 +140,7 @@ def test_the_images_of_each_source_are_counted(short, make_data):
     from_validation = {name: result.from_validation for name, result in results.items()}
     assert from_validation == {name: {"classic_all_labels": 9, "five_labels": 3}.get(name, 0) for name in ARM_NAMES}
     synthetic = {name: result.images["synthetic"] for name, result in results.items()}
-    whole = dict.fromkeys(("gan", "synthetic_only", "gan_balanced", "shuffled_labels"), 45)
+    whole = dict.fromkeys(("gan", "gan_soft", "synthetic_only", "gan_balanced", "shuffled_labels"), 45)
     assert synthetic == {name: (whole | {"gan_filtered": 27}).get(name, 0) for name in ARM_NAMES}
     pseudo_labelled = {name: result.images["pseudo_labelled"] for name, result in results.items()}
     assert 0 < pseudo_labelled.pop("pseudo_label") <= 30
@@ -149,38 +160,50 @@ def test_every_arm_takes_the_same_steps(short, make_data):
 
 def test_the_teacher_is_the_classic_arm(short, make_data):
     data = make_data()
-    guess = advise(Bench(short.arms["pseudo_label"], data, short, 0)).pool("classifier")
-    classic = run(short, "classic", replace(data, test_images=data.unlabelled_images))
+    guess = advise(Bench(short.arms["pseudo_label"], data, short, 0, nobody)).pool("classifier")
+    classic = run(short, "classic", replace(data, test_images=data.seen.unlabelled))
     assert np.array_equal(guess.labels.numpy(), classic.test_probabilities.argmax(axis=1))
     assert np.array_equal(guess.confidence.numpy(), classic.test_probabilities.max(axis=1))
 
 
 def test_synthetic_images_are_judged_by_the_classic_arm(short, make_data):
     data = make_data()
-    confidence = advise(Bench(short.arms["gan_filtered"], data, short, 0)).own_confidence()
+    confidence = advise(Bench(short.arms["gan_filtered"], data, short, 0, nobody)).own_confidence()
     classic = run(short, "classic", replace(data, test_images=data.synthetic.images))
     own = classic.test_probabilities[np.arange(45), data.synthetic.labels.numpy()]
     assert np.array_equal(confidence.numpy(), own)
 
 
-def test_the_other_teacher_guesses_as_the_gan_does(short, make_data):
-    arm = short.arms["pseudo_label"]
-    asked = arm.model_copy(update={"settings": [arm.settings[0].model_copy(update={"teacher": "ensemble"})]})
-    data = make_data()
-    guess = advise(Bench(asked, data, short, 0)).pool("ensemble")
-    seen = GanData(
-        data.train_images,
-        data.train_labels,
-        data.unlabelled_images,
-        data.validation_images,
-        data.validation_labels,
-        data.classes,
-        data.flip_ok,
-    )
-    seed = derive_seeds(short.seed, 0).initialisation
-    expected = pool.teach(seen, pool.learn(seen, seed), seed)
-    assert torch.equal(guess.labels, expected.labels)
-    assert torch.equal(guess.confidence, expected.trust)
+def ensemble_arm(short, labels):
+    setting = short.arms["pseudo_label"].settings[0].model_copy(update={"teacher": "ensemble"})
+    return short.arms["pseudo_label"].model_copy(update={"labels": labels, "settings": [setting]})
+
+
+def test_the_ensembles_guess_is_the_one_that_generators_learn_from(short, make_data):
+    data, asked = make_data(), []
+
+    def guess_pool(seen):
+        asked.append(seen)
+        return pool.PoolLabels(torch.arange(60) % 3, torch.linspace(0, 1, 60), "all", 0.0, 1.0)
+
+    guess = advise(Bench(ensemble_arm(short, "train"), data, short, 0, guess_pool)).pool("ensemble")
+    assert asked == [data.seen]
+    assert torch.equal(guess.labels, torch.arange(60) % 3)
+    assert torch.equal(guess.confidence, torch.linspace(0, 1, 60))
+
+
+@pytest.mark.parametrize(("per_class", "held_out"), [(3, 9), (5, 0)])
+def test_validation_images_that_are_trained_on_choose_no_teacher(short, make_data, monkeypatch, per_class, held_out):
+    seen, budget = [], LabelBudget(per_class=per_class)
+
+    def teach(data, _seed):
+        seen.append(data)
+        return pool.PoolLabels(torch.zeros(60, dtype=torch.int64), torch.ones(60), "all", 0.0, 1.0)
+
+    monkeypatch.setattr(pool, "teach", teach)
+    advise(Bench(ensemble_arm(short, budget), make_data(), short, 0, nobody)).pool("ensemble")
+    assert len(seen[0].images) == len(seen[0].labels) == 3 * per_class
+    assert len(seen[0].validation_images) == len(seen[0].validation_labels) == held_out
 
 
 def test_no_validation_score_where_validation_labels_were_trained_on(short, make_data):
@@ -232,10 +255,10 @@ def test_unfit_data_gets_clear_words(short, make_data, name, changes, words):
             kept = SyntheticData(data.synthetic.images[change], data.synthetic.labels[change])
             data = replace(data, synthetic=kept)
         elif isinstance(change, slice):
-            cut = {f"{key}_{kind}": getattr(data, f"{key}_{kind}")[change] for kind in ("images", "labels")}
-            data = replace(data, **cut)
+            names = [f"{key}_{kind}" for kind in ("images", "labels")]
+            data = changed(data, **{name: getattr(data.seen, FIELDS.get(name, name))[change] for name in names})
         else:
-            data = replace(data, **{key: change})
+            data = changed(data, **{key: change})
     with pytest.raises(UserError, match=words):
         run(short, name, data)
 

@@ -14,7 +14,7 @@ from stages.downstream.batches import Advice, Guess, Part, batch_parts, compose,
 from stages.downstream.params import ArmParams, LabelBudget, Plain, QualityFilter, Synthetic
 from stages.plumbing.errors import UserError
 
-SYNTHETIC = {"images": "data/filter_memorized"}
+SYNTHETIC = {"images": "data/filter_memorized/gan"}
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def make_arm(arm: Callable[..., dict[str, Any]]) -> Callable[..., ArmParams]:
 
 
 def real(data: ArmData) -> Labelled:
-    return Labelled(data.train_images, data.train_labels, 0)
+    return Labelled(data.seen.images, data.seen.labels, 0)
 
 
 SETTINGS = [
@@ -50,7 +50,7 @@ def test_every_batch_has_its_places(make_data, make_arm, advice, changes, places
     for part in parts:
         filled[part.source] = filled.get(part.source, 0) + part.places
     assert filled == places
-    examples, order = compose(parts, asked, 5, data.classes, seed=0)
+    examples, order = compose(parts, asked, 5, data.seen.classes, seed=0)
     assert order.shape == (5, 64)
     bounds = torch.tensor([0, *[len(part.labels) for part in parts]]).cumsum(0)
     for row in order:
@@ -75,6 +75,29 @@ def test_a_filter_keeps_the_best_of_every_class(make_data, advice, by):
     assert torch.bincount(part.labels).tolist() == [6, 6, 6]
 
 
+def test_a_teachers_probabilities_go_with_their_images(make_data, make_arm, advice):
+    """Real labels stay sure; what a class is balanced and filtered by stays the class that was drawn for."""
+    soft = torch.rand(45, 3, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
+    data = make_data()
+    data = replace(data, synthetic=replace(data.synthetic, probabilities=soft))
+    setting = {"synthetic_share": 0.5, "filter": {"by": "confidence", "keep": 0.4}}
+    asked = make_arm(**SYNTHETIC, balancing="class_weights", settings=[setting])
+    parts = batch_parts(asked.settings[0], data, real(data), 64, advice, 0)
+    given, _ = compose(parts, asked, 1, 3, seed=0)
+    assert torch.equal(given.probabilities[:12], torch.eye(3)[data.seen.labels])
+    assert torch.equal(given.probabilities[12:], soft[27:])
+    assert torch.equal(given.weights, torch.ones(30))  # by the class drawn for, all are as common
+    assert torch.equal(given.labels[12:], soft[27:].argmax(dim=1))
+
+
+def test_wrong_labels_replace_probabilities(make_data, advice):
+    data = make_data()
+    data = replace(data, synthetic=replace(data.synthetic, probabilities=torch.full((45, 3), 1 / 3)))
+    part = synthetic_part(Synthetic(synthetic_share=1, shuffled_labels=True), data, advice)
+    assert part.probabilities is None
+    assert (part.labels != data.synthetic.labels).all()
+
+
 def test_wrong_labels_are_always_wrong_and_any_other_class():
     labels = torch.arange(3000) % 3
     wrong = wrong_labels(labels, 3, seed=0)
@@ -93,8 +116,8 @@ def test_a_loss_weight_holds_for_synthetic_images_alone(make_data, make_arm, adv
 
 def unbalanced(data: ArmData) -> Labelled:
     """6, 4 and 2 images of the three classes."""
-    rows = torch.cat([(data.train_labels == label).nonzero()[:4, 0] for label in range(3)])[[*range(10), 0, 3]]
-    return Labelled(data.train_images[rows], torch.tensor([0] * 6 + [1] * 4 + [2] * 2), 0)
+    rows = torch.cat([(data.seen.labels == label).nonzero()[:4, 0] for label in range(3)])[[*range(10), 0, 3]]
+    return Labelled(data.seen.images[rows], torch.tensor([0] * 6 + [1] * 4 + [2] * 2), 0)
 
 
 def counted(labels: Tensor, order: Tensor) -> list[int]:

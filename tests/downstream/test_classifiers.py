@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
-from stages.downstream.classifiers import build_classifier, to_input
+from stages.downstream.classifiers import build_classifier
 from stages.plumbing.errors import UserError
 
 
@@ -58,10 +58,3 @@ def test_initial_weights_depend_on_the_seed_alone(kind):
 def test_too_small_images_are_refused():
     with pytest.raises(UserError, match="7 pixels are too small"):
         build_classifier("cnn", 1, 7, 10, 8, 0)
-
-
-def test_input_covers_minus_one_to_one():
-    levels = to_input(torch.arange(256, dtype=torch.uint8))
-    assert levels[0] == -1
-    assert levels[255] == 1
-    assert (levels.diff() > 0).all()

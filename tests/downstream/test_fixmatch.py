@@ -8,10 +8,11 @@ from torch.nn import functional
 from stages.downstream.augment import build_policy
 from stages.downstream.classifiers import build_classifier
 from stages.downstream.fixmatch import pseudo_label, train_fixmatch
-from stages.downstream.training import Examples, derive_seeds, predict
+from stages.downstream.training import derive_seeds, predict
 from stages.plumbing.errors import UserError
+from tests.downstream.toy import CLASSES, examples
 
-LABELLED, UNLABELLED, CLASSES = 4, 12, 3
+LABELLED, UNLABELLED = 4, 12
 
 
 def still(images, _generator):
@@ -28,11 +29,10 @@ def train(params, toy, *, steps=6, threshold=0.4, policies=(still, still), seed=
     images, classes = toy(labels, 0)
     pool, _ = toy(60, 1)
     return train_fixmatch(
-        Examples(images, classes, torch.full((labels,), float(weight))),
+        examples(images, classes, torch.full((labels,), float(weight))),
         cycled(labels, steps, LABELLED),
         pool,
         cycled(60, steps, UNLABELLED),
-        CLASSES,
         *policies,
         more.pop("settings", params.classifier),
         threshold,

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from stages.downstream.params import ArmParams, TrainDownstreamParams
 
-SYNTHETIC = {"images": "data/filter_memorized"}
+SYNTHETIC = {"images": "data/filter_memorized/gan"}
 FIXMATCH = {"fixmatch_threshold": 0.8, "unlabelled_share": 0.5}
 
 IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
@@ -70,7 +70,8 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
         "'confidence'",
     ),
     ("weight of zero", SYNTHETIC | {"settings": [{"synthetic_share": 0.5, "loss_weight": 0}]}, "greater than 0"),
-    ("unknown folder", {"images": "data/generate"}, "'data/prepare' or 'data/filter_memorized'"),
+    ("unfiltered images", {"images": "data/generate/gan"}, "data/.prepare|filter_memorized/"),
+    ("no generator named", SYNTHETIC | {"images": "data/filter_memorized"}, "should match pattern"),
     ("unknown field", {"weight": 1}, "Extra inputs"),
 ]
 
@@ -88,8 +89,10 @@ def test_possible_arms_are_let_in(section):
         "synthetic_only",
         "gan_balanced",
         "gan_filtered",
+        "gan_soft",
         "shuffled_labels",
     ]
+    assert {one.generator for one in checked.arms.values()} == {"gan", None}
 
 
 def test_every_field_must_be_stated(arm):

@@ -40,7 +40,7 @@ def test_predictions_keep_every_probability_beside_its_image_and_replicate() -> 
 
 
 POOLED = [{"pool_share": 0.5, "teacher": "classifier"}, {"pool_share": 1.0, "teacher": "classifier"}]
-SYNTHETIC = {"images": "data/filter_memorized", "settings": [{"synthetic_share": 0.5}]}
+SYNTHETIC = {"images": "data/filter_memorized/gan", "settings": [{"synthetic_share": 0.5}]}
 
 
 @pytest.mark.parametrize(
@@ -65,21 +65,21 @@ def test_each_label_counts_that_was_trained_on_or_chosen_by(
 ) -> None:
     arm = make_arm(**changes)
     score = np.nan if run["from_validation"] else 0.5
-    facts = records.arm_facts(arm, np.full((len(arm.settings), 2), score), 0, [run, run], LABELS, checkpoints)
+    facts = records.arm_facts(arm, np.full((len(arm.settings), 2), score), 0, [[run], [run]], LABELS, checkpoints)
     assert facts["labels_used"] == labels_used
     assert facts["trained_on_labels"] == run["images"]["real"]
 
 
 def test_an_arm_trained_on_validation_has_no_score_there() -> None:
     arm, run = make_arm(labels="train_and_validation"), run_of(90, 40)
-    facts = records.arm_facts(arm, np.full((1, 2), np.nan), 0, [run, run], LABELS, 1)
+    facts = records.arm_facts(arm, np.full((1, 2), np.nan), 0, [[run], [run]], LABELS, 1)
     assert facts["validation"] == []
     assert facts["validation_scores"] == [None, None]
 
 
 def test_settings_are_told_without_what_was_not_asked_for() -> None:
     arm, run = make_arm(**SYNTHETIC), run_of()
-    facts = records.arm_facts(arm, np.full((1, 2), 0.5), 0, [run, run], LABELS, 1)
+    facts = records.arm_facts(arm, np.full((1, 2), 0.5), 0, [[run], [run]], LABELS, 1)
     assert facts["settings"] == [{"synthetic_share": 0.5}]
 
 

@@ -18,12 +18,11 @@ from stages.generators.convolutional import (
     channels_by_map,
 )
 from stages.generators.network_config import NetworkConfig
+from tests.generators.toy import some_draws
 
 
 def config(size: int) -> NetworkConfig:
-    return NetworkConfig(
-        "projection", "convolutional", 2, 1, size, latent_dim=5, width=16, components=0, spectral=False
-    )
+    return NetworkConfig("convolutional", 2, 1, size, latent_dim=5, width=16, components=0, spectral=False)
 
 
 @given(st.integers(8, 128))
@@ -48,7 +47,7 @@ def test_what_the_generator_cuts_off_is_what_the_discriminator_puts_around(size:
     generator, margin = ConvolutionalGenerator(config(size)), ConvolutionalTrunk(config(size)).margin
     maps: list[Tensor] = []
     generator.output.register_forward_hook(lambda _module, _inputs, output: maps.append(output))
-    images = generator(torch.randn(4, 5), torch.arange(4) % 2)
+    images = generator(some_draws(torch.arange(4) % 2, torch.randn(4, 5)))
     assert torch.equal(images, functional.pad(maps[0], [-edge for edge in margin]).tanh())
     assert abs(margin[0] - margin[1]) <= 1, "the image lies in the middle"
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from stages.generators.health import FailedTrainingError, check_collapse, check_finite, check_weights, diversity
-from stages.generators.interface import MEASURES
-from tests.generators.toy import toy_images
+from tests.labelling.toy import toy_images
 
 DIVERSITIES = st.floats(0, 3)
 NAN = math.nan
+MEASURES = ("generator_loss", "real_logit", "sureness")
 
 
 def collapsed(now: float, before: float) -> bool:

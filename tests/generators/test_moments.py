@@ -8,10 +8,9 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from stages.generators.moments import BORROWED_IMAGES, MOST_COMPONENTS, measure, plain
-from stages.generators.network_config import NetworkConfig
+from stages.generators.moments import BORROWED_IMAGES, MOST_COMPONENTS, Moments, measure
 from stages.imaging.pixels import to_network_range
-from stages.labelling.data import RealImages
+from stages.labelling.data import TrustedImages
 
 
 def images(count: int, side: int = 6, channels: int = 1, seed: int = 0) -> Tensor:
@@ -23,8 +22,8 @@ def images(count: int, side: int = 6, channels: int = 1, seed: int = 0) -> Tenso
     return (mixed + noise).clamp(0, 255).to(torch.uint8).unflatten(1, (channels, side, side))
 
 
-def real(count: int, classes: int, **changes: Tensor) -> RealImages:
-    return replace(RealImages(images(count), torch.arange(count) % classes, torch.ones(count)), **changes)
+def real(count: int, classes: int, **changes: Tensor) -> TrustedImages:
+    return replace(TrustedImages(images(count), torch.arange(count) % classes, torch.ones(count)), **changes)
 
 
 @pytest.mark.parametrize("count", [20, 300])  # fewer and more images than the 36 pixels
@@ -65,7 +64,7 @@ def test_the_fewer_the_images_the_more_is_borrowed() -> None:
     shares = []
     for kept in (100, 20, 5):
         rows = torch.cat([torch.arange(kept), torch.arange(100, 200)])
-        data = RealImages(base[rows].to(torch.uint8), (rows >= 100).long(), torch.ones(len(rows)))
+        data = TrustedImages(base[rows].to(torch.uint8), (rows >= 100).long(), torch.ones(len(rows)))
         factors = measure(data, 2, 64).factors
         shares.append(float(factors[0].square().sum() / factors[1].square().sum()))
     assert shares == sorted(shares)
@@ -82,7 +81,7 @@ def test_an_image_without_trust_moves_no_gaussian() -> None:
 
 def test_trust_counts_as_a_share_of_an_image() -> None:
     data = real(30, 3)
-    twice = RealImages(*(torch.cat([each, each]) for each in (data.images, data.labels)), torch.full((60,), 0.5))
+    twice = TrustedImages(*(torch.cat([each, each]) for each in (data.images, data.labels)), torch.full((60,), 0.5))
     one, other = measure(data, 3, 64), measure(twice, 3, 64)
     bases = one.components.basis, other.components.basis  # each vector may point either way
     torch.testing.assert_close(other.means @ bases[1], one.means @ bases[0], atol=1e-5, rtol=0)
@@ -109,22 +108,20 @@ def test_images_all_alike_have_one_component_and_no_spread() -> None:
 
 def test_there_are_at_most_so_many_components() -> None:
     noise = torch.randint(256, (700, 3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    data = RealImages(noise, torch.arange(700) % 2, torch.ones(700))
+    data = TrustedImages(noise, torch.arange(700) % 2, torch.ones(700))
     basis = measure(data, 2, 8).components.basis
     assert len(basis) == MOST_COMPONENTS
     torch.testing.assert_close(basis @ basis.T, torch.eye(MOST_COMPONENTS), atol=1e-4, rtol=0)
 
 
-def test_plain_moments_have_the_shapes_of_measured_ones() -> None:
-    measured = measure(real(100, 3), 3, latent_dim=4)
-    config = NetworkConfig("projection", "dense", 3, 1, 6, 4, 8, len(measured.means[0]), spectral=True)
-    for own, other in zip(tensors(plain(config)), tensors(measured), strict=True):
-        assert own.shape == other.shape
-
-
-def tensors(moments: object) -> list[Tensor]:
-    parts = vars(moments)
-    return [*vars(parts["components"]).values(), parts["means"], parts["factors"]]
+def test_those_of_a_class_are_its_own_in_the_same_components() -> None:
+    whole = measure(real(100, 3), 3, rank=4)
+    for label in range(3):
+        own = whole.of_class(label)
+        assert isinstance(own, Moments)
+        assert own.components is whole.components
+        assert torch.equal(own.means, whole.means[label][None])
+        assert torch.equal(own.factors, whole.factors[label][None])
 
 
 def covariances(factors: Tensor) -> Tensor:

@@ -1,90 +1,70 @@
-"""The smallest data and parameters that a GAN can be trained with, and a checkpoint in memory."""
+"""The smallest generators of every kind, what they learn from, and a checkpoint in memory."""
 
 import io
-from collections.abc import Callable
-from dataclasses import replace
+from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from pydantic import TypeAdapter
+from torch import Tensor, nn
+from torch.optim import SGD
 
+from stages.generators.interface import Batch, Draws, Feed, Learner, LearningGenerator
 from stages.generators.moments import Components, Moments
 from stages.generators.network_config import NetworkConfig
-from stages.generators.params import TrainGanParams
-from stages.labelling.data import GanData
-from stages.labelling.quick_classifier import QuickClassifier, fit
+from stages.generators.params import KINDS, NO_FOLDER, AnyGenerator, GeneratorParams
+from stages.labelling.data import Form
+from stages.sources.params import ImageParams
+from tests.labelling.toy import CLASSES, toy_images
 
-CLASSES = 3
 CONFIG = NetworkConfig(
-    family="projection",
-    layers="dense",
-    classes=CLASSES,
-    channels=1,
-    size=8,
-    latent_dim=8,
-    width=32,
-    components=20,
-    spectral=True,
+    layers="dense", classes=CLASSES, channels=1, size=8, latent_dim=8, width=32, components=20, spectral=True
 )
+HINGE = {"kind": "hinge"}
 RELATIVISTIC = {"kind": "relativistic", "gradient_penalty": 1.0}
+LEARNING = [name for name, (schema, _) in KINDS.items() if "steps" in schema.model_fields]
+FORM = Form(["top", "middle", "end"], ImageParams(size=8, channels="grey", fit="pad", flip_ok=False))
+_SECTION: TypeAdapter[GeneratorParams] = TypeAdapter(AnyGenerator)
+# A short training with one snapshot and no checkpoint; and what kinds that don't learn want.
+_FIELDS: dict[str, Any] = {
+    "labels": "class",
+    "rank": 8,
+    "objective": HINGE,
+    "layers": "dense",
+    "steps": 30,
+    "batch_size": 32,
+    "batches": {"labelled_share": None, "balanced": False},
+    "latent_dim": 8,
+    "width": 32,
+    "generator_learning_rate": 1e-3,
+    "discriminator_learning_rate": 1e-3,
+    "ema_decay": 0.99,
+    "augment": {"policies": ["translation", "cutout", "colour", "flip"], "limit": 0.8},
+    "snapshots": 1,
+    "rollbacks": 2,
+    "precision": "float32",
+    "compile": False,
+    "log_every": 20,
+    "samples_every": 20,
+    "checkpoint_every": 1000,
+}
 
 
-def toy_images(each: int, seed: int, side: int = 8) -> tuple[Tensor, Tensor]:
-    """Three classes of grey images, uint8 (N, 1, side, side): a bright band at the top, in the middle or at the end."""
-    random = torch.Generator().manual_seed(seed)
-    labels = torch.arange(CLASSES).repeat_interleave(each)
-    images = torch.randint(0, 60, (len(labels), 1, side, side), generator=random)
-    for row, label in enumerate(labels.tolist()):
-        images[row, 0, 3 * label : 3 * label + 2] += 180
-    return images.to(torch.uint8), labels
+def toy_params(kind: str = "projection", **changes: Any) -> GeneratorParams:
+    """The section of a small generator of this kind."""
+    schema, _ = KINDS[kind]
+    fields = {name: value for name, value in _FIELDS.items() if name in schema.model_fields}
+    path = "made elsewhere" if kind == "external" else NO_FOLDER
+    return _SECTION.validate_python({"kind": kind, "path": path} | fields | changes)
 
 
-def toy_data(pool: int, validation: int = 5, side: int = 8) -> GanData:
-    """Five labelled images of each class, `pool` unlabelled ones and `validation` others."""
-    unlabelled, _ = toy_images(pool, 1, side)
-    return GanData(
-        *toy_images(5, 0, side), unlabelled, *toy_images(validation, 2, side), classes=CLASSES, flip_ok=False
-    )
-
-
-def of_classes(data: GanData, kept: int) -> GanData:
-    """The same data with the first classes alone."""
-    labelled, validation = data.labels < kept, data.validation_labels < kept
-    return replace(
-        data,
-        images=data.images[labelled],
-        labels=data.labels[labelled],
-        validation_images=data.validation_images[validation],
-        validation_labels=data.validation_labels[validation],
-        classes=kept,
-    )
-
-
-def toy_params(**changes: Any) -> TrainGanParams:
-    """Parameters of a short training; one snapshot, and no checkpoint."""
-    default = {
-        "seed": 0,
-        "family": "projection",
-        "objective": {"kind": "hinge"},
-        "layers": "dense",
-        "steps": 30,
-        "batch_size": 32,
-        "latent_dim": 8,
-        "width": 32,
-        "generator_learning_rate": 1e-3,
-        "discriminator_learning_rate": 1e-3,
-        "ema_decay": 0.99,
-        "augment": {"policies": ["translation", "cutout", "colour", "flip"], "limit": 0.8},
-        "snapshots": 1,
-        "rollbacks": 2,
-        "device": "cpu",
-        "precision": "float32",
-        "compile": False,
-        "log_every": 20,
-        "samples_every": 20,
-        "checkpoint_every": 1000,
-    }
-    return TrainGanParams.model_validate(default | changes)
+def images_elsewhere(*_: Any) -> tuple[Any, Any, Any]:
+    """What `labelled_images` reads: names, pixels and labels of 3, 2 and 1 images of the classes, mixed."""
+    images, labels = toy_images(3, seed=77)
+    chosen = [6, 0, 3, 1, 4, 2]
+    names = np.array([f"{FORM.class_names[labels[row]]}/{row}.png" for row in chosen])
+    return names, images[chosen].numpy(), labels[chosen].numpy()
 
 
 def random_moments(config: NetworkConfig, seed: int = 0) -> Moments:
@@ -98,13 +78,37 @@ def random_moments(config: NetworkConfig, seed: int = 0) -> Moments:
     return Moments(components, means, torch.randn(config.classes, count, rank, generator=random) / 4)
 
 
-def hasty_fit(steps: int) -> Callable[..., QuickClassifier]:
-    """The quick classifier's `fit`, after so few steps that it knows little."""
+def some_draws(labels: Tensor, latents: Tensor, sources: Tensor | None = None) -> Draws:
+    """Draws of these classes, each of its class's first image."""
+    return Draws(labels, latents, torch.zeros_like(labels), sources)
 
-    def hasty(*arguments: Any, **keywords: Any) -> QuickClassifier:
-        return fit(*arguments, **(keywords | {"steps": steps, "batch_size": 8}))
 
-    return hasty
+class OneBatch(Feed):
+    """The same batch each time."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+    def draw(self, among: Tensor | None = None) -> Batch:
+        assert among is None
+        return self.batch
+
+
+def learner_of(generator: LearningGenerator, generator_rate: float = 0.1, discriminator_rate: float = 0.1) -> Learner:
+    """Plain gradient descent, so that every step can be told by hand; nothing is augmented."""
+    rates = {"generator": generator_rate, "discriminator": discriminator_rate}
+    optimisers = {name: SGD(player.parameters(), lr=rates[name]) for name, player in generator.players().items()}
+    return Learner(optimisers, lambda images: images, nullcontext)
+
+
+def copied(network: nn.Module) -> dict[str, Tensor]:
+    """A copy of all parameters and buffers."""
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def changed(network: nn.Module, before: dict[str, Tensor]) -> set[str]:
+    """Names of the parameters and buffers that are others than in such a copy."""
+    return {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
 
 
 class Memory:

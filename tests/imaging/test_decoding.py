@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.imaging.decoding import LARGEST_PIXELS, decode
-from stages.sources.listing import BadItem
+from stages.imaging.decoding import LARGEST_PIXELS, BadItem, decode
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 31, 3), dtype=np.uint8))
 LOSSLESS = ["BMP", "PCX", "PNG", "PPM", "SGI", "TGA", "TIFF"]

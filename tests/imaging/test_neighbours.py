@@ -14,7 +14,15 @@ from torch.utils._pytree import tree_leaves
 
 from stages.imaging import neighbours as neighbours_module
 from stages.imaging.distance import Alignment, alignments, unit_vectors
-from stages.imaging.neighbours import Neighbours, Search, distinct, nearest, pair_distances, pairs_within
+from stages.imaging.neighbours import (
+    Neighbours,
+    Search,
+    all_distances,
+    distinct,
+    nearest,
+    pair_distances,
+    pairs_within,
+)
 from stages.plumbing.errors import UserError
 
 
@@ -170,6 +178,41 @@ def test_groups_of_one_image_each_change_nothing() -> None:
     assert torch.equal(plain.distances, grouped.distances)
 
 
+@settings(max_examples=25)
+@given(seed=st.integers(0, 99), members=st.integers(1, 12), chunk=st.integers(1, 150))
+def test_hidden_groups_are_as_good_as_absent(seed: int, members: int, chunk: int) -> None:
+    """Each query hides up to two groups of its own; the search is as one among the other references alone."""
+    random = np.random.default_rng(seed)
+    scenes = random.integers(40, 216, (120 // members + 1, 1, 5, 6)).repeat(members, axis=0)[:120]
+    frames = torch.from_numpy((scenes + random.integers(-9, 10, scenes.shape)).astype(np.uint8))
+    groups = torch.from_numpy(np.arange(120) // members)
+    queries, ways = frames[random.permutation(120)[:6]], alignments(1, False, 5, 6)
+    hidden = torch.from_numpy(np.stack([random.integers(0, 120 // members, 6), random.integers(-1, 3, 6)], axis=1))
+    search = Search(frames, 4, ways, groups, None, 4, chunk)
+    found = search.nearest(queries, hidden)
+    for row, query in enumerate(queries):
+        left = torch.from_numpy(np.flatnonzero(~np.isin(groups, hidden[row])))
+        alone = nearest(query[None], frames[left], 4, ways, groups[left])
+        assert left[alone.indices[0]].tolist() == found.indices[row].tolist()
+        assert torch.equal(alone.distances[0], found.distances[row])
+
+
+def test_numbers_that_are_no_groups_hide_nothing_and_too_few_references_left_are_refused() -> None:
+    queries, references, ways = random_images(7, 40), random_images(6, 41), alignments(0, False, 8, 8)
+    search = Search(references, 5, ways)
+    found = search.nearest(queries, torch.full((7, 2), -1))
+    assert torch.equal(found.indices, search.nearest(queries).indices)
+    assert search.nearest(queries, torch.zeros(7, 1, dtype=torch.int64)).indices.amin() == 1
+    with pytest.raises(UserError, match="5 neighbours are wanted, but without an image's source"):
+        search.nearest(queries, torch.tensor([[0, 1]] * 7))
+
+
+def test_all_distances_are_those_of_single_pairs() -> None:
+    queries, references, ways = random_images(3, 42), random_images(8, 43), alignments(1, True, 8, 8)
+    expected = [[nearest(x[None], t[None], 1, ways).distances.item() for t in references] for x in queries]
+    np.testing.assert_allclose(all_distances(queries, references, ways), expected, rtol=1e-12)
+
+
 def test_where_only_a_few_references_lie_outside_the_group_all_of_them_are_found() -> None:
     references = torch.cat([random_images(1, 25).repeat(9, 1, 1, 1), random_images(3, 26)])
     groups = torch.tensor([0] * 9 + [1, 1, 1])
@@ -236,10 +279,14 @@ def test_a_precision_chosen_elsewhere_is_left_as_it_was() -> None:
         torch.set_float32_matmul_precision(before)
 
 
-def test_distinct_keeps_the_first_of_each_image_in_order() -> None:
+def test_distinct_keeps_the_first_of_each_image_in_order_and_knows_what_each_equals() -> None:
     images = random_images(5, 10, (3, 4, 4))
-    assert distinct(images[[3, 3, 0, 1, 0, 3, 4]]).tolist() == [0, 2, 3, 6]
-    assert distinct(images.transpose(2, 3)).tolist() == [0, 1, 2, 3, 4]
+    repeated = images[[3, 3, 0, 1, 0, 3, 4]]
+    first, same = distinct(repeated)
+    assert first.tolist() == [0, 2, 3, 6]
+    assert same.tolist() == [0, 0, 1, 2, 1, 0, 3]
+    assert torch.equal(repeated[first][same], repeated)
+    assert distinct(images.transpose(2, 3))[0].tolist() == [0, 1, 2, 3, 4]
 
 
 def clustered_images(count: int, seed: int, size: tuple[int, int, int]) -> torch.Tensor:

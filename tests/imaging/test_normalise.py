@@ -7,9 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 
-from stages.imaging.decoding import decode
+from stages.imaging.decoding import BadItem, decode
 from stages.imaging.normalise import to_pixels
-from stages.sources.listing import BadItem
 from stages.sources.params import ImageParams
 
 FITS = ["pad", "crop", "stretch"]

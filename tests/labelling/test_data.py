@@ -3,7 +3,7 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
-from tests.generators.toy import toy_data
+from tests.labelling.toy import toy_data
 
 
 def test_all_tensors_move_and_nothing_else_changes() -> None:

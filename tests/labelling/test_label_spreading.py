@@ -50,6 +50,16 @@ def test_the_guessed_classes_are_as_frequent_as_the_labelled_ones() -> None:
     assert (shares - 1 / 3).abs().max() < 0.12
 
 
+def test_the_mean_guess_is_as_frequent_as_the_labelled_classes_where_these_are_unequal() -> None:
+    """Where the pool leaves much in doubt, the spread labels alone would follow the pool."""
+    pool, _ = clusters(40, seed=2)
+    images, labels = clusters(6, seed=1)
+    kept = torch.cat([torch.arange(1), torch.arange(6, 9), torch.arange(12, 18)])
+    noisy = (pool.float() + torch.randn(pool.shape, generator=torch.Generator().manual_seed(0)) * 60).clamp(0, 255)
+    guess = spread_labels(images[kept], labels[kept], CLASSES, noisy.to(torch.uint8))
+    torch.testing.assert_close(guess.mean(dim=0), torch.tensor([0.1, 0.3, 0.6]), atol=0.02, rtol=0)
+
+
 def test_probabilities_sum_to_one() -> None:
     images, labels = clusters(2, seed=1)
     pool, _ = clusters(20, seed=2)

@@ -9,23 +9,23 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from stages.labelling import label_spreading, pool
-from stages.labelling.data import GanData
-from stages.labelling.pool import Guess, LabelledImages, PoolLabels, believe, label, learn, teach
-from tests.generators.toy import CLASSES, hasty_fit, of_classes, toy_data, toy_images
+from stages.labelling.data import ReplicateData
+from stages.labelling.pool import Guess, LabelledImages, PoolLabels, believe, label, teach
+from tests.labelling.toy import CLASSES, hasty_fit, of_classes, toy_data, toy_images
 
 MANY = 300
 
 
-def taught(data: GanData, seed: int) -> PoolLabels:
-    return teach(data, learn(data, seed), seed)
+def taught(data: ReplicateData, seed: int) -> PoolLabels:
+    return teach(data, seed)
 
 
-def labelled_by(data: GanData) -> LabelledImages:
-    return label(data, learn(data, 0), 0)
+def labelled_by(data: ReplicateData) -> LabelledImages:
+    return label(data, teach(data, 0))
 
 
 @pytest.fixture
-def data() -> GanData:
+def data() -> ReplicateData:
     return toy_data(pool=8, validation=MANY // CLASSES)
 
 
@@ -41,7 +41,7 @@ def wrong(labels: Tensor, share: float) -> Tensor:
     return torch.where((ranks * share).floor() < ((ranks + 1) * share).floor(), (labels + 1) % CLASSES, labels)
 
 
-def trust_in(data: GanData, confidence: float, wrong_share: float) -> float:
+def trust_in(data: ReplicateData, confidence: float, wrong_share: float) -> float:
     """Mean trust in a teacher that is equally sure of everything, and errs on a share of the validation images."""
     pool_labels = torch.arange(len(data.unlabelled)) % CLASSES
     validation = sure_of(wrong(data.validation_labels, wrong_share), confidence)
@@ -50,17 +50,19 @@ def trust_in(data: GanData, confidence: float, wrong_share: float) -> float:
 
 @pytest.mark.parametrize("confidence", [0.6, 0.8, 0.95, 0.999])
 @pytest.mark.parametrize("right", [0.9, 0.8, 0.6])
-def test_trust_follows_the_hits_and_not_the_teachers_own_word(data: GanData, confidence: float, right: float) -> None:
+def test_trust_follows_the_hits_and_not_the_teachers_own_word(
+    data: ReplicateData, confidence: float, right: float
+) -> None:
     expected = (right - 1 / CLASSES) / (1 - 1 / CLASSES)
     assert trust_in(data, confidence, 1 - right) == pytest.approx(expected, abs=0.05)
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.95, 0.999])
-def test_a_teacher_at_chance_is_hardly_trusted(data: GanData, confidence: float) -> None:
+def test_a_teacher_at_chance_is_hardly_trusted(data: ReplicateData, confidence: float) -> None:
     assert trust_in(data, confidence, 1 - 1 / CLASSES) < 0.1
 
 
-def test_the_more_errors_the_less_trust(data: GanData) -> None:
+def test_the_more_errors_the_less_trust(data: ReplicateData) -> None:
     trusts = [trust_in(data, 0.95, errors) for errors in (0.02, 0.1, 0.2, 0.3, 0.5)]
     assert trusts == sorted(trusts, reverse=True)
     assert trusts[0] > trusts[-1] + 0.3
@@ -89,7 +91,7 @@ def test_without_validation_images_a_teacher_is_taken_at_its_word() -> None:
     assert believed.score != believed.score  # NaN
 
 
-def test_score_and_accuracy_of_a_calibrated_teacher(data: GanData) -> None:
+def test_score_and_accuracy_of_a_calibrated_teacher(data: ReplicateData) -> None:
     validation = sure_of(wrong(data.validation_labels, 0.1), 0.9)
     believed = believe("it", Guess(validation[:2], validation), data)
     assert believed.accuracy == pytest.approx(0.9)
@@ -117,7 +119,7 @@ class TestTeach:
     ) -> None:
         data, truth = toy_data(pool=6), toy_images(6, 1)[1]
 
-        def spread(_: GanData) -> Guess:
+        def spread(_: ReplicateData) -> Guess:
             shift = 0 if knows else 1
             return Guess(*(sure_of((labels + shift) % CLASSES, 0.98) for labels in (truth, data.validation_labels)))
 

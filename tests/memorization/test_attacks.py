@@ -10,6 +10,7 @@ from scipy.stats import beta, binomtest, norm
 from sklearn.metrics import pairwise_distances, roc_auc_score, roc_curve
 from sklearn.neighbors import KernelDensity
 
+from stages.imaging import distance
 from stages.imaging.distance import unit_vectors
 from stages.memorization import attacks
 from stages.memorization.attacks import PlainDistances, auc, detected_at_fixed_rate, membership_inference
@@ -29,7 +30,7 @@ def labels(members: int, non_members: int) -> NDArray[np.int64]:
 
 
 def test_distances_are_scikit_learns_and_equal_images_at_exactly_zero(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attacks, "CHUNK", 7)
+    monkeypatch.setattr(distance, "CHUNK", 7)
     members, non_members, fresh = (random_images(n, n, (3, 16, 16)) for n in (40, 30, 25))
     distances = PlainDistances.between(members, non_members, torch.cat([fresh, members[10:20]]))
     real, generated = unit_vectors(torch.cat([members, non_members])), unit_vectors(torch.cat([fresh, members[10:20]]))

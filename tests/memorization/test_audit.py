@@ -2,6 +2,7 @@ import json
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -14,7 +15,7 @@ from stages.memorization.attacks import Attack, Estimate
 from stages.memorization.audit import Audit, Exposure, evenly_spaced, expose, summarise
 from stages.memorization.filtering import MemorizationFilter, Originals
 from stages.memorization.planted import noise, shift
-from stages.memorization.self_test import Detection, SelfTest, run_self_test
+from stages.memorization.self_test import Detection, SelfTest
 from stages.memorization.set_level import SetLevel
 from tests.memorization.toy import PARAMS, random_images
 
@@ -22,11 +23,25 @@ CLASSES = [str(digit) for digit in range(10)]
 ALL_DETECTED = Detection(copies=10, detected=10, auc=1.0)
 
 
-def audited(seen: torch.Tensor, calibration: torch.Tensor, generated: torch.Tensor, labels: NDArray[np.int64]) -> Audit:
+def audited(
+    seen: torch.Tensor, calibration: torch.Tensor, generated: torch.Tensor, labels: NDArray[np.int64]
+) -> tuple[pd.DataFrame, Audit]:
     """What the stage does with the generated images of one replicate."""
     filter_ = MemorizationFilter(Originals(seen, calibration, False), PARAMS)
-    dropped = filter_.decide(generated).dropped
-    return Audit(labels, dropped, run_self_test(filter_, 0), expose(filter_, generated, labels, dropped, 0))
+    decisions = table(labels, filter_.decide(generated).dropped)
+    ids = np.array([f"i{row}" for row in range(len(calibration))])
+    return decisions, audit.audit(filter_, ids, generated, decisions, 0)
+
+
+def table(labels: object, dropped: object, own_source: object = False, source_id: object = "") -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "label": np.array(labels),
+            "reason": np.where(dropped, "memorized", ""),
+            "own_source": own_source,
+            "source_id": source_id,
+        }
+    )
 
 
 def exposure(auc: float, detected: float | None, authentic: float, copied: dict[int, float]) -> Exposure:
@@ -36,22 +51,20 @@ def exposure(auc: float, detected: float | None, authentic: float, copied: dict[
 
 
 def an_audit(
-    labels: list[int],
-    dropped: list[bool],
     false_positives: Mapping[str, int] | None = None,
     detected: Detection = ALL_DETECTED,
     exposures: Mapping[str, Exposure] | None = None,
+    first: int = 0,
 ) -> Audit:
-    """Of 100 calibration images; of full conformal prediction without `false_positives`."""
+    """Of 100 calibration images from i<first>; of full conformal prediction without `false_positives`."""
     self_test = SelfTest(100 if false_positives else 0, false_positives or {}, {"exact": detected})
-    return Audit(np.array(labels), np.array(dropped), self_test, exposures or {})
+    ids = frozenset(f"i{row}" for row in range(first, first + self_test.calibration))
+    return Audit(ids, self_test, exposures or {})
 
 
 def test_the_summary_adds_up_over_replicates() -> None:
     audits = [
         an_audit(
-            [0, 0, 1],
-            [True, False, False],
             {"fresh": 4, "fresh_blurred": 9},
             Detection(10, 10, 1.0),
             {
@@ -60,14 +73,14 @@ def test_the_summary_adds_up_over_replicates() -> None:
             },
         ),
         an_audit(
-            [1, 0],
-            [True, True],
             {"fresh": 6, "fresh_blurred": 15},
             Detection(10, 7, 0.5),
             {"before": exposure(0.25, 0.25, 0.5, {0: 0.25, 1: 0.75}), "after": exposure(0.5, 0.5, 0.5, {0: 0.125})},
+            first=20,  # 80 of the first replicate's images calibrate this one too
         ),
     ]
-    summary = summarise(audits, ["cat", "dog", "eel"], calibration_images=120, labels_used=0, params=PARAMS)
+    decisions = table([0, 0, 1, 1, 0], [True, False, False, True, True])
+    summary = summarise(decisions, audits, ["cat", "dog", "eel"], PARAMS)
     plain, blurred = (binomtest(count, 120).proportion_ci(0.95, method="exact") for count in (6, 14))
     auc = {"auc": 0.5, "low": 0.375, "high": 0.625}
     assert json.loads(json.dumps(summary)) == {
@@ -114,21 +127,39 @@ def test_the_summary_adds_up_over_replicates() -> None:
 
 def test_the_summary_names_the_mode() -> None:
     params = PARAMS.model_copy(update={"guarantee": "with_confidence", "thresholds": "per_class"})
-    summary = summarise([an_audit([0], [False], {"fresh": 1, "fresh_blurred": 1})], ["cat"], 100, 100, params)
+    summary = summarise(table([0], [False]), [an_audit({"fresh": 1, "fresh_blurred": 1})], ["cat"], params)
     assert (summary["with_confidence"], summary["per_class"], summary["labels_used"]) == (1, 1, 100)
 
 
 def test_what_a_replicate_could_not_measure_is_left_out_of_the_summary() -> None:
     """The second replicate had too few calibration images: no rate, no area, no attack."""
     both = {"before": exposure(0.75, 0.5, 0.25, {0: 0.5}), "after": exposure(0.5, 0.5, 0.5, {0: 0.5})}
-    measured = an_audit([0, 0], [True, False], {"fresh": 4, "fresh_blurred": 9}, exposures=both)
-    full_conformal = an_audit([0], [False], None, Detection(10, 8, None))
-    summary = summarise([measured, full_conformal], ["cat"], 100, 0, PARAMS)
+    measured = an_audit({"fresh": 4, "fresh_blurred": 9}, exposures=both)
+    full_conformal, decisions = an_audit(None, Detection(10, 8, None)), table([0, 0, 0], [True, False, False])
+    summary = summarise(decisions, [measured, full_conformal], ["cat"], PARAMS)
     assert summary["calibration"] == 0
     assert summary["planted"] == {"exact": {"detected": 0.9, "copies": 20, "auc": 1.0}}
     assert not {"false_positive_rate", "false_positive_rate_blurred", "attacks", "set_level"} & set(summary)
-    alone = summarise([full_conformal], ["cat"], 0, 0, PARAMS)
+    alone = summarise(decisions, [full_conformal], ["cat"], PARAMS)
     assert alone["planted"] == {"exact": {"detected": 0.8, "copies": 10}}
+
+
+@pytest.mark.parametrize(("resembling", "publishable"), [(2, 1), (6, 1), (10, 1), (12, 0), (40, 0)])
+def test_likeness_to_the_own_source_is_counted_among_images_that_have_one(resembling: int, publishable: int) -> None:
+    """80 images of 40 sources: the interval is that of 40 images, and clearly above alpha are 6 of these."""
+    own, ids = np.arange(100) < resembling, [f"s{row // 2}" for row in range(80)] + [""] * 20
+    decisions = table(np.zeros(100, dtype=int), np.zeros(100, dtype=bool), own, ids)
+    found = summarise(decisions, [an_audit()], ["cat"], PARAMS)["own_source"]
+    interval = binomtest(round(resembling / 2), 40).proportion_ci(0.95, method="exact")
+    assert json.loads(json.dumps(found)) == {
+        "images": 80,
+        "resembling": resembling,
+        "share": resembling / 80,
+        "low": pytest.approx(interval.low),
+        "high": pytest.approx(interval.high),
+        "publishable": publishable,
+    }
+    assert "own_source" not in summarise(decisions[80:], [an_audit()], ["cat"], PARAMS)
 
 
 def test_copies_of_members_give_them_away_until_they_are_dropped(
@@ -137,8 +168,9 @@ def test_copies_of_members_give_them_away_until_they_are_dropped(
     images, labels = labelled_digits
     seen, calibration = images[:300], images[300:450]
     generated, classes = torch.cat([seen[:150], images[450:750]]), np.concatenate([labels[:150], labels[450:750]])
-    result = audited(seen, calibration, generated, classes)
-    assert result.dropped[:150].all()
+    decisions, result = audited(seen, calibration, generated, classes)
+    assert (decisions["reason"][:150] != "").all()
+    assert result.calibrated_by == {f"i{row}" for row in range(150)}
     before, after = result.exposure["before"], result.exposure["after"]
     for name in ("distance", "domias"):
         assert before.attacks[name].auc.value > after.attacks[name].auc.value
@@ -159,12 +191,12 @@ def test_a_gan_overfitted_to_fifty_images_is_caught_and_the_summary_says_so(
     slightly = (copies + torch.from_numpy(rng.normal(0, 8, copies.shape))).round().clamp(0, 255).to(torch.uint8)
     generated = torch.cat([slightly[:60], shift(copies[60:120], rng), noise(copies[120:], rng), images[800:820]])
     classes = np.concatenate([labels[memorised], labels[800:820]])
-    result = audited(images[:50], images[300:500], generated, classes)
-    assert result.dropped[:60].all()
-    assert result.dropped[60:120].all()
-    assert result.dropped[120:180].mean() > 0.7
-    assert result.dropped[180:].mean() <= 0.2
-    summary = summarise([result], CLASSES, 200, 0, PARAMS)
+    decisions, result = audited(images[:50], images[300:500], generated, classes)
+    dropped = decisions["reason"] != ""
+    assert dropped[:120].all()
+    assert dropped[120:180].mean() > 0.7
+    assert dropped[180:].mean() <= 0.2
+    summary = summarise(decisions, [result], CLASSES, PARAMS)
     assert summary["generated"] == 200
     assert summary["dropped_share"] > 0.8
     assert min(numbers["dropped_share"] for numbers in summary["classes"].values()) > 0.5

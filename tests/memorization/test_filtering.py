@@ -9,6 +9,7 @@ from torch.nn.functional import interpolate
 
 from stages.memorization.conformal import cutoff_rank, p_values
 from stages.memorization.filtering import Decisions, MemorizationFilter, Originals, check_some_kept
+from stages.memorization.planted import noise
 from stages.plumbing.errors import UserError
 from tests.memorization.toy import PARAMS, make, random_images
 
@@ -66,7 +67,7 @@ def test_deciding_block_by_block_is_deciding_on_all(changes: dict[str, object]) 
     cuts = [slice(0, 1), slice(1, 20), slice(20, 61)]
     parts = Decisions.concatenate([filter_.decide(generated[cut], labels[cut]) for cut in cuts])
     assert whole.dropped.any()
-    for name in ("p", "score", "distance", "nearest", "dropped"):
+    for name in vars(whole):
         np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
 
 
@@ -159,11 +160,13 @@ def test_of_each_group_one_image_calibrates_and_the_promise_holds_for_fresh_grou
     check_rate(drops(60, 30, one), 30, 2, 20)
 
 
-def test_without_calibration_images_at_most_alpha_of_fresh_ones_are_dropped() -> None:
+@pytest.mark.parametrize(("blurred_view", "source"), [(False, -1), (True, 5)])
+def test_without_calibration_images_at_most_alpha_of_fresh_ones_are_dropped(blurred_view: bool, source: int) -> None:
     def one(rng: np.random.Generator) -> NDArray[np.bool_]:
         nothing = torch.empty(0, 1, 6, 6, dtype=torch.uint8)
-        filter_ = make(smooth_images(40, rng), nothing, alpha=0.1, shift_pixels=0, **FULL)
-        return filter_.decide(smooth_images(4, rng)).dropped
+        changes = FULL | {"blurred_view": blurred_view, "alpha": 0.1, "shift_pixels": 0}
+        filter_ = make(smooth_images(40, rng), nothing, **changes)
+        return filter_.decide(smooth_images(4, rng), sources=np.full(4, source)).dropped
 
     dropped = int(drops(150, 4, one).sum())
     assert binomtest(dropped, 600, 0.1, alternative="greater").pvalue > 0.001
@@ -196,6 +199,25 @@ def test_too_few_seen_images_for_full_conformal_stop_where_an_exact_copy_could_n
     )
     with pytest.raises(UserError, match=words):
         make(torch.cat([seen[1:], seen[1:]]), nothing, alpha=alpha, **FULL)
+
+
+def test_without_calibration_images_the_blurred_view_finds_noisy_copies() -> None:
+    """Which it names as copies of what they copy: p, distance and nearest image follow the same views."""
+    fields = torch.from_numpy(np.random.default_rng(0).normal(128, 22, (120, 1, 4, 4)))
+    seen = interpolate(fields, size=(28, 28), mode="bicubic").round().clamp(0, 255).to(torch.uint8)
+    copies = noise(seen[:40], np.random.default_rng(1))
+    found = [make(seen, seen[:0], blurred_view=view, **FULL).decide(copies) for view in (False, True)]
+    assert found[0].dropped.mean() < 0.5
+    assert found[1].dropped.mean() > 0.9
+    assert found[1].nearest.tolist() == list(range(40))
+
+
+def test_without_calibration_images_enough_seen_ones_in_groups_are_refused() -> None:
+    seen, params = random_images(60, 30), PARAMS.model_copy(update=FULL)
+    pairs, alone = [str(row // 2) for row in range(60)], [str(row) for row in range(60)]
+    with pytest.raises(UserError, match=r"full_conformal.*come in groups.*at least 19 groups.*by_group to false"):
+        MemorizationFilter(Originals(seen, seen[:0], False, pairs, []), params)
+    assert MemorizationFilter(Originals(seen, seen[:0], False, alone, []), params).full_conformal
 
 
 def test_with_calibration_images_enough_full_conformal_is_not_called_upon() -> None:
@@ -311,7 +333,102 @@ def test_bad_images_get_clear_words(changed: dict[str, torch.Tensor], words: str
 def test_a_gan_that_returns_only_what_it_saw_is_stopped_with_advice() -> None:
     seen = random_images(60, 25)
     decisions = make(seen, random_images(40, 26)).decide(torch.cat([seen, random_images(1, 27)]))
-    check_some_kept(decisions.dropped, replicate=4)
+    check_some_kept(decisions.dropped, "gan", replicate=4)
     copies = make(seen, random_images(40, 26)).decide(seen)
-    with pytest.raises(UserError, match=r"all 60 generated images of replicate 4 .* memorised .*train_gan\.steps"):
-        check_some_kept(copies.dropped, replicate=4)
+    with pytest.raises(UserError, match=r"all 60 images that the generator gan drew in replicate 4 .* memorised "):
+        check_some_kept(copies.dropped, "gan", replicate=4)
+
+
+LINEAGE = [
+    {},
+    {"blurred_view": True},
+    {"thresholds": "per_class"},
+    FULL | {"alpha": 0.02},
+    FULL | {"alpha": 0.02, "blurred_view": True},
+]
+
+
+def with_lineage(
+    changes: dict[str, object], groups: list[str] | None = None
+) -> tuple[torch.Tensor, MemorizationFilter]:
+    """120 seen images, the last of which equals the first; for the smaller alpha the 40 others are too few."""
+    seen = random_images(119, 31)
+    seen, labels = torch.cat([seen, seen[:1]]), np.repeat([0, 1], 20)
+    params = PARAMS.model_copy(update=changes)
+    return seen, MemorizationFilter(Originals(seen, random_images(40, 32), False, groups, None, labels), params)
+
+
+@pytest.mark.parametrize("changes", LINEAGE)
+def test_what_resembles_its_own_source_is_kept_and_noted_and_a_copy_of_another_image_dropped(
+    changes: dict[str, object],
+) -> None:
+    seen, filter_ = with_lineage(changes)
+    generated, labels = torch.cat([seen[:20], seen[:20], seen[:20]]), np.zeros(60, dtype=np.int64)
+    sources = np.concatenate([np.arange(20), np.roll(np.arange(20), 1), np.full(20, -1)])
+    decisions = filter_.decide(generated, labels, sources)
+    assert decisions.own_source.tolist() == [True] * 20 + [False] * 40
+    assert decisions.dropped[20:].all()
+    assert decisions.dropped[:20].sum() <= 3  # as of fresh images
+    assert (decisions.nearest[:20] != np.arange(20)).all()
+    assert (decisions.nearest[20:40] == np.arange(20)).all()
+
+
+@pytest.mark.parametrize("changes", LINEAGE)
+def test_without_sources_decisions_are_those_without_lineage(changes: dict[str, object]) -> None:
+    seen, filter_ = with_lineage(changes)
+    generated, labels = torch.cat([seen[:10], random_images(40, 33)]), np.arange(50) % 2
+    plain = filter_.decide(generated, labels)
+    nothing = filter_.decide(generated, labels, np.full(50, -1))
+    mixed = filter_.decide(generated, labels, np.where(np.arange(50) < 5, np.arange(50), -1))
+    for name, values in vars(plain).items():
+        np.testing.assert_array_equal(getattr(nothing, name), values)
+        np.testing.assert_array_equal(getattr(mixed, name)[5:], values[5:])
+    assert not plain.own_source.any()
+    assert plain.dropped[:5].all()
+    assert mixed.own_source[:5].all()
+
+
+@pytest.mark.parametrize("changes", LINEAGE[:3])
+def test_with_a_source_an_image_is_judged_as_by_a_filter_that_never_saw_that(changes: dict[str, object]) -> None:
+    """But for the calibration images' scores, which stay: none of them has a source."""
+    seen, filter_ = with_lineage(changes)
+    generated = torch.cat([noise(seen[:8], np.random.default_rng(2)), random_images(8, 34)])
+    decisions = filter_.decide(generated, sources=np.full(16, 3))
+    others = np.delete(np.arange(120), 3)
+    alone = make(seen[torch.from_numpy(others)], random_images(40, 32), **changes)
+    found = alone.likeness.of(generated)
+    np.testing.assert_array_equal(decisions.score, found.score)
+    np.testing.assert_array_equal(decisions.distance, found.distance)
+    np.testing.assert_array_equal(decisions.nearest, others[found.nearest])
+    np.testing.assert_array_equal(decisions.p, p_values(found.score, filter_.calibration_scores))
+
+
+def test_images_equal_to_a_source_or_of_its_group_are_its_likeness_and_no_others_are() -> None:
+    """Image 119 equals image 0; 4 to 7 are one patient, as are 119 and 118."""
+    seen, filter_ = with_lineage({}, [f"patient {row // 4}" for row in range(116)] + ["w", "x", "y", "y"])
+    generated = seen[[0, 119, 118, 5, 5, 0, 118]]
+    decisions = filter_.decide(generated, sources=np.array([119, 0, 119, 6, 8, 5, 0]))
+    assert decisions.own_source.tolist() == [True, True, True, True, False, False, False]
+    assert decisions.dropped.tolist()[4:] == [True, True, True]
+    assert not decisions.dropped[:4].all()
+
+
+def test_fresh_images_said_to_have_sources_are_dropped_as_often_as_stated() -> None:
+    def one(rng: np.random.Generator) -> NDArray[np.bool_]:
+        filter_ = make(smooth_images(60, rng), smooth_images(79, rng), alpha=0.1, shift_pixels=0)
+        return filter_.decide(smooth_images(40, rng), sources=rng.integers(0, 60, 40)).dropped
+
+    check_rate(drops(50, 40, one), 40, 8, 79)
+
+
+def test_too_few_seen_images_beside_a_source_are_refused() -> None:
+    generated, source = random_images(3, 37), np.zeros(3, dtype=np.int64)
+    full = make(random_images(39, 35), random_images(0, 36), **FULL)
+    assert len(full.decide(generated, sources=source - 1).p) == 3
+    with pytest.raises(UserError, match=r"at least 39 different images .* beside an image's source, but there are 38"):
+        full.decide(generated, sources=source)
+    groups = ["one"] * 20 + ["two"] * 17 + ["three", "four"]
+    grouped = MemorizationFilter(Originals(random_images(39, 35), random_images(40, 36), False, groups), PARAMS)
+    assert len(grouped.decide(generated, sources=source - 1).p) == 3
+    with pytest.raises(UserError, match="5 neighbours are wanted, but without an image's source and its group"):
+        grouped.decide(generated, sources=source)

@@ -5,8 +5,9 @@ from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
 from stages.imaging.distance import alignments
+from stages.imaging.disturbances import gaussian_blur
 from stages.imaging.neighbours import nearest
-from stages.memorization.likeness import Groups, Likeness, one_of_each
+from stages.memorization.likeness import BLUR, Groups, Likeness, one_of_each
 from stages.memorization.params import FilterMemorizedParams
 from stages.memorization.planted import noise
 from stages.plumbing.errors import UserError
@@ -138,21 +139,45 @@ def test_distance_and_nearest_are_those_of_the_view_that_the_score_comes_from() 
     assert (both.distance[:20][~unblurred[:20]] < sharp.distance[:20][~unblurred[:20]]).all()
 
 
-def test_all_distances_are_those_of_single_pairs_in_the_order_of_kept() -> None:
+@pytest.mark.parametrize("params", [PARAMS, BLURRED])
+def test_all_distances_are_those_of_single_pairs_in_each_view(params: FilterMemorizedParams) -> None:
     seen, images = random_images(8, 24).repeat(2, 1, 1, 1), random_images(3, 25)
-    likeness = Likeness(seen, None, True, PARAMS)
+    likeness = Likeness(seen, None, True, params.model_copy(update={"neighbours": 2}))
     assert likeness.kept.tolist() == list(range(8))
     ways = alignments(1, True, 8, 8)
-    expected = [[nearest(x[None], t[None], 1, ways).distances.item() for t in seen[:8]] for x in images]
+    views = [lambda x: x, lambda x: gaussian_blur(x, BLUR * 8)][: 1 + params.blurred_view]
+    expected = [
+        [[nearest(view(x[None]), view(t[None]), 1, ways).distances.item() for t in seen[:8]] for x in images]
+        for view in views
+    ]
     np.testing.assert_allclose(likeness.all_distances(images), expected, rtol=1e-12)
 
 
-def test_among_seen_leaves_each_image_itself_out() -> None:
+@pytest.mark.parametrize("params", [PARAMS, BLURRED])
+def test_among_seen_leaves_each_image_itself_out(params: FilterMemorizedParams) -> None:
     seen = random_images(30, 26)
-    likeness = Likeness(seen, None, False, PARAMS)
-    distances = likeness.all_distances(seen)
-    np.fill_diagonal(distances, np.inf)
-    np.testing.assert_array_equal(likeness.among_seen(), np.sort(distances, axis=1)[:, :5])
+    likeness = Likeness(seen, None, False, params)
+    distances, found = likeness.all_distances(seen), likeness.among_seen(6)
+    distances[:, range(30), range(30)] = np.inf
+    np.testing.assert_array_equal(found.distances, np.sort(distances, axis=2)[..., :6])
+    np.testing.assert_array_equal(found.indices, np.argsort(distances, axis=2)[..., :6])
+
+
+@pytest.mark.parametrize("params", [PARAMS, BLURRED])
+def test_a_source_and_its_relatives_are_as_good_as_never_seen(params: FilterMemorizedParams) -> None:
+    """Of seven images each, drawn from one of a pair of equal images that have different groups, or from another."""
+    different = random_images(40, 27)
+    seen, groups = torch.cat([different, different[:1]]), [str(row // 4) for row in range(40)] + ["9"]
+    likeness, images = Likeness(seen, groups, False, params), random_images(7, 28)
+    for source, left_out in ((0, {0, 1, 2, 3, 40}), (40, {0, *range(36, 41), 1, 2, 3}), (9, {8, 9, 10, 11})):
+        rest = np.setdiff1d(np.arange(41), list(left_out))
+        sources = np.full(7, source)
+        found = likeness.of(images, sources)
+        alone = Likeness(seen[torch.from_numpy(rest)], [groups[row] for row in rest], False, params).of(images)
+        np.testing.assert_array_equal(found.score, alone.score)
+        np.testing.assert_array_equal(found.nearest, rest[alone.nearest])
+        related = likeness.are_relatives(np.arange(40), np.full(40, source))
+        assert set(np.flatnonzero(related)) == left_out - {40}
 
 
 def test_one_of_each_group_is_its_first_image_and_images_without_one_are_all_there() -> None:

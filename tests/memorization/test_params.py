@@ -14,6 +14,7 @@ VALID = {
     "blurred_view": False,
     "planted_copies": 50,
     "seed": 0,
+    "device": "auto",
 }
 
 
@@ -34,6 +35,7 @@ def test_valid_parameters_are_taken_as_they_are() -> None:
         ("shift_pixels", -1),
         ("planted_copies", 1),
         ("seed", -1),
+        ("device", "gpu"),
         ("threshold", 0.1),
     ],
 )

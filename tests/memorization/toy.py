@@ -17,6 +17,7 @@ PARAMS = FilterMemorizedParams(
     blurred_view=False,
     planted_copies=20,
     seed=0,
+    device="cpu",
 )
 
 

@@ -6,7 +6,7 @@ import pyarrow.compute as pc
 import pytest
 
 from stages.plumbing import images, workdir
-from stages.plumbing.dataset import CALIBRATION, TEST, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
+from stages.plumbing.dataset import CALIBRATION, SEEN, TEST, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
 from stages.plumbing.errors import UserError
 from stages.plumbing.images import UNLABELLED, ImageSet
 
@@ -17,7 +17,7 @@ def write_dataset(folder: Path, replicates: int, first_pixel: int = 0) -> Datase
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (6, 1, 8, 8), dtype=np.uint8)
     pixels[0, 0, 0, 0] = first_pixel
-    everything = ImageSet(np.array([f"i{n}" for n in range(6)]), pixels, np.array([0, 1, 0, 1, 1, 0]))
+    everything = ImageSet(np.array([f"i{n}" for n in range(6)]), pixels, np.array([0, 1, 0, 1, 1, 0]), list("pqrstu"))
     images.write(folder / "images.parquet", everything, ["a", "b"])
     tables = [
         pa.table(
@@ -71,6 +71,21 @@ def test_labels_are_handed_out_for_train_and_validation_alone(tmp_path: Path) ->
     assert dataset.test_labels().to_dict() == {"i4": 1, "i5": 0}
 
 
+def test_ids_labels_and_groups_are_those_of_the_role_and_nothing_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = write_dataset(tmp_path, replicates=2)
+    for replicate in range(2):
+        roles = {role: dataset.role(replicate, role) for role in ROLES}
+        with monkeypatch.context() as patched:
+            patched.delattr(images, "decode_png")
+            for role, whole in roles.items():
+                assert dataset.ids(replicate, role).tolist() == whole.ids.tolist()
+                assert dataset.labels(replicate, role).tolist() == whole.labels.tolist()
+                assert dataset.groups(replicate, role) == whole.groups
+    assert dataset.ids(0, *SEEN).tolist() == dataset.seen_by_gan(0).ids.tolist()
+
+
 def test_calibration_labels_are_the_true_ones_of_the_calibration_images(tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path, replicates=4)
     for replicate in range(4):
@@ -94,6 +109,13 @@ def test_a_replicates_fingerprint_depends_on_its_images_and_roles_alone(tmp_path
     changed = write_dataset(tmp_path / "3", 1, first_pixel=7)
     assert one.fingerprint(0) == two.fingerprint(0)
     assert len({one.fingerprint(0), two.fingerprint(1), changed.fingerprint(0)}) == 3
+
+
+def test_roles_of_images_that_are_not_there_are_told_in_words(tmp_path: Path) -> None:
+    write_dataset(tmp_path, replicates=1)
+    images.write_table(tmp_path / "roles.parquet", pa.table({"id": ["i9"], "replicate": [0], "role": [TRAIN]}))
+    with pytest.raises(UserError, match=r"roles.parquet is damaged \(it names images that"):
+        Dataset.open(tmp_path).role(0, TRAIN)
 
 
 def test_missing_or_foreign_facts_are_told_in_words(tmp_path: Path) -> None:

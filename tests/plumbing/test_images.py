@@ -1,8 +1,11 @@
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -37,6 +40,55 @@ def test_a_set_comes_back_as_it_was_written(tmp_path: Path, channels: int) -> No
     assert np.array_equal(read.labels, written.labels)
     assert read.groups == written.groups
     assert np.array_equal(read.extra["seed"], written.extra["seed"])
+
+
+def test_columns_of_synthetic_sets_come_back_with_nothing_for_null(tmp_path: Path) -> None:
+    extra = {
+        "generator": np.array(["gan"] * 6),
+        "source_id": np.array(["", "real-1", "", "", "real-2", "a longer name"]),
+        "probabilities": np.random.default_rng(0).random((6, 2), dtype=np.float32),
+        "synthetic": np.full(6, True),
+        "replicate": np.arange(6),
+    }
+    written = replace(make_set(), extra=extra)
+    images.write(tmp_path / "set.parquet", written, CLASSES)
+    read = images.read(tmp_path / "set.parquet").extra
+    assert read.keys() == extra.keys()
+    for name, column in extra.items():
+        assert read[name].dtype.kind == column.dtype.kind
+        assert np.array_equal(read[name], column)
+    table = pq.read_table(tmp_path / "set.parquet")
+    assert table["source_id"].to_pylist() == [None, "real-1", None, None, "real-2", "a longer name"]
+    assert table.schema.field("probabilities").type.value_type == pa.float32()
+
+
+def test_a_set_without_a_single_source_or_image_comes_back_too(tmp_path: Path) -> None:
+    extra = {
+        "generator": np.array(["gan"] * 6),
+        "source_id": np.full(6, ""),
+        "probabilities": np.full((6, 2), 0.5, np.float32),
+    }
+    for count, name in ((6, "sourceless"), (0, "empty")):
+        images.write(tmp_path / name, replace(make_set(), extra=extra).take(np.arange(count)), CLASSES)
+        read = images.read(tmp_path / name)
+        assert read.extra["source_id"].tolist() == [""] * count
+        assert read.extra["generator"].tolist() == ["gan"] * count
+        assert read.extra["probabilities"].tolist() == [[0.5, 0.5]] * count
+
+
+def test_a_failure_while_writing_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "ROW_GROUP", 2)  # so that some are written by then
+
+    def tables() -> Iterator[pa.Table]:
+        yield images.as_table(make_set(), CLASSES)
+        raise RuntimeError("the network diverged")
+
+    images.write(tmp_path / "set.parquet", make_set(2), CLASSES)
+    before = (tmp_path / "set.parquet").read_bytes()
+    with pytest.raises(RuntimeError, match="diverged"):
+        images.write_tables(tmp_path / "set.parquet", tables())
+    assert [path.name for path in tmp_path.iterdir()] == ["set.parquet"]
+    assert (tmp_path / "set.parquet").read_bytes() == before
 
 
 @given(arrays(np.uint8, st.tuples(st.sampled_from([1, 3]), st.integers(1, 9), st.integers(1, 9))))

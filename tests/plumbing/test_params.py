@@ -115,6 +115,14 @@ def test_a_pattern_that_re_cannot_hold_is_told_in_words(refuse: Callable[[dict[s
     )
 
 
+@pytest.mark.parametrize("old", ["train_gan: {family: projection}", "generate: {external: data/raw/none}"])
+def test_a_file_of_the_former_layout_gets_one_message_that_says_what_to_do(tmp_path: Path, old: str) -> None:
+    (tmp_path / "params.yaml").write_text(f"{old}\nprepare: {{seed: 0}}\n")
+    with pytest.raises(UserError, match=r"former layout.*`make preset .*train_gan.generators.gan.kind") as error:
+        params.load(tmp_path / "params.yaml")
+    assert "not valid" not in str(error.value)
+
+
 def test_numbers_are_read_as_yaml_1_2(tmp_path: Path) -> None:
     text = DEFAULT_PARAMS.read_text()
     (tmp_path / "params.yaml").write_text(text.replace("weight_decay: 0.01", "weight_decay: 3e-05"))

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from stages.imaging.decoding import LARGEST_PIXELS, decode
+from stages.imaging import parquet as files
+from stages.imaging.decoding import LARGEST_PIXELS, BadItem, decode
 from stages.plumbing.errors import UserError
 from stages.sources.kinds import parquet
-from stages.sources.listing import BadItem
 from stages.sources.params import ParquetParams
 from tests.security.conftest import Limits
 
@@ -144,7 +144,7 @@ def test_a_value_repeated_is_held_once(tmp_path: Path, within: Limits) -> None:
 def test_a_row_group_that_unpacks_to_too_much_is_refused(
     tmp_path: Path, within: Limits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parquet, "LARGEST_ROW_GROUP", 10**8)
+    monkeypatch.setattr(files, "LARGEST_ROW_GROUP", 10**8)
     path = tmp_path / "a.parquet"
     images = [dot() + bytes(10**6 + row) for row in range(120)]
     pq.write_table(pa.table({"image": images, "label": [0, 1] * 60}), path, compression="zstd", use_dictionary=False)
@@ -156,7 +156,7 @@ def test_a_row_group_that_unpacks_to_too_much_is_refused(
 
 
 def test_rows_without_end_are_refused(tmp_path: Path, within: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet, "MOST_ROWS", 10**5)
+    monkeypatch.setattr(files, "MOST_ROWS", 10**5)
     path = tmp_path / "a.parquet"
     rows = 2 * 10**6
     pq.write_table(

@@ -20,13 +20,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from ruamel.yaml import YAML
 
-from stages.imaging.decoding import decode
+from stages.imaging import parquet as files
+from stages.imaging.decoding import BadItem, decode
+from stages.imaging.files import labelled_images
 from stages.plumbing import images, params
 from stages.plumbing.errors import UserError
 from stages.plumbing.images import ImageSet
 from stages.sources.ingest import ingest
 from stages.sources.kinds import audio, parquet
-from stages.sources.listing import BadItem
 from stages.sources.params import AudioParams, ImageParams, ParquetParams
 from tests.conftest import DEFAULT_PARAMS
 from tests.security.conftest import Limits
@@ -189,13 +190,15 @@ def image_table() -> pa.Table:
 def read_source(path: Path, data: bytes) -> None:
     """Lists and reads a file of these bytes as `prepare` would."""
     path.write_bytes(data)
-    parquet._row_group.cache_clear()  # a path stands for one content in a run
-    parquet._row_group_ends.cache_clear()
+    files._row_group.cache_clear()  # a path stands for one content in a run
+    files._row_group_ends.cache_clear()
     columns = {"image_column": "image", "label_column": "label", "group_column": "group"}
     wanted = ParquetParams.model_validate({"kind": "parquet", "path": str(path)} | columns)
     with contextlib.suppress(UserError):
         locators = parquet.find(wanted).locators
         assert len(list(parquet.read(wanted, locators))) == len(locators)
+    with contextlib.suppress(UserError):  # and as kind `external` would
+        labelled_images(path, ["a", "b"], ImageParams(size=8, channels="grey", fit="pad", flip_ok=False))
 
 
 @cases(80, 1500)

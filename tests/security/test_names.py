@@ -17,9 +17,9 @@ from stages.comparison.evidence import Finding, Outcomes
 from stages.comparison.numbers import all_numbers
 from stages.comparison.report import ReportContent, render_report
 from stages.comparison.scores import align
+from stages.imaging.decoding import BadItem
 from stages.plumbing.errors import UserError
 from stages.sources.kinds import folder, parquet
-from stages.sources.listing import BadItem
 from stages.sources.params import FolderParams, ParquetParams
 from tests.comparison.conftest import (
     FACTS,
@@ -152,5 +152,5 @@ def test_a_parquet_file_linked_from_outside_is_refused(tmp_path: Path) -> None:
     assert len(parquet.find(params_of(tmp_path / "source"))) == 4
     link.unlink()
     link.symlink_to("../outside/a.parquet")
-    with pytest.raises(UserError, match=f"{link} is a symbolic link out of the source's folder: put the file itself"):
+    with pytest.raises(UserError, match=f"{link} is a symbolic link out of the folder: put the file itself"):
         parquet.find(params_of(tmp_path / "source"))

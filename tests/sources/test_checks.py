@@ -1,6 +1,5 @@
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from random import Random
 from typing import Literal
 
@@ -15,8 +14,8 @@ from stages.plumbing.images import UNLABELLED
 from stages.sources import checks
 from stages.sources.checks import Resolution
 from stages.sources.duplicates import NearPairs, exact_sets
-from stages.sources.facts import Facts
 from stages.sources.findings import Kind, as_numbers
+from stages.sources.ingest import Facts, facts_type
 from stages.sources.listing import Listing
 
 OnLeak = Literal["error", "drop", "warn"]
@@ -25,16 +24,10 @@ RANK = {"": 0, "train": 0, "validation": 1, "test": 2}
 
 def plain_facts(pictures: Sequence[int]) -> Facts:
     """Facts of ordinary images; the same number stands for the same pixels."""
-    count = len(pictures)
-    return Facts(
-        digests=np.array([picture.to_bytes(16) for picture in pictures], dtype="V16"),
-        thumbnails=np.zeros((count, 8, 8), dtype=np.uint8),
-        width=np.full(count, 32),
-        height=np.full(count, 32),
-        colourful=np.zeros(count, dtype=bool),
-        constant=np.zeros(count, dtype=bool),
-        wrong_extension=np.zeros(count, dtype=bool),
-    )
+    facts = np.zeros(len(pictures), dtype=facts_type(8))
+    facts["digest"] = np.array([picture.to_bytes(16) for picture in pictures], dtype="V16")
+    facts["width"] = facts["height"] = 32
+    return facts
 
 
 def listed(labels: Sequence[int], splits: Sequence[str], groups: Sequence[str | None] | None = None) -> Listing:
@@ -68,7 +61,7 @@ def resolved(
 ) -> Resolution:
     """What becomes of images given by number of picture, label, split, group and near pairs of rows."""
     facts = plain_facts(pictures)
-    sets = exact_sets(facts.digests)
+    sets = exact_sets(facts["digest"])
     listing = listed(labels, splits or [""] * len(labels), groups)
     return checks.resolve(listing, facts, sets, near_pairs(near, sets), on_leak, 32)
 
@@ -243,7 +236,7 @@ def sources(draw: st.DrawFn) -> dict:
 def test_after_dropping_nothing_alike_crosses_a_split_or_is_parted(source: dict) -> None:
     result = resolved(**source)
     rank = np.array([RANK[split] for split in source["splits"]])
-    sets = exact_sets(plain_facts(source["pictures"]).digests)
+    sets = exact_sets(plain_facts(source["pictures"])["digest"])
     near = {tuple(pair) for pair in near_pairs(source["near"], sets).pairs.tolist()}
     group = dict(zip(result.rows.tolist(), result.groups.tolist(), strict=True))
     for row in group:
@@ -280,7 +273,7 @@ def test_counts_do_not_depend_on_the_order_of_the_images(source: dict, random: R
     order = list(range(len(source["labels"])))
     random.shuffle(order)
     shuffled = {key: [source[key][row] for row in order] for key in ("pictures", "labels", "splits", "groups")}
-    sets = exact_sets(plain_facts(source["pictures"]).digests)
+    sets = exact_sets(plain_facts(source["pictures"])["digest"])
     pairs = near_pairs(source["near"], sets)
     near = [
         (order.index(left), order.index(right), distance)
@@ -293,7 +286,9 @@ def test_counts_do_not_depend_on_the_order_of_the_images(source: dict, random: R
 
 def of_facts(**changes: NDArray) -> Counter:
     """Kinds found in 40 sound images of 32 x 32 in which some facts are changed."""
-    facts = replace(plain_facts(range(40)), **changes)
+    facts = plain_facts(range(40))
+    for name, column in changes.items():
+        facts[name] = column
     sets = np.arange(40)
     result = checks.resolve(listed([0] * 40, [""] * 40), facts, sets, near_pairs([], sets), "error", 16)
     assert result.rows.tolist() == list(range(40))

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages.imaging import decoding
+from stages.imaging.decoding import BadItem, read_bytes
 from stages.plumbing.errors import UserError
-from stages.sources import tree
-from stages.sources.listing import BadItem, Listing
-from stages.sources.tree import list_tree, read_bytes
+from stages.sources.listing import Listing
+from stages.sources.tree import list_tree
 
 SUFFIXES = frozenset({".png", ".jpg"})
 
@@ -217,7 +218,7 @@ def test_links_are_read_where_they_stay_inside(tmp_path: Path) -> None:
     for locator in ("a/out.png", "a/relative.png", "a/folder/1.png"):
         assert fault_of(root, locator) == (
             "outside",
-            "a symbolic link out of the source's folder: put the file itself there",
+            "a symbolic link out of the folder: put the file itself there",
         )
     assert fault_of(root, "a/nothing.png") == (
         "outside",
@@ -235,7 +236,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
 
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "huge.png").open("wb") as file:
-        file.truncate(tree.LARGEST_FILE + 1)  # sparse
+        file.truncate(decoding.LARGEST_FILE + 1)  # sparse
     assert fault_of(tmp_path, "huge.png") == ("too_large", "has more than 1024 MiB: make it smaller or remove it")
 
 

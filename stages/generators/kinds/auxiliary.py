@@ -9,14 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stages.generators.adversarial import ConditionalDiscriminator, adversarial_step, judge
-from stages.generators.interface import Feed, Players
-from stages.generators.moments import Moments
+from stages.generators.adversarial import AdversarialGenerator, ConditionalDiscriminator
 from stages.generators.network_config import NetworkConfig
-from stages.generators.networks import build_generator, build_trunk
-from stages.generators.objective import Objective
-
-__all__ = ["build", "judge", "step"]
+from stages.generators.networks import build_trunk
 
 # What the authors' code (StudioGAN) uses for CIFAR-10.
 CLASS_WEIGHT = 0.5
@@ -41,9 +36,9 @@ def data_to_data_cross_entropy(embeddings: Tensor, proxies: Tensor, labels: Tens
 class AuxiliaryDiscriminator(ConditionalDiscriminator):
     """Judges images as images alone, and places them on a sphere around proxies of the classes."""
 
-    def __init__(self, config: NetworkConfig, moments: Moments) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.trunk = build_trunk(config, moments)
+        self.trunk = build_trunk(config)
         self.psi = config.bound(nn.Linear(self.trunk.features, 1))
         self.embed = config.bound(nn.Linear(self.trunk.features, self.trunk.features))
         self.proxies = nn.Parameter(torch.randn(config.classes, self.trunk.features))
@@ -52,18 +47,14 @@ class AuxiliaryDiscriminator(ConditionalDiscriminator):
         """Logits (N,) from features (N, F)."""
         return self.psi(features).squeeze(1)
 
-    def class_loss(self, features: Tensor, labels: Tensor, trust: Tensor) -> Tensor:
-        """D2D-CE, its images weighted by how far their labels are to be trusted."""
+    def class_losses(self, features: Tensor, labels: Tensor, trust: Tensor) -> Tensor:
+        """D2D-CE, each image's weighted by how far its label is to be trusted."""
         embeddings = functional.normalize(self.embed(features), dim=1)
         losses = data_to_data_cross_entropy(embeddings, functional.normalize(self.proxies, dim=1), labels, trust)
-        return CLASS_WEIGHT * (losses * trust).mean()
+        return CLASS_WEIGHT * losses * trust
 
 
-def build(config: NetworkConfig, moments: Moments) -> tuple[nn.Module, nn.Module]:
-    """Untrained generator and discriminator."""
-    return build_generator(config, moments), AuxiliaryDiscriminator(config, moments)
+class Kind(AdversarialGenerator):
+    """A GAN whose discriminator also names the class."""
 
-
-def step(players: Players, feed: Feed, objective: Objective) -> Tensor:
-    """Learn from one batch; MEASURES (5,)."""
-    return adversarial_step(players, feed.draw(), feed, objective)
+    Discriminator = AuxiliaryDiscriminator

@@ -4,79 +4,85 @@ The classes share nothing but the components in which dense networks start and t
 learns helps no other. It is here because the medical literature uses it.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from stages.generators.adversarial import adversarial_step
-from stages.generators.adversarial import judge as judge_class
-from stages.generators.interface import Feed, Players
-from stages.generators.kinds.projection import ProjectionDiscriminator
+from stages.generators.adversarial import AdversarialGenerator, adversarial_step, judge
+from stages.generators.interface import Draws, Feed, Learner
 from stages.generators.moments import Moments
-from stages.generators.network_config import NetworkConfig
 from stages.generators.networks import build_generator
-from stages.generators.objective import Objective
+from stages.generators.projection import ProjectionDiscriminator
 
 LEAST_TRUST = 0.5  # an unlabelled image joins the class that it more likely than not belongs to
 
 
-class PerClassGenerator(nn.Module):
-    """Latents (N, latent_dim) and labels (N,) to images (N, C, H, W) in [-1, 1], each by its class's network."""
+class OnePerClass(nn.Module):
+    """A network for each class."""
 
-    def __init__(self, config: NetworkConfig, moments: Moments) -> None:
+    def __init__(self, networks: Iterator[nn.Module]) -> None:
         super().__init__()
-        self.shape = config.image_shape
-        alone = replace(config, classes=1)
-        self.networks = nn.ModuleList(
-            [build_generator(alone, moments.of_class(label)) for label in range(config.classes)]
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, draws: Draws) -> Tensor:
+        """Images (N, C, H, W), each by its class's network."""
+        images = []
+        for label in draws.labels.unique().tolist():
+            rows = (draws.labels == label).nonzero().squeeze(1)
+            images.append((rows, self.networks[label](_of_one_class(draws, rows))))
+        rows, drawn = (torch.cat(parts) for parts in zip(*images, strict=True))
+        return torch.empty_like(drawn).index_copy(0, rows, drawn)
+
+
+class Kind(AdversarialGenerator):
+    """As many GANs as there are classes, none of which looks at a class."""
+
+    def build(self) -> tuple[nn.Module, nn.Module]:
+        alone, classes = replace(self.config, classes=1), range(self.config.classes)
+        return (
+            OnePerClass(build_generator(alone) for _ in classes),
+            OnePerClass(ProjectionDiscriminator(alone) for _ in classes),
         )
 
-    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
-        images = latents.new_empty(len(latents), *self.shape)
-        for label in labels.unique().tolist():
-            rows = labels == label
-            images[rows] = self.networks[label](latents[rows], torch.zeros_like(labels[rows])).to(images.dtype)
-        return images
+    def initialise(self, start: Moments | None) -> None:
+        if start is not None:
+            for label in range(self.config.classes):
+                self.start_from(*self._pair(label), start.of_class(label))
+
+    def compiled(self) -> Iterator[nn.Module]:
+        for label in range(self.config.classes):
+            network, discriminator = self._pair(label)
+            yield network
+            yield discriminator.get_submodule("trunk")
+
+    @torch.no_grad()
+    def judge(self, images: Tensor, draws: Draws) -> Tensor:
+        logits = images.new_empty(len(images))
+        for label in draws.labels.unique().tolist():
+            rows = (draws.labels == label).nonzero().squeeze(1)
+            trust = images.new_ones(len(rows))
+            logits[rows] = judge(self._pair(label)[1], images[rows], _of_one_class(draws, rows), trust)
+        return logits
+
+    def learn(self, feed: Feed, learner: Learner) -> dict[str, Tensor]:
+        """The players of one class, drawn at random, learn from one batch of it."""
+        trusted = feed.trust >= LEAST_TRUST
+        present = feed.labels[trusted].unique()
+        label = int(present[torch.randint(len(present), (1,), generator=feed.random, device=present.device)])
+        batch = feed.draw(((feed.labels == label) & trusted).nonzero().squeeze(1))
+        # Labels of 0 and no trust: a projection that is not looked at leaves an unconditional discriminator.
+        draws = replace(batch.draws, labels=torch.zeros_like(batch.labels))
+        unlabelled = replace(batch, draws=draws, trust=torch.zeros_like(batch.trust))
+        return adversarial_step(*self._pair(label), self.objective, unlabelled, learner)
+
+    def _pair(self, label: int) -> tuple[nn.Module, nn.Module]:
+        """The class's own networks."""
+        name = f"networks.{label}"
+        return self.network.get_submodule(name), self.discriminator.get_submodule(name)
 
 
-class PerClassDiscriminator(nn.Module):
-    """One unconditional discriminator for each class."""
-
-    def __init__(self, config: NetworkConfig, moments: Moments) -> None:
-        super().__init__()
-        alone = replace(config, classes=1)
-        self.networks = nn.ModuleList(
-            [ProjectionDiscriminator(alone, moments.of_class(label)) for label in range(config.classes)]
-        )
-
-
-def build(config: NetworkConfig, moments: Moments) -> tuple[nn.Module, nn.Module]:
-    """Untrained generator and discriminator."""
-    return PerClassGenerator(config, moments), PerClassDiscriminator(config, moments)
-
-
-def judge(discriminator: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Logits (N,) of images (N, C, H, W) in [-1, 1], each by the discriminator of its class (N,)."""
-    logits = images.new_empty(len(images))
-    for label in labels.unique().tolist():
-        rows = labels == label
-        of_class = discriminator.get_submodule(f"networks.{label}")
-        logits[rows] = judge_class(of_class, images[rows], torch.zeros_like(labels[rows]))
-    return logits
-
-
-def step(players: Players, feed: Feed, objective: Objective) -> Tensor:
-    """Let the players of one class, drawn at random, learn from one batch of it; MEASURES (5,)."""
-    labels, trust, random = feed.real.labels, feed.real.trust, feed.random
-    present = labels[trust >= LEAST_TRUST].unique()
-    label = int(present[torch.randint(len(present), (1,), generator=random, device=labels.device)])
-    batch = feed.draw(((labels == label) & (trust >= LEAST_TRUST)).nonzero().squeeze(1))
-    # Labels of 0 and no trust: a projection that is not looked at leaves an unconditional discriminator.
-    batch = replace(batch, labels=torch.zeros_like(batch.labels), trust=torch.zeros_like(batch.trust))
-    of_class = replace(
-        players,
-        generator=players.generator.get_submodule(f"networks.{label}"),
-        discriminator=players.discriminator.get_submodule(f"networks.{label}"),
-    )
-    return adversarial_step(of_class, batch, feed, objective)
+def _of_one_class(draws: Draws, rows: Tensor) -> Draws:
+    """The draws of these rows, for networks that know one class, numbered 0."""
+    return Draws(torch.zeros_like(rows), draws.latents[rows], draws.index[rows])

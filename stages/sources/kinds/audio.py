@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from stages.imaging.decoding import BadItem, read_bytes
 from stages.plumbing.errors import UserError
-from stages.sources.listing import BadItem, Listing
+from stages.sources.listing import Listing
 from stages.sources.params import AudioParams
-from stages.sources.tree import list_tree, read_bytes
+from stages.sources.tree import list_tree
 
 # Endings of what libsndfile reads with a header that tells its format.
 SUFFIXES = frozenset(

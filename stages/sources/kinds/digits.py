@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image
 
-from stages.sources.listing import BadItem, Listing
+from stages.imaging.decoding import BadItem
+from stages.sources.listing import Listing
 from stages.sources.params import DigitsParams
 
 

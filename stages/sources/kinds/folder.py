@@ -5,16 +5,15 @@ from pathlib import Path
 
 from PIL import Image
 
-from stages.imaging.decoding import FORMATS, decode
-from stages.sources.listing import BadItem, Listing
+from stages.imaging.decoding import BadItem, decode, image_suffixes, read_bytes
+from stages.sources.listing import Listing
 from stages.sources.params import FolderParams
-from stages.sources.tree import list_tree, read_bytes
+from stages.sources.tree import list_tree
 
 
 def find(params: FolderParams) -> Listing:
     """All image files, in the layouts of `list_tree`. Raises UserError where they make no labelled set."""
-    suffixes = frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
-    return list_tree(Path(params.path), suffixes, "image")
+    return list_tree(Path(params.path), image_suffixes(), "image")
 
 
 def read(params: FolderParams, locators: Sequence[str]) -> Iterator[Image.Image | BadItem]:

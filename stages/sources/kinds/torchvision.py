@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from stages.imaging.decoding import BadItem
 from stages.plumbing.dataset import TEST, TRAIN, UNLABELLED_POOL, VALIDATION
 from stages.plumbing.errors import UserError
 from stages.plumbing.images import UNLABELLED
-from stages.sources.listing import BadItem, Listing
+from stages.sources.listing import Listing
 from stages.sources.params import TorchvisionParams
 
 Locator = tuple[str, int]  # part of the set, index in it

@@ -1,18 +1,17 @@
 """D2D-CE equals its definition, read off the paper term by term, and does what it is for."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import pairwise
 from math import exp, log
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from stages.generators.interface import Players
+from stages.generators.adversarial import AdversarialGenerator
 from stages.generators.kinds.auxiliary import (
     CLASS_WEIGHT,
     NEGATIVE_MARGIN,
@@ -47,6 +46,7 @@ def by_definition(
     return losses
 
 
+@settings(max_examples=50)
 @given(st.integers(0, 1000), st.lists(st.integers(0, 2), min_size=1, max_size=7), st.integers(1, 5))
 def test_equals_the_double_loop_of_its_definition(seed: int, labels: list[int], dimensions: int) -> None:
     embeddings, proxies = unit(len(labels), dimensions, seed=seed), unit(3, dimensions, seed=seed + 1)
@@ -83,8 +83,8 @@ def test_images_on_their_own_side_of_both_margins_are_left_alone() -> None:
 
 
 @pytest.fixture
-def judge(config: NetworkConfig, make_players: Callable[..., Players]) -> AuxiliaryDiscriminator:
-    return make_players(replace(config, family="auxiliary")).discriminator.eval()
+def judge(make: Callable[..., AdversarialGenerator]) -> AuxiliaryDiscriminator:
+    return make("auxiliary").discriminator.eval()
 
 
 @pytest.fixture
@@ -99,20 +99,20 @@ def test_the_logit_judges_the_image_alone(judge: AuxiliaryDiscriminator, feature
     assert torch.equal(logits, judge.logits(features, LABELS.roll(1), torch.zeros(12)))
 
 
-def test_class_loss_is_the_mean_of_d2d_ce_weighted_by_trust(judge: AuxiliaryDiscriminator, features: Tensor) -> None:
+def test_class_losses_are_d2d_ce_weighted_by_trust(judge: AuxiliaryDiscriminator, features: Tensor) -> None:
     embeddings = normalize(features @ judge.embed.weight.T + judge.embed.bias, dim=1)
     trust = torch.linspace(0, 1, 12)
     losses = data_to_data_cross_entropy(embeddings, normalize(judge.proxies, dim=1), LABELS, trust)
-    expected = CLASS_WEIGHT * sum(losses[row] * trust[row] for row in range(12)) / 12
-    torch.testing.assert_close(judge.class_loss(features, LABELS, trust), expected)
+    expected = torch.stack([CLASS_WEIGHT * losses[row] * trust[row] for row in range(12)])
+    torch.testing.assert_close(judge.class_losses(features, LABELS, trust), expected)
 
 
 def test_without_trust_there_is_no_class_loss(judge: AuxiliaryDiscriminator, features: Tensor) -> None:
-    assert judge.class_loss(features, LABELS, torch.zeros(12)).item() == 0
+    assert judge.class_losses(features, LABELS, torch.zeros(12)).tolist() == [0.0] * 12
 
 
 def test_the_length_of_a_proxy_does_not_matter(judge: AuxiliaryDiscriminator, features: Tensor) -> None:
-    before = judge.class_loss(features, LABELS, torch.ones(12))
+    before = judge.class_losses(features, LABELS, torch.ones(12))
     with torch.no_grad():
         judge.proxies.mul_(torch.tensor([[0.1], [1.0], [10.0]]))
-    torch.testing.assert_close(judge.class_loss(features, LABELS, torch.ones(12)), before)
+    torch.testing.assert_close(judge.class_losses(features, LABELS, torch.ones(12)), before)

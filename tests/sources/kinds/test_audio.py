@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from stages.imaging.decoding import BadItem
 from stages.plumbing.errors import UserError
 from stages.plumbing.images import UNLABELLED
 from stages.sources.kinds import audio
-from stages.sources.listing import BadItem
 from stages.sources.params import AudioParams
 
 RATE = 8000

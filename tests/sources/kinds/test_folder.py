@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stages.imaging.decoding import BadItem
 from stages.sources.kinds import folder
-from stages.sources.listing import BadItem
 from stages.sources.params import FolderParams
 
 

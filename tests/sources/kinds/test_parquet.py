@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from stages.imaging.decoding import BadItem
 from stages.plumbing import images
 from stages.plumbing.errors import UserError
 from stages.plumbing.images import UNLABELLED, ImageSet
 from stages.sources.kinds import parquet
-from stages.sources.listing import BadItem
 from stages.sources.params import ParquetParams
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stages.imaging.decoding import BadItem
 from stages.plumbing.errors import UserError
 from stages.plumbing.images import UNLABELLED
 from stages.sources.kinds import torchvision
-from stages.sources.listing import BadItem
 from stages.sources.params import TorchvisionParams
 
 

@@ -7,18 +7,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.generators.interface import Players
-from stages.generators.kinds.projection import ProjectionDiscriminator
+from stages.generators.adversarial import AdversarialGenerator
 from stages.generators.network_config import NetworkConfig
-from tests.generators.toy import random_moments
+from stages.generators.projection import ProjectionDiscriminator
 
 COUNT = 9
 LABELS = torch.arange(COUNT) % 3
 
 
 @pytest.fixture
-def judge(config: NetworkConfig, make_players: Callable[..., Players]) -> ProjectionDiscriminator:
-    return make_players(config).discriminator.eval()
+def judge(make: Callable[..., AdversarialGenerator]) -> ProjectionDiscriminator:
+    return make("projection").discriminator.eval()
 
 
 @pytest.fixture
@@ -50,12 +49,11 @@ def test_the_logit_is_linear_in_trust(judge: ProjectionDiscriminator, features: 
 
 
 def test_the_projection_alone_tells_classes_apart(judge: ProjectionDiscriminator, features: Tensor) -> None:
-    assert judge.class_loss(features, LABELS, torch.ones(COUNT)).tolist() == 0
+    assert judge.class_losses(features, LABELS, torch.ones(COUNT)).tolist() == [0.0] * COUNT
 
 
 def test_spectral_norm_bounds_both_parts_of_the_logit(config: NetworkConfig) -> None:
-    config = replace(config, spectral=True)
-    judge = ProjectionDiscriminator(config, random_moments(config))
+    judge = ProjectionDiscriminator(replace(config, spectral=True))
     layers = [judge.psi, judge.embed]
     with torch.no_grad():
         for layer in layers:

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from stages.imaging.blur import gaussian_blur
+from stages.imaging.disturbances import gaussian_blur, jpeg
 
 
 def random_images(count: int, seed: int, size: tuple[int, int, int] = (3, 9, 14)) -> torch.Tensor:
@@ -38,3 +38,13 @@ def test_each_images_blur_depends_on_it_alone_and_takes_noise_away() -> None:
     assert torch.equal(gaussian_blur(images, 1.0)[2:3], gaussian_blur(images[2:3], 1.0))
     deviations = [gaussian_blur(images, deviation).double().std() for deviation in (0.3, 0.6, 1.2)]
     assert images.double().std() > deviations[0] > deviations[1] > deviations[2]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jpeg_is_lossy_by_its_quality_and_treats_each_image_alone(channels: int) -> None:
+    images = random_images(4, 3, (channels, 9, 14))
+    errors = [(jpeg(images, quality).double() - images).square().mean() for quality in (10, 50, 90)]
+    assert errors[0] > errors[1] > errors[2] > 0
+    assert torch.equal(jpeg(images, 50)[2:3], jpeg(images[2:3], 50))
+    smooth = torch.arange(9 * 14, dtype=torch.uint8).view(1, 1, 9, 14).expand(1, channels, 9, 14)
+    assert (jpeg(smooth, 90).int() - smooth.int()).abs().max() < 16

@@ -1,0 +1,122 @@
+"""Images from a generator, and a trained one as it lies on disk."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from stages.generators.interface import Draws, Generator
+from stages.generators.registry import kind
+from stages.generators.requests import PLAN, Requests, read_plan
+from stages.imaging.pixels import to_bytes, to_network_range
+from stages.plumbing.errors import reading
+
+WEIGHTS, HISTORY = "weights.safetensors", "history.json"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was drawn for requests: the N that were wanted.
+
+    images: uint8 (N, C, H, W). latent_norm: float32 (N,), length of the latent before truncation: images of short ones
+    are typical, of long ones rare (the truncation trick of Brock et al. 2019). realness: float32 (N,), the
+    discriminator's logit, high for what seems real (rejection as in Azadi et al. 2019, "Discriminator Rejection
+    Sampling"); None where it was not asked for, or nothing judges.
+    """
+
+    images: NDArray[np.uint8]
+    latent_norm: NDArray[np.float32]
+    realness: NDArray[np.float32] | None = None
+
+
+@torch.no_grad()
+def draw(
+    network: nn.Module, latent_dim: int, asked: Requests, sources: Tensor | None, truncation: float = 1.0
+) -> Tensor:
+    """A whole batch of images, uint8 (N, C, H, W), on the network's device.
+
+    sources: uint8 (M, C, H, W) on that device, the images that `asked.sources` names. truncation: above 0 and at most
+    1, scales the latents: lower values give more typical, less varied images.
+    """
+    return to_bytes(network(_draws(network, latent_dim, asked, sources, truncation)))
+
+
+def _draws(network: nn.Module, latent_dim: int, asked: Requests, sources: Tensor | None, truncation: float) -> Draws:
+    device = next((tensor.device for tensor in network.state_dict().values()), torch.device("cpu"))
+    chosen = None
+    if sources is not None and asked.sources is not None:
+        chosen = to_network_range(sources[torch.from_numpy(asked.sources).to(sources.device)])
+    return Draws(
+        labels=torch.from_numpy(asked.labels).to(device),
+        latents=torch.from_numpy(asked.latents(latent_dim)).to(device) * truncation,
+        index=torch.from_numpy(asked.index).to(device),
+        sources=chosen,
+    )
+
+
+def picture(network: nn.Module, latent_dim: int, asked: Requests, sources: Tensor | None) -> NDArray[np.uint8]:
+    """What `few_of_each_class` asks for as one picture, uint8 (rows * H, columns * W, C), with a row for each class."""
+    images = draw(network, latent_dim, asked, sources).cpu().numpy()
+    classes, (channels, height, width) = len(np.unique(asked.labels)), images.shape[1:]
+    grid = images.reshape(classes, -1, channels, height, width).transpose(0, 3, 1, 4, 2)
+    return grid.reshape(classes * height, -1, channels)
+
+
+@dataclass(frozen=True)
+class TrainedGenerator:
+    """A generator that is ready to draw, and what is told of how it came to be.
+
+    history: mean measures by step. curve: the scores of each snapshot. quality: single numbers. samples: by step, uint8
+    (rows * H, columns * W, C), a row for each class.
+    """
+
+    name: str
+    generator: Generator
+    history: list[dict[str, float]] = field(default_factory=list)
+    curve: list[dict[str, float]] = field(default_factory=list)
+    quality: dict[str, float] = field(default_factory=dict)
+    samples: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Writes plan, weights and history; samples are the caller's."""
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in self.generator.state_dict().items()}
+        save_file(tensors, folder / WEIGHTS)
+        _write(folder / PLAN, {"kind": self.name, "plan": self.generator.plan})
+        _write(folder / HISTORY, {name: getattr(self, name) for name in ("history", "curve", "quality")})
+
+    @classmethod
+    def open(cls, folder: Path, device: torch.device) -> Self:
+        """The generator that was saved there. Raises UserError when files are missing or damaged."""
+        with reading(folder):
+            planned = read_plan(folder)
+            generator = kind(planned["kind"])(planned["plan"])
+            generator.load_state_dict(load_file(folder / WEIGHTS))
+            history = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
+        return cls(planned["kind"], generator.eval().to(device), **history)
+
+    @torch.no_grad()
+    def draw(self, asked: Requests, sources: Tensor | None, truncation: float, scores: bool) -> Drawn:
+        """The images that are wanted; arguments as for `draw`. Asking for other images too changes none.
+
+        scores: whether to say how real each image seems.
+        """
+        generator, wanted = self.generator, slice(asked.wanted)
+        images = draw(generator.network, generator.latent_dim, asked, sources, truncation)
+        realness = None
+        if scores:
+            drawn_from = _draws(generator.network, generator.latent_dim, asked, sources, truncation)
+            logits = generator.judge(to_network_range(images), drawn_from)
+            realness = None if logits is None else logits[wanted].cpu().numpy()
+        norms = np.linalg.norm(asked.latents(generator.latent_dim), axis=1)
+        return Drawn(images[wanted].cpu().numpy(), norms[wanted], realness)
+
+
+def _write(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")

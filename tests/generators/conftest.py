@@ -1,0 +1,66 @@
+"""Small generators, and random images for them to learn from."""
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+import torch
+
+from stages.generators.batches import RandomFeed
+from stages.generators.interface import LearningGenerator
+from stages.generators.kinds import external
+from stages.generators.network_config import NetworkConfig
+from stages.generators.params import BatchParams
+from stages.generators.registry import kind
+from stages.labelling.data import TrustedImages
+from tests.generators.toy import HINGE, images_elsewhere, random_moments
+
+Make = Callable[..., LearningGenerator]
+
+
+@pytest.fixture(autouse=True)
+def made_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few images that kind `external` finds whatever its path."""
+    monkeypatch.setattr(external, "labelled_images", images_elsewhere)
+
+
+@pytest.fixture
+def config() -> NetworkConfig:
+    return NetworkConfig("dense", classes=3, channels=1, size=8, latent_dim=6, width=12, components=16, spectral=False)
+
+
+@pytest.fixture
+def make(config: NetworkConfig) -> Make:
+    """An adversarial generator at its start, the same each time."""
+
+    def make(name: str, objective: dict[str, Any] = HINGE, **changes: Any) -> LearningGenerator:
+        config_of_it = replace(config, **changes)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            generator = kind(name)({"networks": asdict(config_of_it), "objective": objective})
+        generator.initialise(random_moments(config_of_it) if config_of_it.layers == "dense" else None)
+        assert isinstance(generator, LearningGenerator)
+        return generator
+
+    return make
+
+
+@pytest.fixture
+def real(config: NetworkConfig) -> TrustedImages:
+    """30 random images of each class in turn, every other one with a given label, the rest less and less trusted."""
+    random = torch.Generator().manual_seed(0)
+    trust = torch.linspace(1, 0, 30)
+    trust[::2] = 1
+    return TrustedImages(
+        images=torch.randint(256, (30, *config.image_shape), generator=random, dtype=torch.uint8),
+        labels=torch.arange(30) % config.classes,
+        trust=trust,
+    )
+
+
+@pytest.fixture
+def feed(real: TrustedImages, config: NetworkConfig) -> RandomFeed:
+    """Batches of 12 with sources; the first ten images are the labelled ones."""
+    plain = BatchParams(labelled_share=None, balanced=False)
+    return RandomFeed(real, 10, 12, plain, config.latent_dim, True, torch.Generator().manual_seed(1))

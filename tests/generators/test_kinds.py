@@ -1,0 +1,214 @@
+"""Every kind a user may name is there, and does what the interface promises."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+
+from stages.generators import snapshots
+from stages.generators.drawing import TrainedGenerator
+from stages.generators.interface import Feed, Generator, LearningGenerator
+from stages.generators.kinds import external
+from stages.generators.params import KINDS
+from stages.generators.registry import kind
+from stages.generators.requests import Requests, few_of_each_class, requests
+from stages.generators.training import train
+from stages.labelling import pool
+from tests.generators.toy import FORM, HINGE, LEARNING, RELATIVISTIC, Memory, images_elsewhere, learner_of, toy_params
+from tests.labelling.toy import hasty_fit, toy_data
+
+DATA = replace(toy_data(pool=4), form=FORM)
+LABELS = DATA.labels.numpy()
+every_kind = pytest.mark.parametrize("name", KINDS)
+
+
+@pytest.fixture(scope="module")
+def trained() -> dict[str, TrainedGenerator]:
+    """One of each kind, after the fewest steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(external, "labelled_images", images_elsewhere)
+        for module in (pool, snapshots):
+            patch.setattr(module, "fit", hasty_fit(steps=1))
+        guessed = pool.teach(DATA, 0)
+        fields = {"steps": 6, "log_every": 3, "samples_every": 6, "generator_learning_rate": 0.01}
+        return {
+            name: train(
+                DATA,
+                guessed,
+                toy_params(name, **(fields if name in LEARNING else {})),
+                seed=0,
+                report=lambda _: None,
+                checkpoint=Memory(),
+            )
+            for name in KINDS
+        }
+
+
+def asked(generator: Generator, seed: int = 3, **changes: object) -> Requests:
+    """The first images of the class in the middle; changes: of the request's fields."""
+    *_, batch, _ = requests([range(2)] * 3, seed, 0, LABELS if generator.from_sources else None)
+    return replace(batch, **changes)
+
+
+def pixels(made: TrainedGenerator, request: Requests) -> np.ndarray:
+    return made.draw(request, DATA.images, 1.0, scores=False).images
+
+
+@every_kind
+def test_its_plan_is_plain_json(trained: dict[str, TrainedGenerator], name: str) -> None:
+    plan = trained[name].generator.plan
+    assert json.loads(json.dumps(plan, allow_nan=False)) == plan
+
+
+@every_kind
+def test_one_built_from_plan_and_tensors_draws_the_same_bytes(
+    trained: dict[str, TrainedGenerator], name: str, tmp_path: Path
+) -> None:
+    made = trained[name]
+    made.save(tmp_path)
+    again = TrainedGenerator.open(tmp_path, torch.device("cpu"))
+    assert isinstance(again.generator, kind(name))
+    assert not again.generator.training
+    for one in requests([range(2), range(1), range(1)], 3, 0, LABELS if made.generator.from_sources else None):
+        ours, theirs = (each.draw(one, DATA.images, 0.9, scores=True) for each in (made, again))
+        assert np.array_equal(ours.images, theirs.images)
+        assert np.array_equal(ours.latent_norm, theirs.latent_norm)
+        assert (ours.realness is None) == (theirs.realness is None)
+        assert ours.realness is None or np.array_equal(ours.realness, theirs.realness)
+    assert (again.name, again.history, again.curve, again.quality) == (
+        name,
+        made.history,
+        made.curve,
+        made.quality,
+    )
+
+
+@every_kind
+def test_images_have_the_form_of_the_real_ones_and_differ(trained: dict[str, TrainedGenerator], name: str) -> None:
+    images = pixels(trained[name], asked(trained[name].generator))
+    assert images.shape == (2, 1, 8, 8)
+    assert images.dtype == np.uint8
+    assert not np.array_equal(images[0], images[1])
+
+
+@every_kind
+def test_the_class_asked_for_matters(trained: dict[str, TrainedGenerator], name: str) -> None:
+    generator = trained[name].generator
+    one, other = asked(generator), asked(generator, labels=np.full(128, 2))
+    assert not np.array_equal(pixels(trained[name], one), pixels(trained[name], other))
+
+
+@every_kind
+def test_latents_matter_where_there_are_any(trained: dict[str, TrainedGenerator], name: str) -> None:
+    generator = trained[name].generator
+    one, other = (pixels(trained[name], asked(generator, seed=seed)) for seed in (3, 4))
+    assert np.array_equal(one, other) == (generator.latent_dim == 0)
+
+
+@every_kind
+def test_sources_matter_where_there_are_any(trained: dict[str, TrainedGenerator], name: str) -> None:
+    generator = trained[name].generator
+    request = asked(generator)
+    assert (request.sources is not None) == generator.from_sources
+    if request.sources is not None:
+        other = replace(request, sources=request.sources[::-1].copy())
+        assert not np.array_equal(pixels(trained[name], request), pixels(trained[name], other))
+
+
+@every_kind
+def test_what_is_told_of_it_is_finite(trained: dict[str, TrainedGenerator], name: str) -> None:
+    made = trained[name]
+    for record in (*made.history, *made.curve, made.quality):
+        assert record
+        assert all(math.isfinite(value) for value in record.values())
+    assert {"usefulness", "kid", "recall", "confused"} <= made.quality.keys()
+    assert [each["step"] for each in made.curve] == ([6] if name in LEARNING else [0])
+    assert bool(made.history) == bool(made.samples) == (name in LEARNING)
+
+
+@every_kind
+def test_it_names_and_counts_its_images_only_if_they_are_there_already(
+    trained: dict[str, TrainedGenerator], name: str
+) -> None:
+    generator = trained[name].generator
+    assert ("counts" in generator.plan) == (generator.names(0, [0]) is not None) == (name == "external")
+
+
+def objective_of(params: dict[str, object]) -> str:
+    return str(params["kind"])
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [(name, layers) for name in LEARNING for layers in get_args(KINDS[name][0].model_fields["layers"].annotation)],
+)
+@pytest.mark.parametrize("objective", [HINGE, RELATIVISTIC], ids=objective_of)
+def test_all_players_of_every_kind_learn(
+    make: Callable[..., LearningGenerator], feed: Feed, name: str, layers: str, objective: dict[str, object]
+) -> None:
+    generator = make(name, objective, layers=layers, spectral=objective == HINGE)
+    before = {
+        player: torch.nn.utils.parameters_to_vector(network.parameters()).clone()
+        for player, network in generator.players().items()
+    }
+    measures = generator.learn(feed, learner_of(generator))
+    assert measures.keys() == {"discriminator_loss", "generator_loss", "real_logit", "fake_logit", "sureness"}
+    assert all(value.shape == () and value.isfinite() and not value.requires_grad for value in measures.values())
+    for player, network in generator.players().items():
+        after = torch.nn.utils.parameters_to_vector(network.parameters())
+        assert after.isfinite().all()
+        assert not torch.equal(after, before[player])
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_a_kind_that_learns_draws_by_calling_its_network_and_says_what_it_draws_from(
+    make: Callable[..., LearningGenerator], feed: Feed, name: str
+) -> None:
+    generator = make(name)
+    draws = feed.draw().draws
+    assert generator.latent_dim == draws.latents.shape[1]
+    assert generator.network(draws).shape == (12, 1, 8, 8)
+    assert generator.judge(generator.network(draws), draws).shape == (12,)
+
+
+def calls(generator: LearningGenerator, feed: Feed) -> tuple[dict[str, int], set[str]]:
+    """How often a step calls each of the modules to compile, by name; and other networks that it calls, by name."""
+    names = {module: name for name, module in generator.named_modules()}
+    counted, others = {names[module]: 0 for module in generator.compiled()}, set[str]()
+
+    def count(module: torch.nn.Module, *_: object) -> None:
+        if names[module] in counted:
+            counted[names[module]] += 1
+        elif not any(names[module].startswith(f"{name}.") for name in counted):
+            others.add(names[module])
+
+    for module in generator.modules():
+        module.register_forward_pre_hook(count)
+    generator.learn(feed, learner_of(generator))
+    return counted, others
+
+
+@pytest.mark.parametrize("name", set(LEARNING) - {"per_class"})
+def test_learning_calls_the_very_modules_that_are_compiled(
+    make: Callable[..., LearningGenerator], feed: Feed, name: str
+) -> None:
+    counted, others = calls(make(name), feed)
+    pairs = 2 if name == "image_conditioned" else 1  # its trunk reads the source too
+    assert counted == {"network": 1, "discriminator.trunk": 2 * pairs}
+    assert {other.split(".")[0] for other in others} == {"discriminator"}, "layers behind the trunk alone"
+
+
+def test_the_first_of_each_class_side_by_side_are_drawn_by_every_kind_that_pictures_them(
+    trained: dict[str, TrainedGenerator],
+) -> None:
+    for name in LEARNING:
+        generator = trained[name].generator
+        request = few_of_each_class(3, 10, 0, LABELS if generator.from_sources else None)
+        assert request.wanted == 30
+        assert trained[name].samples[6].shape == (3 * 8, 10 * 8, 1)

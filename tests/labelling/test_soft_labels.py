@@ -1,0 +1,76 @@
+"""A teacher knows what it was taught, says how sure it is, and sees each image by itself."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from stages.imaging.set_metrics import log_likelihood
+from stages.labelling import pool, soft_labels
+from stages.labelling.data import ReplicateData
+from stages.labelling.soft_labels import Teacher, fit_teacher
+from tests.labelling.toy import CLASSES, hasty_fit, toy_data, toy_images
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (pool, soft_labels):
+        monkeypatch.setattr(module, "fit", hasty_fit(steps=20))
+
+
+@pytest.fixture
+def data() -> ReplicateData:
+    return toy_data(pool=6, validation=20)
+
+
+def test_it_knows_the_classes_and_what_lies_between(data: ReplicateData) -> None:
+    teacher = fit_teacher(data, seed=0)
+    images, truth = toy_images(20, 9)
+    clear = teacher.probabilities(images)
+    assert (clear.argmax(dim=1) == truth).float().mean() > 0.95
+    torch.testing.assert_close(clear.sum(dim=1), torch.ones(60))
+    between = teacher.probabilities(((images[:20].float() + images[40:].float()) / 2).to(torch.uint8))
+    assert between.amax(dim=1).mean() < clear.amax(dim=1).mean() - 0.05
+
+
+def test_each_image_is_seen_by_itself_and_the_seed_decides(data: ReplicateData) -> None:
+    images, _ = toy_images(50, 9)
+    teacher, again, other = (fit_teacher(data, seed) for seed in (0, 0, 1))
+    whole = teacher.probabilities(images)
+    assert torch.equal(whole[:7], teacher.probabilities(images[:7]))
+    assert torch.equal(whole, again.probabilities(images))
+    assert not torch.equal(whole, other.probabilities(images))
+
+
+def test_it_is_as_sure_as_it_is_right_on_the_validation_images(data: ReplicateData) -> None:
+    """With a third of the validation labels wrong, another temperature makes them likeliest: a higher one."""
+    wrong = torch.arange(60) % 3 == 0
+    doubtful = replace(data, validation_labels=(data.validation_labels + wrong) % CLASSES)
+    calm, teacher = (fit_teacher(each, seed=0, guessed=pool.teach(data, 0)) for each in (doubtful, data))
+    assert calm.temperature > 2 * teacher.temperature
+
+    def likelihood(temperature: float) -> float:
+        seen = replace(calm, temperature=temperature).probabilities(data.validation_images)
+        return float(log_likelihood(seen, doubtful.validation_labels).mean())
+
+    best = likelihood(calm.temperature)
+    assert all(best >= likelihood(calm.temperature * factor) for factor in (0.5, 0.9, 1.1, 2))
+
+
+def test_it_learns_from_the_pool_as_far_as_its_labels_are_trusted(data: ReplicateData) -> None:
+    """Lies about the pool are learnt where they are trusted, and ignored where they are not."""
+    lies = (toy_images(6, 1)[1] + 1) % CLASSES
+    images, truth = toy_images(20, 9)
+
+    def accuracy(trust: float) -> float:
+        teacher = fit_teacher(data, 0, pool.PoolLabels(lies, torch.full((18,), trust), "liar", 0.0, 0.0))
+        return float((teacher.probabilities(images).argmax(dim=1) == truth).float().mean())
+
+    assert accuracy(0.0) > 0.95
+    assert accuracy(1.0) < 0.8
+
+
+def test_without_validation_images_it_is_taken_at_its_word() -> None:
+    teacher = fit_teacher(toy_data(pool=0, validation=0), seed=0)
+    assert teacher.temperature == 1
+    assert isinstance(teacher, Teacher)

@@ -1,0 +1,259 @@
+"""What would stop a later stage is told before any generator is trained."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from stages import foresight
+from stages.imaging.distance import alignments
+from stages.memorization.filtering import MemorizationFilter, Originals
+from stages.plumbing import images, workdir
+from stages.plumbing.dataset import CALIBRATION, TEST, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
+from stages.plumbing.errors import UserError
+from stages.plumbing.images import ImageSet
+from stages.plumbing.params import Params
+from tests.conftest import DEFAULT_PARAMS
+
+DEFAULTS = YAML(typ="safe", pure=True).load(DEFAULT_PARAMS)
+CLASSES = ["cat", "dog"]
+ENOUGH = {TRAIN: 10, VALIDATION: 10, CALIBRATION: 19, UNLABELLED_POOL: 30, TEST: 4}
+
+
+def params(**changes: Any) -> Params:
+    """The default ones, but for changes of dotted keys, written with double underscores."""
+    values = copy.deepcopy(DEFAULTS)
+    for key, value in changes.items():
+        *above, last = key.split("__")
+        section = values
+        for part in above:
+            section = section[part]
+        section[last] = value
+    return Params.model_validate(values)
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Callable[..., Dataset]:
+    """A prepared set with so many images of each role, of both classes in turn, in each of two replicates."""
+
+    def make(group_of: Callable[[int], str | None] = lambda _: None, **sizes: int) -> Dataset:
+        roles = [role for role, size in (ENOUGH | sizes).items() for _ in range(size)]
+        count = len(roles)
+        ids = np.array([f"{number:03d}" for number in range(count)])
+        pixels = np.random.default_rng(0).integers(0, 256, (count, 1, 8, 8), dtype=np.uint8)
+        groups = [group_of(number) for number in range(count)]
+        images.write(tmp_path / "images.parquet", ImageSet(ids, pixels, np.arange(count) % 2, groups), CLASSES)
+        table = {"id": [*ids, *ids], "replicate": np.repeat([0, 1], count), "role": [*roles, *roles]}
+        images.write_table(tmp_path / "roles.parquet", pa.table(table))
+        image = {"size": 8, "channels": "grey", "fit": "pad", "flip_ok": False}
+        facts = {"name": "toy", "classes": CLASSES, "image": image, "replicates": 2}
+        workdir.write_json(tmp_path / "dataset.json", facts)
+        return Dataset.open(tmp_path)
+
+    return make
+
+
+def problems(changed: Params, dataset: Dataset) -> list[str]:
+    with pytest.raises(UserError) as caught:
+        foresight.check(changed, dataset)
+    first, *lines = str(caught.value).split("\n")
+    assert first == "these would stop later stages, so none is begun:"
+    return lines
+
+
+def test_the_defaults_pass_where_there_is_enough_of_everything(prepared: Callable[..., Dataset]) -> None:
+    foresight.check(params(), prepared())
+
+
+def test_no_image_is_decoded(prepared: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = prepared()
+    monkeypatch.delattr(images, "decode_png")
+    foresight.check(params(), dataset)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sizes", "words"),
+    [
+        ({}, {CALIBRATION: 18}, "alpha is 0.05, which needs at least 19 calibration images, but there are 18"),
+        ({"filter_memorized__guarantee": "with_confidence"}, {CALIBRATION: 58}, "needs at least 59 calibration images"),
+        ({"filter_memorized__too_few": "full_conformal"}, {CALIBRATION: 18, UNLABELLED_POOL: 28}, "needs 39 images"),
+        ({"filter_memorized__neighbours": 40}, {}, "neighbours is 40, which needs 41 images"),
+        ({"filter_memorized__shift_pixels": 4}, {}, "shift_pixels is 4, but images are 8 x 8 pixels: at most 3"),
+        ({"generate__plan__per_class": 5}, {}, "generate.plan.per_class is 5"),
+        ({"generate__plan": {"kind": "factor", "factor": [1, 1, 1]}}, {}, "lists 3 factors for 2 classes"),
+        ({"generate__plan": {"kind": "factor", "factor": [0.05, 1]}}, {}, "comes to no image of class 'cat'"),
+        ({"generate__plan": {"kind": "factor", "factor": 0}}, {}, "comes to no image in any class"),
+        ({"train_downstream__arms__classic__labels": {"per_class": 11}}, {}, "arms.classic: labels: per_class: 11"),
+        ({"train_downstream__arms__classic__labels": {"per_class": 10}}, {VALIDATION: 9}, "more than the 9 labelled"),
+        ({}, {TRAIN: 1}, "class 'dog' has no labelled image in train"),
+    ],
+)
+def test_each_shortage_is_told_once_and_its_key_named(
+    prepared: Callable[..., Dataset], changes: dict[str, Any], sizes: dict[str, int], words: str
+) -> None:
+    lines = problems(params(**changes), prepared(**sizes))
+    assert len([line for line in lines if words in line]) == 1
+    assert len(lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "sizes"),
+    [
+        ({"filter_memorized__guarantee": "with_confidence"}, {CALIBRATION: 59}),
+        ({"filter_memorized__too_few": "full_conformal"}, {CALIBRATION: 0, UNLABELLED_POOL: 29}),
+        ({"filter_memorized__neighbours": 39}, {}),
+        ({"filter_memorized__shift_pixels": 3}, {}),
+        ({"filter_memorized__thresholds": "per_class"}, {}),
+        ({"generate__plan__per_class": 6}, {}),
+        ({"generate__plan": {"kind": "factor", "factor": [0.2, 1]}}, {}),
+        ({"train_downstream__arms__classic__labels": {"per_class": 10}}, {}),
+    ],
+)
+def test_what_just_suffices_passes(
+    prepared: Callable[..., Dataset], changes: dict[str, Any], sizes: dict[str, int]
+) -> None:
+    foresight.check(params(**changes), prepared(**sizes))
+
+
+def test_the_largest_shift_is_the_filters_own(prepared: Callable[..., Dataset]) -> None:
+    with pytest.raises(UserError) as caught:
+        alignments(4, False, 8, 8)
+    assert problems(params(filter_memorized__shift_pixels=4), prepared()) == [f"  - {caught.value}"]
+    assert alignments(3, False, 8, 8)
+
+
+def test_an_empty_pool_is_told_for_each_arm_that_wants_one(prepared: Callable[..., Dataset]) -> None:
+    lines = problems(params(), prepared(unlabelled=0))
+    assert [line.split(": ")[0].rpartition(".")[2] for line in lines] == ["pseudo_label", "fixmatch"]
+    assert all("the pool is empty: raise prepare.unlabelled" in line for line in lines)
+
+
+def test_of_each_group_one_image_calibrates(prepared: Callable[..., Dataset]) -> None:
+    pairs = prepared(lambda number: f"patient {number // 2}", calibration=20)
+    (line,) = problems(params(), pairs)
+    assert "there are 10" in line
+    assert "by_group: false" in line
+    foresight.check(params(filter_memorized__by_group=False), pairs)
+
+
+def test_neighbours_from_other_groups_must_be_there(prepared: Callable[..., Dataset]) -> None:
+    crowd = prepared(lambda number: "one" if number < 10 or 39 <= number < 66 else None)
+    (line,) = problems(params(), crowd)
+    assert "one group holds 37 of the 40 images" in line
+    foresight.check(params(filter_memorized__by_group=False), crowd)
+    foresight.check(params(filter_memorized__neighbours=4), crowd)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    pool=st.integers(0, 45),
+    calibration=st.integers(0, 62),
+    group_size=st.sampled_from([1, 2, 25]),
+    section=st.fixed_dictionaries(
+        {
+            "by_group": st.booleans(),
+            "neighbours": st.sampled_from([2, 5, 40]),
+            "too_few": st.sampled_from(["stop", "full_conformal"]),
+            "guarantee": st.sampled_from(["on_average", "with_confidence"]),
+            "shift_pixels": st.sampled_from([0, 1, 4]),
+        }
+    ),
+)
+def test_what_passes_is_what_the_filter_takes(
+    prepared: Callable[..., Dataset], pool: int, calibration: int, group_size: int, section: dict[str, Any]
+) -> None:
+    dataset = prepared(lambda number: str(number // group_size), unlabelled=pool, calibration=calibration)
+    wanted = params(**{f"filter_memorized__{key}": value for key, value in section.items()}).filter_memorized
+    seen, held_out = dataset.seen_by_gan(0), dataset.role(0, CALIBRATION)
+    groups = (seen.groups, held_out.groups) if wanted.by_group else (None, None)
+    numbers = foresight._Numbers.of(dataset, 0, wanted.by_group)
+    foreseen = list(foresight._of_filter(wanted, numbers, dataset.image.size))
+    try:
+        MemorizationFilter(
+            Originals(torch.from_numpy(seen.pixels), torch.from_numpy(held_out.pixels), False, *groups), wanted
+        )
+    except UserError:
+        assert foreseen
+    else:
+        assert not foreseen
+
+
+@pytest.mark.parametrize(("crowds", "passes"), [((18, 18), True), ((19, 18), False)])
+def test_enough_must_be_left_beside_a_source_and_its_group(
+    prepared: Callable[..., Dataset], crowds: tuple[int, int], passes: bool
+) -> None:
+    order = [*range(10), *range(39, 69)]  # train, and the pool
+    group = dict(zip(order, ["source"] * crowds[0] + ["crowd"] * crowds[1], strict=False))
+    dataset = prepared(group.get)
+    wanted = params(train_gan__generators__gaussian=image_conditioned())
+    seen, held_out = dataset.seen_by_gan(0), dataset.role(0, CALIBRATION)
+    originals = Originals(
+        torch.from_numpy(seen.pixels), torch.from_numpy(held_out.pixels), False, seen.groups, held_out.groups
+    )
+    judge, row = MemorizationFilter(originals, wanted.filter_memorized), (seen.groups or []).index("crowd")
+    if passes:
+        foresight.check(wanted, dataset)
+        judge.decide(originals.seen[row : row + 1], sources=np.array([0]))
+        return
+    (line,) = problems(wanted, dataset)
+    assert "train_gan.generators.gaussian draws from real images" in line
+    foresight.check(params(), dataset)
+    with pytest.raises(UserError, match="without an image's source and its group"):
+        judge.decide(originals.seen[row : row + 1], sources=np.array([0]))
+
+
+def image_conditioned() -> dict[str, Any]:
+    return DEFAULTS["train_gan"]["generators"]["gan"] | {"kind": "image_conditioned"}
+
+
+def test_full_conformal_needs_one_more_where_images_are_drawn_from_others(prepared: Callable[..., Dataset]) -> None:
+    full = {"filter_memorized__too_few": "full_conformal"}
+    sources = {"train_gan__generators__gaussian": image_conditioned()}
+    (line,) = problems(params(**full, **sources), prepared(calibration=0, unlabelled=29))
+    assert "train_gan.generators.gaussian draws from real images" in line
+    foresight.check(params(**full, **sources), prepared(calibration=0, unlabelled=30))
+
+
+def test_scores_that_filters_go_by_must_be_noted(prepared: Callable[..., Dataset]) -> None:
+    def by(score: str, arm: str) -> dict[str, Any]:
+        return {
+            f"train_downstream__arms__{arm}__settings": [{"synthetic_share": 0.5, "filter": {"by": score, "keep": 0.5}}]
+        }
+
+    dataset = prepared()
+    (line,) = problems(params(**by("truncation", "gan")), dataset)
+    assert "arms.gan: filter: by: truncation needs generate.scores: true" in line
+    (line,) = problems(params(generate__scores=True, **by("discriminator", "gaussian_classic")), dataset)
+    assert "arms.gaussian_classic: filter: by: discriminator needs a generator that has one, not kind: gaussian" in line
+    foresight.check(params(generate__scores=True, **by("discriminator", "gan")), dataset)
+    foresight.check(params(**by("confidence", "gaussian_classic")), dataset)
+
+
+def test_images_made_elsewhere_must_be_there(prepared: Callable[..., Dataset], tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere"
+    section = {"kind": "external", "path": str(folder), "labels": "class"}
+    changed = params(train_gan__generators__gaussian=section)
+    for make in (lambda: None, folder.mkdir, (folder / "cat").mkdir):
+        make()
+        (line,) = problems(changed, prepared())
+        assert f"train_gan.generators.gaussian.path: {folder} is missing or empty" in line
+    (folder / "cat/1.png").touch()
+    foresight.check(changed, prepared())
+
+
+def test_everything_is_told_at_once(prepared: Callable[..., Dataset]) -> None:
+    wrong = params(
+        filter_memorized__neighbours=40,
+        filter_memorized__shift_pixels=4,
+        generate__plan__per_class=5,
+        train_downstream__arms__classic__labels={"per_class": 11},
+    )
+    assert len(problems(wrong, prepared(calibration=18, unlabelled=0))) == 7

@@ -1,0 +1,92 @@
+"""What the pipeline leaves behind: artifacts, numbers, runs in MLflow."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import ARMS_OF_GAN, BASELINES, KEPT_ARMS
+from tests.pipelines import Run
+
+GENERATORS = ("gan", "gaussian")
+
+
+def test_every_artifact_of_the_design_is_there(finished: Path) -> None:
+    data = finished / "data"
+    prepared = {"images.parquet", "roles.parquet", "findings.parquet", "dataset.json"}
+    assert {path.name for path in (data / "prepare").iterdir()} == prepared
+    for generator in GENERATORS:
+        for replicate in ("0", "1"):
+            made = {path.name for path in (data / "train_gan" / generator / replicate).iterdir()}
+            assert {"plan.json", "weights.safetensors", "history.json"} <= made
+            for stage in ("generate", "filter_memorized"):
+                assert (data / stage / generator / f"{replicate}.parquet").is_file()
+        assert (data / "filter_memorized" / generator / "decisions.parquet").is_file()
+        synthetic = pq.read_table(data / f"evaluate/synthetic/{generator}.parquet")
+        assert synthetic.num_rows > 0
+        assert set(synthetic["generator"].to_pylist()) == {generator}
+        assert all(synthetic["synthetic"].to_pylist())
+    for arm in KEPT_ARMS:
+        assert all((data / "train_downstream" / arm / f"{replicate}.safetensors").is_file() for replicate in "01")
+        models = pq.read_table(data / "train_downstream" / arm / "models.parquet").to_pandas()
+        assert models.groupby(["classifier", "replicate"]).size().to_dict() == {
+            ("nearest_neighbours", replicate): 899 for replicate in (0, 1)
+        }
+    assert (data / "evaluate/README.md").read_text().startswith("---\n")
+    assert "</html>" in (finished / "metrics/report.html").read_text()
+
+
+def test_the_numbers_have_the_form_of_the_design(finished: Path) -> None:
+    numbers = json.loads((finished / "metrics/evaluate.json").read_text())
+    assert set(numbers["arms"]) == set(KEPT_ARMS)
+    for arm in ARMS_OF_GAN:
+        for rival in BASELINES:
+            assert {"mean", "low", "high", "p", "p_holm"} == set(numbers["differences"][arm][rival]["accuracy"])
+    assert set(numbers["models"]) == {"network", "nearest_neighbours"}
+    assert set(numbers["fidelity"]) == set(GENERATORS)
+    assert set(numbers["fidelity"]["gan"]["classes"]) == {str(digit) for digit in range(10)}
+    assert set(numbers["per_class"]) == {*ARMS_OF_GAN, *BASELINES}
+    assert 0 <= numbers["arms"]["classic"]["calibration_error"]["mean"] <= 1
+    assert numbers["verdict"]["outcome"] in ("helps", "hurts", "equivalent", "undecided")
+    scores = pd.read_csv(finished / "metrics/scores.csv")
+    for arm, measures in numbers["arms"].items():
+        assert measures["accuracy"]["mean"] == pytest.approx(scores[scores["arm"] == arm]["accuracy"].mean())
+    for generator in GENERATORS:
+        memorized = json.loads((finished / f"metrics/filter_memorized/{generator}.json").read_text())
+        dropped = sum(each["dropped"] for each in memorized["classes"].values())
+        assert dropped == memorized["dropped"]
+        kept = pq.read_metadata(finished / f"data/evaluate/synthetic/{generator}.parquet").num_rows
+        assert kept == memorized["generated"] - memorized["dropped"]
+
+
+def test_what_the_gan_adds_to_the_gaussian_it_starts_from_is_told(finished: Path) -> None:
+    numbers = json.loads((finished / "metrics/evaluate.json").read_text())
+    scores = pd.read_csv(finished / "metrics/scores.csv").pivot(index="replicate", columns="arm", values="accuracy")
+    difference = (scores["synthetic_only"] - scores["gaussian_only"]).mean()
+    assert numbers["controls"]["synthetic_only"]["gaussian_only"]["accuracy"]["mean"] == pytest.approx(difference)
+
+
+def test_nothing_killed_or_half_written_lies_about(finished: Path, run_in: Run) -> None:
+    assert not list(finished.rglob("*.partial"))
+    untracked = run_in("git status --porcelain --untracked-files=all", finished).stdout
+    assert "data/train_gan" not in untracked
+    assert ".work" not in untracked
+    assert "mlflow.db" not in untracked
+
+
+def test_mlflow_shows_the_comparison_its_children_and_the_generators(finished: Path) -> None:
+    with sqlite3.connect(f"file:{finished}/mlflow.db?mode=ro", uri=True) as store:
+        runs = dict(store.execute("select run_uuid, name from runs where lifecycle_stage = 'active'").fetchall())
+        parents = dict(store.execute("select run_uuid, value from tags where key = 'mlflow.parentRunId'").fetchall())
+        statuses = {status for (status,) in store.execute("select status from runs").fetchall()}
+        models = store.execute("select name, version from model_versions").fetchall()
+    children = {(runs[parent], runs[child]) for child, parent in parents.items()}
+    assert children == {
+        *(("comparison", f"{arm}/{replicate}") for arm in KEPT_ARMS for replicate in (0, 1)),
+        *((f"train_gan/{name}", f"train_gan/{name}/{replicate}") for name in GENERATORS for replicate in (0, 1)),
+    }
+    assert statuses == {"FINISHED"}
+    assert [name for name, _ in models] == ["understudy-classifier"]
