@@ -1,7 +1,7 @@
 """Everything that can be foreseen fails first: what would stop a later stage, told before any generator is trained.
 
-It changes no result, so that no stage reruns for it. `python -m stages.foresight` looks at params.yaml alone: DVC, which
-reads it for its templates before any stage does, has no words for a wrong one.
+It changes no result, so that no stage reruns for it. `python -m stages.foresight` looks at params.yaml alone: DVC reads
+it for its templates before any stage does, and has no words for a wrong one.
 """
 
 import sys
