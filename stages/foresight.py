@@ -1,10 +1,13 @@
 """Everything that can be foreseen fails first: what would stop a later stage, told before any generator is trained.
 
-It changes no result, so that no stage reruns for it.
+It changes no result, so that no stage reruns for it. `python -m stages.foresight` looks at params.yaml alone: DVC reads
+it for its templates before any stage does, and has no words for a wrong one.
 """
 
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,7 @@ from stages.memorization.conformal import calibration_needed, check_calibration
 from stages.memorization.params import FilterMemorizedParams
 from stages.plumbing.dataset import CALIBRATION, SEEN, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
 from stages.plumbing.errors import UserError
-from stages.plumbing.params import Params
+from stages.plumbing.params import Params, load
 
 
 def check(params: Params, dataset: Dataset) -> None:
@@ -30,7 +33,9 @@ def check(params: Params, dataset: Dataset) -> None:
     for replicate in range(dataset.replicates):
         found += _of_classes(dataset, replicate)
         found += _of_plan(params, dataset, replicate)
-        found += _of_filter(params.filter_memorized, dataset, replicate)
+        numbers = _Numbers.of(dataset, replicate, params.filter_memorized.by_group)
+        found += _of_filter(params.filter_memorized, numbers, dataset.image.size)
+        found += _of_sources(params, numbers)
         for name, arm in params.train_downstream.arms.items():
             found += (f"train_downstream.arms.{name}: {problem}" for problem in _of_arm(arm, dataset, replicate))
     if found:  # replicates have much in common
@@ -72,52 +77,107 @@ def _of_classes(dataset: Dataset, replicate: int) -> Iterator[str]:
 
 
 def _of_plan(params: Params, dataset: Dataset, replicate: int) -> Iterator[str]:
-    if any(section.kind != "external" for section in params.train_gan.generators.values()):
-        labelled = _counts(dataset, replicate, TRAIN).tolist()
-        yield from _words_of(lambda: class_plan(labelled, params.generate.plan))
+    drawing = {name for name, section in params.train_gan.generators.items() if section.kind != "external"}
+    try:
+        planned = class_plan(_counts(dataset, replicate, TRAIN).tolist(), params.generate.plan) if drawing else []
+    except UserError as error:
+        yield str(error)
+        return
+    if any(arm.generator in drawing for arm in params.train_downstream.arms.values()):
+        for name in (name for name, count in zip(dataset.classes, planned, strict=True) if not count):
+            yield (
+                f"generate.plan comes to no image of class {name!r}, but arms with generated images need some of every "
+                "class: raise generate.plan.factor"
+            )
 
 
-def _of_filter(params: FilterMemorizedParams, dataset: Dataset, replicate: int) -> Iterator[str]:
-    side = dataset.image.size
+@dataclass(frozen=True)
+class _Numbers:
+    """What the filter has in one replicate. seen: images that generators may see, which `prepare` leaves all different.
+    groups: how many of them each group has, the largest first, at least two. calibration: images; apart: its groups.
+    """
+
+    seen: int
+    groups: list[int]
+    calibration: int
+    apart: int
+
+    @classmethod
+    def of(cls, dataset: Dataset, replicate: int, by_group: bool) -> "_Numbers":
+        seen, calibration = dataset.groups(replicate, *SEEN), dataset.groups(replicate, CALIBRATION)
+        sizes = Counter(filter(None, seen)).values() if by_group else ()
+        apart = len(set(calibration) - {None}) + calibration.count(None) if by_group else len(calibration)
+        return cls(len(seen), sorted([*sizes, 1, 1], reverse=True), len(calibration), apart)
+
+
+def _of_filter(params: FilterMemorizedParams, numbers: _Numbers, side: int) -> Iterator[str]:
     if 2 * params.shift_pixels >= side:
         yield (
             f"filter_memorized.shift_pixels is {params.shift_pixels}, but images are {side} x {side} pixels: at most "
             f"{(side - 1) // 2} is allowed"
         )
-    seen = len(dataset.ids(replicate, *SEEN))  # `prepare` leaves no two of them alike
-    if seen <= params.neighbours:
+    if numbers.seen <= params.neighbours:
         yield (
             f"filter_memorized.neighbours is {params.neighbours}, which needs {params.neighbours + 1} images that "
-            f"generators may see, but there are {seen}: lower it, or set fewer images aside in prepare"
+            f"generators may see, but there are {numbers.seen}: lower it, or set fewer images aside in prepare"
         )
-    groups = dataset.groups(replicate, *SEEN) if params.by_group else []
-    largest = max(Counter(filter(None, groups)).values(), default=1)
-    if params.neighbours < seen < largest + params.neighbours - 1:
+    elif numbers.seen - numbers.groups[0] < params.neighbours - 1:
         yield (
             f"filter_memorized.neighbours is {params.neighbours}, all but the first from other groups, but one group "
-            f"holds {largest} of the {seen} images that generators may see: lower it, or set by_group: false"
+            f"holds {numbers.groups[0]} of the {numbers.seen} images that generators may see: lower it, or set "
+            "by_group: false"
         )
-    calibration = dataset.groups(replicate, CALIBRATION)
-    apart = _groups_apart(calibration) if params.by_group else len(calibration)
-    if params.too_few == "full_conformal" and apart < calibration_needed(params.alpha, params.confidence):
-        needed = calibration_needed(params.alpha / 2)  # a copy shares its rank with what it copies
-        if seen < needed:
-            yield (
-                f"filter_memorized.alpha is {params.alpha:g}, for which full conformal prediction needs {needed} "
-                f"images that generators may see, but there are {seen}: raise alpha or prepare.calibration"
-            )
-        return
-    for problem in _words_of(lambda: check_calibration(apart, params.alpha, params.confidence)):
-        yield problem + (
-            f" (of {len(calibration)} images, one of each group counts; filter_memorized.by_group: false counts all)"
-            if apart < len(calibration)
-            else ""
+    of_way = _of_full_conformal if _is_full_conformal(params, numbers) else _of_threshold
+    yield from of_way(params, numbers)
+
+
+def _of_threshold(params: FilterMemorizedParams, numbers: _Numbers) -> Iterator[str]:
+    try:
+        check_calibration(numbers.apart, params.alpha, params.confidence)
+    except UserError as error:
+        of_groups = f" (of {numbers.calibration} images, one of each group counts; by_group: false counts all)"
+        yield str(error) + (of_groups if numbers.apart < numbers.calibration else "")
+
+
+def _is_full_conformal(params: FilterMemorizedParams, numbers: _Numbers) -> bool:
+    needed = calibration_needed(params.alpha, params.confidence)
+    return params.too_few == "full_conformal" and numbers.apart < needed
+
+
+def _seen_for_full_conformal(params: FilterMemorizedParams) -> int:
+    """How many images it needs: a copy shares its rank with what it copies."""
+    return calibration_needed(params.alpha / 2)
+
+
+def _of_full_conformal(params: FilterMemorizedParams, numbers: _Numbers) -> Iterator[str]:
+    needed = _seen_for_full_conformal(params)
+    if numbers.seen < needed:
+        yield (
+            f"filter_memorized.alpha is {params.alpha:g}, for which full conformal prediction needs {needed} images "
+            f"that generators may see, but there are {numbers.seen}: raise alpha or prepare.calibration"
+        )
+    if numbers.groups[0] > 1:
+        yield (
+            "filter_memorized.too_few: full_conformal promises nothing where images that generators may see come in "
+            f"groups: raise prepare.calibration, which has images of {numbers.apart} groups, or set by_group: false"
         )
 
 
-def _groups_apart(groups: list[str | None]) -> int:
-    """How many groups there are, images without one being groups of their own."""
-    return len(set(groups) - {None}) + groups.count(None)
+def _of_sources(params: Params, numbers: _Numbers) -> Iterator[str]:
+    """What the filter needs beside the real image that another one was drawn from, and that image's group."""
+    section, (source, largest, *_) = params.filter_memorized, numbers.groups
+    too_few = section.neighbours < numbers.seen and numbers.seen - source - largest < section.neighbours - 1
+    none_to_spare = _is_full_conformal(section, numbers) and numbers.seen == _seen_for_full_conformal(section)
+    if too_few or none_to_spare:
+        from stages.generators.registry import kind
+
+        for name, generator in params.train_gan.generators.items():
+            if kind(generator.kind).from_sources:
+                yield (
+                    f"train_gan.generators.{name} draws from real images, and the filter compares what it drew with "
+                    f"the others: of the {numbers.seen} that it may see too few are left without one and its group "
+                    f"(the largest have {source} and {largest}): lower filter_memorized.neighbours, or set fewer aside"
+                )
 
 
 def _of_arm(arm: ArmParams, dataset: Dataset, replicate: int) -> Iterator[str]:
@@ -142,9 +202,8 @@ def _counts(dataset: Dataset, replicate: int, role: str) -> NDArray[np.int64]:
     return np.bincount(dataset.labels(replicate, role), minlength=len(dataset.classes))
 
 
-def _words_of(later: Callable[[], object]) -> Iterator[str]:
-    """What a later stage's own check has to say."""
+if __name__ == "__main__":
     try:
-        later()
+        load()
     except UserError as error:
-        yield str(error)
+        sys.exit(str(error))

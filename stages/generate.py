@@ -47,7 +47,7 @@ def main(run: StageRun) -> None:
     with run.replacing(DATA / name) as folder:
         for replicate in range(dataset.replicates):
             plan = read_plan(GENERATORS / name / str(replicate))["plan"]
-            labelled = np.bincount(dataset.role(replicate, TRAIN).labels, minlength=len(dataset.classes))
+            labelled = np.bincount(dataset.labels(replicate, TRAIN), minlength=len(dataset.classes))
             counts = plan.get("counts") or class_plan(labelled.tolist(), params.plan)
             for number, wanted in enumerate(shards(counts)):
                 work.append(Shard(name, replicate, wanted, folder / f"{replicate}-{number}.part", section, params))

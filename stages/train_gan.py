@@ -38,7 +38,7 @@ def main(run: StageRun) -> None:
     section = run.section(params.generators, "train_gan.generators")
     foresight.check(run.params, dataset)
     parts = (run.code, params.model_dump(exclude={"generators"}), section.model_dump(exclude={"labels"}))
-    given = sorted(each for each in Path(section.path).rglob("*") if each.is_file())
+    given = sorted(path for path in (Path(section.path), *Path(section.path).rglob("*")) if path.is_file())
     jobs = [
         Job(
             f"{run.name}@{name}",

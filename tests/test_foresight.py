@@ -89,6 +89,8 @@ def test_no_image_is_decoded(prepared: Callable[..., Dataset], monkeypatch: pyte
         ({"filter_memorized__shift_pixels": 4}, {}, "shift_pixels is 4, but images are 8 x 8 pixels: at most 3"),
         ({"generate__plan__per_class": 5}, {}, "generate.plan.per_class is 5"),
         ({"generate__plan": {"kind": "factor", "factor": [1, 1, 1]}}, {}, "lists 3 factors for 2 classes"),
+        ({"generate__plan": {"kind": "factor", "factor": [0.05, 1]}}, {}, "comes to no image of class 'cat'"),
+        ({"generate__plan": {"kind": "factor", "factor": 0}}, {}, "comes to no image in any class"),
         ({"train_downstream__arms__classic__labels": {"per_class": 11}}, {}, "arms.classic: labels: per_class: 11"),
         ({"train_downstream__arms__classic__labels": {"per_class": 10}}, {VALIDATION: 9}, "more than the 9 labelled"),
         ({}, {TRAIN: 1}, "class 'dog' has no labelled image in train"),
@@ -111,6 +113,7 @@ def test_each_shortage_is_told_once_and_its_key_named(
         ({"filter_memorized__shift_pixels": 3}, {}),
         ({"filter_memorized__thresholds": "per_class"}, {}),
         ({"generate__plan__per_class": 6}, {}),
+        ({"generate__plan": {"kind": "factor", "factor": [0.2, 1]}}, {}),
         ({"train_downstream__arms__classic__labels": {"per_class": 10}}, {}),
     ],
 )
@@ -137,7 +140,7 @@ def test_of_each_group_one_image_calibrates(prepared: Callable[..., Dataset]) ->
     pairs = prepared(lambda number: f"patient {number // 2}", calibration=20)
     (line,) = problems(params(), pairs)
     assert "there are 10" in line
-    assert "filter_memorized.by_group: false" in line
+    assert "by_group: false" in line
     foresight.check(params(filter_memorized__by_group=False), pairs)
 
 
@@ -171,7 +174,8 @@ def test_what_passes_is_what_the_filter_takes(
     wanted = params(**{f"filter_memorized__{key}": value for key, value in section.items()}).filter_memorized
     seen, held_out = dataset.seen_by_gan(0), dataset.role(0, CALIBRATION)
     groups = (seen.groups, held_out.groups) if wanted.by_group else (None, None)
-    foreseen = list(foresight._of_filter(wanted, dataset, 0))
+    numbers = foresight._Numbers.of(dataset, 0, wanted.by_group)
+    foreseen = list(foresight._of_filter(wanted, numbers, dataset.image.size))
     try:
         MemorizationFilter(
             Originals(torch.from_numpy(seen.pixels), torch.from_numpy(held_out.pixels), False, *groups), wanted
@@ -180,6 +184,42 @@ def test_what_passes_is_what_the_filter_takes(
         assert foreseen
     else:
         assert not foreseen
+
+
+@pytest.mark.parametrize(("crowds", "passes"), [((18, 18), True), ((19, 18), False)])
+def test_enough_must_be_left_beside_a_source_and_its_group(
+    prepared: Callable[..., Dataset], crowds: tuple[int, int], passes: bool
+) -> None:
+    order = [*range(10), *range(39, 69)]  # train, and the pool
+    group = dict(zip(order, ["source"] * crowds[0] + ["crowd"] * crowds[1], strict=False))
+    dataset = prepared(group.get)
+    wanted = params(train_gan__generators__gaussian=image_conditioned())
+    seen, held_out = dataset.seen_by_gan(0), dataset.role(0, CALIBRATION)
+    originals = Originals(
+        torch.from_numpy(seen.pixels), torch.from_numpy(held_out.pixels), False, seen.groups, held_out.groups
+    )
+    judge, row = MemorizationFilter(originals, wanted.filter_memorized), (seen.groups or []).index("crowd")
+    if passes:
+        foresight.check(wanted, dataset)
+        judge.decide(originals.seen[row : row + 1], sources=np.array([0]))
+        return
+    (line,) = problems(wanted, dataset)
+    assert "train_gan.generators.gaussian draws from real images" in line
+    foresight.check(params(), dataset)
+    with pytest.raises(UserError, match="without an image's source and its group"):
+        judge.decide(originals.seen[row : row + 1], sources=np.array([0]))
+
+
+def image_conditioned() -> dict[str, Any]:
+    return DEFAULTS["train_gan"]["generators"]["gan"] | {"kind": "image_conditioned"}
+
+
+def test_full_conformal_needs_one_more_where_images_are_drawn_from_others(prepared: Callable[..., Dataset]) -> None:
+    full = {"filter_memorized__too_few": "full_conformal"}
+    sources = {"train_gan__generators__gaussian": image_conditioned()}
+    (line,) = problems(params(**full, **sources), prepared(calibration=0, unlabelled=29))
+    assert "train_gan.generators.gaussian draws from real images" in line
+    foresight.check(params(**full, **sources), prepared(calibration=0, unlabelled=30))
 
 
 def test_scores_that_filters_go_by_must_be_noted(prepared: Callable[..., Dataset]) -> None:

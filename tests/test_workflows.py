@@ -130,14 +130,16 @@ def test_where_dvc_cannot_tell_it_says_why(repository: Path, run_in: Run) -> Non
 def test_the_report_shows_verdict_gate_and_what_changed_since_a_revision(tmp_path: Path, run_in: Run) -> None:
     project = copy_project(tmp_path / "a project")
     metrics = project / "metrics"
-    metrics.mkdir()
-    (metrics / "filter_memorized.json").write_text('{"dropped_share": 0.25}')
+    filtered = metrics / "filter_memorized/gan.json"
+    filtered.parent.mkdir(parents=True)
+    (filtered.parent / "gaussian.json").write_text('{"dropped_share": 0.5}')
+    filtered.write_text('{"dropped_share": 0.25}')
     (metrics / "evaluate.json").write_text('{"verdict": {"sentence": "Not decided: too few."}}')
     commit = "git -c user.name=a -c user.email=b commit --quiet --message metrics"
     assert run_in(f"git add . && {commit}", project).returncode == 0
-    (metrics / "filter_memorized.json").write_text('{"dropped_share": 0.125}')
+    filtered.write_text('{"dropped_share": 0.125}')
     done = run_in("bash .ci/report HEAD^", project)  # which the first commit has not
     assert done.returncode == 0, done.stderr
     assert "Not decided: too few." in done.stdout
-    assert "greatest_copy_rate: share of the generated images dropped as copies: 0.125, demanded" in done.stdout
-    assert "| metrics/filter_memorized.json | dropped_share | 0.25 | 0.125 | -0.125 |" in done.stdout
+    assert "greatest_copy_rate: share of the images of gan dropped as copies: 0.125, demanded" in done.stdout
+    assert "| metrics/filter_memorized/gan.json | dropped_share | 0.25 | 0.125 | -0.125 |" in done.stdout

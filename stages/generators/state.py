@@ -86,7 +86,8 @@ class TrainingState:
         self.snapshots = [Snapshot(**snapshot) for snapshot in packed["snapshots"]]
 
     def _parts(self) -> dict[str, Any]:
-        return {"generator": self.generator, "average": self.average, **self.optimisers}
+        optimisers = {f"{player}'s optimiser": optimiser for player, optimiser in self.optimisers.items()}
+        return {"networks": self.generator, "average": self.average, **optimisers}
 
     @property
     def logged_step(self) -> int:

@@ -180,7 +180,8 @@ def _finished(
 ) -> TrainedGenerator:
     """The snapshot that is kept and the last discriminator as one generator, built anew: uncompiled, on the CPU."""
     kept = snapshots.choose(state.snapshots)
-    generator = chosen(plan)
+    with torch.random.fork_rng(devices=[]):  # first weights, which the kept ones replace
+        generator = chosen(plan)
     generator.load_state_dict(state.generator.state_dict())
     generator.network.load_state_dict(kept.network)
     course = {

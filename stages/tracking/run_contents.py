@@ -149,7 +149,7 @@ def dvc_hashes() -> dict[str, str]:
 
 
 def data_set(name: str, folder: Path, files: str, hashes: Mapping[str, str]) -> "DatasetInput":
-    """Parquet files that a run used, its digest DVC's of the folder where there is one. files: pattern of their names."""
+    """Parquet files that a run used, by DVC's hash of the folder where there is one. files: pattern of their names."""
     import pyarrow.parquet as pq
     from mlflow.entities import Dataset, DatasetInput, InputTag
 

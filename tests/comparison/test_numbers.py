@@ -122,6 +122,34 @@ def test_an_arm_is_held_against_its_control_as_against_any_rival(make: Make) -> 
     assert alone["controls"]["gan"]["classic"]["accuracy"].keys() == {"mean"}
 
 
+def test_more_arms_and_generators_change_no_number_of_the_others_by_a_bit(make: Make) -> None:
+    outcomes, params = make(curve=())
+
+    def of(arms: tuple[str, ...], controls: list[tuple[str, str]]) -> dict[str, Any]:
+        predictions = outcomes.predictions
+        own = replace(
+            predictions,
+            arms={arm: predictions.arms[arm] for arm in arms},
+            probabilities={arm: predictions.probabilities[arm] for arm in arms},
+        )
+        parts = {
+            "predictions": own,
+            "models": {arm: outcomes.models[arm] for arm in arms},
+            "facts": {arm: outcomes.facts[arm] for arm in arms},
+            "controls": controls,
+        }
+        return all_numbers(replace(outcomes, **parts), CLASSES, params)[0]
+
+    few, many = of(("classic", "gan"), []), of(tuple(CHANCES), [("gan", "classic_all")])
+    assert few.keys() | {"controls"} == many.keys()
+    for part in ("verdict", "power", "per_class", "replicates"):
+        assert few[part] == many[part]
+    for part in ("arms", "differences", "labels_used"):
+        assert few[part] == {arm: many[part][arm] for arm in few[part]}
+    for classifier, arms in few["models"].items():
+        assert arms == {arm: many["models"][classifier][arm] for arm in arms}
+
+
 def test_whole_groups_widen_the_interval(make: Make) -> None:
     outcomes, params = make()
     predicted, truth = outcomes.predictions.arms, outcomes.predictions.truth

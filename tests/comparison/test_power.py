@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,7 +15,13 @@ from stages.comparison.power import (
     replicates_needed,
     smallest_gain,
 )
-from stages.comparison.statistics import VarianceParts, percentile_interval, sign_flip_p
+from stages.comparison.statistics import (
+    VarianceParts,
+    bootstrap_means,
+    percentile_interval,
+    sign_flip_p,
+    variance_parts,
+)
 
 ONE = Criterion(0.05, 1)
 # variances of a difference as on the digits: deviations of 1.8 points over replicates, .3 over test images
@@ -101,3 +109,28 @@ def test_arms_without_any_variance_need_the_least_replicates_that_a_p_takes():
 
 def test_a_loss_seen_takes_as_many_as_a_gain():
     assert foresee(PARTS, 10, -0.02, 0.01, ONE) == foresee(PARTS, 10, 0.02, 0.01, ONE)
+
+
+@given(st.floats(1e-6, 1e-2), st.integers(8, 200))
+def test_what_single_cells_add_widens_the_interval_twice_over(cells, replicates):
+    """Owen (2007), theorem 1: the crossed bootstrap counts the cells' variance once for the replicates that it draws
+    and once for the images. Here nothing else varies: a gain is found once it exceeds the interval's half width."""
+    parts = VarianceParts(replicates=0.0, images=0.0, cells=cells)
+    width = norm.isf(0.025) * np.sqrt(2 * cells / replicates)
+    assert power(1.01 * width, replicates, parts, ONE) == pytest.approx(1)
+    assert power(0.99 * width, replicates, parts, ONE) == pytest.approx(0)
+
+
+def test_the_interval_that_the_power_counts_on_is_the_one_that_the_bootstrap_draws():
+    """Arms that differ by chance in single predictions, on 20 replicates and 400 images."""
+    truth, replicates = np.zeros(400, dtype=np.int64), 20
+    rng = np.random.default_rng(0)
+    predicted = {arm: (rng.random((replicates, 400)) < 0.3) * 1 for arm in "ab"}
+    draws = bootstrap_means(truth, predicted, 2, 4000, 0)
+    parts = variance_parts(truth, (predicted["a"], predicted["b"]), 2, "accuracy", 2000, 0)
+    drawn = float((draws["a"]["accuracy"] - draws["b"]["accuracy"]).std())
+    alone = replace(parts, replicates=0.0)  # then the interval alone decides, less what replicates add to it
+    own = parts.replicates * (replicates - 1) / replicates**2
+    gain = smallest_gain(replicates, alone, ONE)
+    half_width = gain - norm.ppf(POWER) * np.sqrt(alone.images)
+    assert np.sqrt((half_width / norm.isf(0.025)) ** 2 + own) == pytest.approx(drawn, rel=0.05)

@@ -9,14 +9,17 @@ import torch
 from torch import Tensor
 
 from stages.generators import snapshots
-from stages.generators.snapshots import Judge, choose, draw
-from stages.generators.state import Snapshot, TrainingState, start
-from stages.labelling.data import GanData
+from stages.generators.interface import LearningGenerator
+from stages.generators.snapshots import Judge, choose, draw_classes, source_labels
+from stages.generators.state import Snapshot
+from stages.labelling.data import ReplicateData
 from stages.labelling.pool import learn
-from tests.generators.toy import CLASSES, CONFIG, hasty_fit, random_moments, toy_data, toy_images, toy_params
+from tests.generators.conftest import Make
+from tests.generators.toy import changed, copied
+from tests.labelling.toy import CLASSES, hasty_fit, toy_data, toy_images
 
 
-def judge(data: GanData, seed: int) -> Judge:
+def judge(data: ReplicateData, seed: int) -> Judge:
     return Judge(data, learn(data, seed), seed)
 
 
@@ -64,26 +67,30 @@ def test_a_single_one_is_kept() -> None:
 
 
 @pytest.fixture
-def state() -> TrainingState:
-    return start(CONFIG, random_moments(CONFIG), toy_params(), seed=0)
+def ours(make: Make) -> LearningGenerator:
+    return make("projection").eval()
+
+
+def taken_of(ours: LearningGenerator, data: ReplicateData, seed: int = 0) -> Snapshot:
+    return judge(data, seed).take(30, ours.network, ours)
 
 
 def judged(
-    monkeypatch: pytest.MonkeyPatch, state: TrainingState, data: GanData, images: Tensor, labels: Tensor
+    monkeypatch: pytest.MonkeyPatch, ours: LearningGenerator, data: ReplicateData, images: Tensor, labels: Tensor
 ) -> Snapshot:
     """The snapshot of a generator that draws these images."""
-    monkeypatch.setattr(snapshots, "draw", lambda *_: (images, labels))
-    return judge(data, 0).take(state)
+    monkeypatch.setattr(snapshots, "draw_classes", lambda *_: (images, labels))
+    return taken_of(ours, data)
 
 
-def test_scores_say_which_samples_are_good(monkeypatch: pytest.MonkeyPatch, state: TrainingState) -> None:
+def test_scores_say_which_samples_are_good(monkeypatch: pytest.MonkeyPatch, ours: LearningGenerator) -> None:
     monkeypatch.setattr(snapshots, "fit", hasty_fit(steps=40))
     data = toy_data(pool=0, validation=20)
     images, labels = toy_images(30, seed=5)
     blank = torch.randint(0, 255, images.shape, generator=torch.Generator().manual_seed(0)).byte()
-    good = judged(monkeypatch, state, data, images, labels)
-    mixed_up = judged(monkeypatch, state, data, images, (labels + 1) % CLASSES)
-    bad = judged(monkeypatch, state, data, blank, labels)
+    good = judged(monkeypatch, ours, data, images, labels)
+    mixed_up = judged(monkeypatch, ours, data, images, (labels + 1) % CLASSES)
+    bad = judged(monkeypatch, ours, data, blank, labels)
     assert good.scores["usefulness"] > 0.9
     assert good.scores["confused"] < 0.1
     assert mixed_up.scores["usefulness"] < 0.2
@@ -95,11 +102,11 @@ def test_scores_say_which_samples_are_good(monkeypatch: pytest.MonkeyPatch, stat
     assert choose([bad, good, mixed_up]) is good
 
 
-def test_copies_of_what_was_seen_show(monkeypatch: pytest.MonkeyPatch, state: TrainingState) -> None:
+def test_copies_of_what_was_seen_show(monkeypatch: pytest.MonkeyPatch, ours: LearningGenerator) -> None:
     monkeypatch.setattr(snapshots, "fit", hasty_fit(steps=2))
     data = toy_data(pool=20)
     for copies, labels in ((data.images, data.labels), (data.unlabelled, toy_images(20, 1)[1])):
-        scores = judged(monkeypatch, state, data, copies, labels).scores
+        scores = judged(monkeypatch, ours, data, copies, labels).scores
         assert scores["nearest_real_ratio"] == pytest.approx(0, abs=1e-2)
         assert scores["most_copied"] == 1
 
@@ -111,19 +118,23 @@ class TestTake:
     def hasty(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(snapshots, "fit", hasty_fit(steps=2))
 
-    def test_it_repeats_itself_and_leaves_the_state_alone(self, state: TrainingState) -> None:
-        before = state.random.get_state()
-        one, again = (judge(toy_data(pool=2), 3).take(state) for _ in range(2))
+    def test_it_repeats_itself_and_leaves_the_network_and_all_random_numbers_alone(
+        self, ours: LearningGenerator
+    ) -> None:
+        before, weights = torch.get_rng_state(), copied(ours)
+        one, again = (taken_of(ours, toy_data(pool=2), seed=3) for _ in range(2))
         assert one.scores == again.scores
         assert torch.equal(one.log_likelihood, again.log_likelihood)
-        assert torch.equal(before, state.random.get_state())
+        assert torch.equal(before, torch.get_rng_state())
+        assert not changed(ours, weights)
+        assert one.step == 30
 
-    def test_without_validation_images_only_the_confused_are_counted(self, state: TrainingState) -> None:
-        taken = judge(toy_data(pool=2, validation=0), 0).take(state)
+    def test_without_validation_images_only_the_confused_are_counted(self, ours: LearningGenerator) -> None:
+        taken = taken_of(ours, toy_data(pool=2, validation=0))
         assert taken.scores.keys() == {"confused"}
         assert taken.log_likelihood.shape == (0,)
 
-    def test_scores_are_finite_where_they_can_be_known(self, state: TrainingState) -> None:
+    def test_scores_are_finite_where_they_can_be_known(self, ours: LearningGenerator) -> None:
         """They go into a JSON file, which has no NaN: from one validation image, and from images of one grey level."""
         data = toy_data(pool=0, validation=1)
         single = replace(
@@ -135,18 +146,30 @@ class TestTake:
             validation_images=torch.full_like(toy_data(0).validation_images, 9),
         )
         for each in (single, flat):
-            assert all(math.isfinite(score) for score in judge(each, 0).take(state).scores.values())
+            assert all(math.isfinite(score) for score in taken_of(ours, each).scores.values())
 
-    def test_a_snapshot_does_not_change_when_the_training_goes_on(self, state: TrainingState) -> None:
-        taken = judge(toy_data(pool=0), 0).take(state)
-        kept_weight = taken.generator["output.weight"].clone()
+    def test_a_snapshot_does_not_change_when_the_training_goes_on(self, ours: LearningGenerator) -> None:
+        taken = taken_of(ours, toy_data(pool=0))
+        kept_weight = taken.network["output.weight"].clone()
         with torch.no_grad():
-            state.average.module.output.weight += 1
-        assert torch.equal(taken.generator["output.weight"], kept_weight)
+            ours.network.output.weight += 1
+        assert torch.equal(taken.network["output.weight"], kept_weight)
 
 
-def test_as_many_samples_of_each_class_are_drawn(state: TrainingState) -> None:
-    images, labels = draw(state, per_class=7, seed=0)
+@pytest.mark.parametrize("name", ["projection", "image_conditioned"])
+def test_as_many_samples_of_each_class_are_drawn(make: Make, name: str) -> None:
+    ours = make(name).eval()
+    images, labels = draw_classes(ours.network, ours, toy_data(pool=0), per_class=7, seed=0)
     assert images.shape == (7 * CLASSES, 1, 8, 8)
     assert images.dtype == torch.uint8
-    assert labels.bincount().tolist() == [7] * CLASSES
+    assert labels.tolist() == [0] * 7 + [1] * 7 + [2] * 7
+    more, _ = draw_classes(ours.network, ours, toy_data(pool=0), per_class=200, seed=0)
+    assert torch.equal(more[:7], images[:7])
+
+
+def test_sources_are_labelled_images_alone(make: Make) -> None:
+    data = toy_data(pool=9)
+    found = source_labels(make("image_conditioned"), data)
+    assert found is not None
+    assert found.tolist() == data.labels.tolist()
+    assert source_labels(make("projection"), data) is None

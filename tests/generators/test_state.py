@@ -1,6 +1,7 @@
-"""A training's state comes back to the last bit, and its average follows its recurrence."""
+"""A training's state comes back to the last bit; the seed decides it, and nothing else."""
 
-from dataclasses import fields, replace
+from contextlib import nullcontext
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import numpy as np
@@ -8,37 +9,46 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stages.generators.interface import MEASURES, Players
+from stages.generators.adversarial import AdversarialGenerator
+from stages.generators.batches import RandomFeed
+from stages.generators.interface import Learner
 from stages.generators.network_config import NetworkConfig
+from stages.generators.params import BatchParams
+from stages.generators.registry import kind
 from stages.generators.state import Snapshot, TrainingState, start, tensors
+from stages.labelling.data import TrustedImages
 from tests.generators.toy import CONFIG as DENSE
-from tests.generators.toy import Memory, random_moments, toy_params
+from tests.generators.toy import HINGE, Memory, random_moments, toy_params
 
-CONVOLUTIONAL = replace(DENSE, family="auxiliary", layers="convolutional", channels=3, size=12, components=0)
+CONVOLUTIONAL = replace(DENSE, layers="convolutional", channels=3, size=12, components=0)
+CASES = [("projection", DENSE), ("per_class", DENSE), ("auxiliary", CONVOLUTIONAL)]
+
+
+def begun(name: str, config: NetworkConfig, seed: int, **changes: Any) -> TrainingState:
+    plan = {"networks": asdict(config), "objective": HINGE}
+    moments = random_moments(config) if config.layers == "dense" else None
+    params = toy_params(name, layers=config.layers, **changes)
+    return start(kind(name), plan, moments, params, seed, torch.device("cpu"))
 
 
 def learn(state: TrainingState) -> None:
-    """One step of both players that asks for no more than networks and random numbers."""
-    count, config = 8, state.config
-    latents = torch.randn(count, config.latent_dim, generator=state.random)
-    labels = torch.randint(config.classes, (count,), generator=state.random)
-    images = state.players.generator(latents, labels)
-    features = state.players.discriminator.trunk(images)
-    logits = state.players.discriminator.logits(features, labels, torch.ones(count))
-    for optimizer in (state.players.generator_optimizer, state.players.discriminator_optimizer):
-        optimizer.zero_grad()
-    (logits - 1).square().mean().backward()
-    state.players.generator_optimizer.step()
-    state.players.discriminator_optimizer.step()
-    state.average.update_parameters(state.players.generator)
+    """One step on random images, which asks for no more than the state."""
+    assert isinstance(state.generator, AdversarialGenerator)
+    config = state.generator.config
+    images = torch.randint(256, (9, *config.image_shape), generator=state.random).byte()
+    real = TrustedImages(images, torch.arange(9) % config.classes, torch.ones(9))
+    plain = BatchParams(labelled_share=None, balanced=False)
+    feed = RandomFeed(real, 9, 8, plain, config.latent_dim, False, state.random)
+    measures = state.generator.learn(feed, Learner(state.optimisers, lambda images: images, nullcontext))
+    state.average.update_parameters(state.generator.network)
     state.step += 1
-    state.sums += torch.rand(len(MEASURES), generator=state.random)
-    state.signs += torch.rand((), generator=state.random)
+    state.sums = {name: state.sums.get(name, 0) + value for name, value in measures.items()}
+    state.signs += measures["sureness"]
 
 
-def filled(config: NetworkConfig) -> TrainingState:
+def filled(name: str, config: NetworkConfig) -> TrainingState:
     """A state in which nothing is at its first value."""
-    state = start(config, random_moments(config), toy_params(), seed=3)
+    state = begun(name, config, seed=3)
     for _ in range(2):
         learn(state)
     state.strength, state.rollbacks, state.diversity = 0.25, 1, 0.75
@@ -59,11 +69,11 @@ def alike(one: Any, other: Any) -> bool:
     return bool(one == other) or (one != one and other != other)
 
 
-@pytest.mark.parametrize("config", [DENSE, CONVOLUTIONAL])
-def test_a_kept_state_comes_back_whole_and_goes_on_alike(config: NetworkConfig) -> None:
-    state, memory = filled(config), Memory()
+@pytest.mark.parametrize(("name", "config"), CASES)
+def test_a_kept_state_comes_back_whole_and_goes_on_alike(name: str, config: NetworkConfig) -> None:
+    state, memory = filled(name, config), Memory()
     memory.save(state.pack())
-    back = start(config, random_moments(config), toy_params(), seed=4)
+    back = begun(name, config, seed=4)
     assert not alike(back.pack(), state.pack())
     back.unpack(memory.load() or {})
     assert alike(back.pack(), state.pack())
@@ -74,30 +84,47 @@ def test_a_kept_state_comes_back_whole_and_goes_on_alike(config: NetworkConfig) 
 
 
 def test_nothing_that_changes_is_forgotten() -> None:
-    packed = start(DENSE, random_moments(DENSE), toy_params(), seed=3).pack()
-    kept = packed.keys() | packed["numbers"].keys() | {"players", "average"}  # these two are among the tensors
-    assert {field.name for field in fields(TrainingState)} - {"config"} <= kept
-    players = {field.name for field in fields(Players)}
-    assert packed["tensors"].keys() == players | {"average"}
+    state = begun("projection", DENSE, seed=3)
+    packed = state.pack()
+    kept = (
+        packed.keys() | packed["plain"].keys() | {"generator", "optimisers", "average"}
+    )  # these are among the tensors
+    assert {field.name for field in fields(TrainingState)} <= kept
+    assert len(packed["tensors"]) == 2 + len(state.optimisers), "none under another's name"
+    assert packed["tensors"]["networks"].keys() == state.generator.state_dict().keys()
+    assert state.optimisers.keys() == state.generator.players().keys()
 
 
 def test_the_seed_decides_weights_and_draws() -> None:
     torch.manual_seed(1)
-    one = start(DENSE, random_moments(DENSE), toy_params(), seed=5)
+    one = begun("projection", DENSE, seed=5)
     torch.manual_seed(2)
     before = torch.get_rng_state()
-    again, other = (
-        start(DENSE, random_moments(DENSE), toy_params(), seed=5),
-        start(DENSE, random_moments(DENSE), toy_params(), seed=6),
-    )
+    again, other = (begun("projection", DENSE, seed=seed) for seed in (5, 6))
     assert torch.equal(before, torch.get_rng_state())
     assert alike(one.pack(), again.pack())
-    assert not torch.equal(one.players.generator.input.weight, other.players.generator.input.weight)
+    assert not torch.equal(one.generator.network.input.weight, other.generator.network.input.weight)
     assert not torch.equal(one.random.get_state(), other.random.get_state())
 
 
+def test_each_player_has_an_optimiser_of_its_own_with_its_own_learning_rate() -> None:
+    rates = {"generator_learning_rate": 0.002, "discriminator_learning_rate": 0.003}
+    state = begun("projection", DENSE, seed=5, **rates)
+    for name, player in state.generator.players().items():
+        (group,) = state.optimisers[name].param_groups
+        assert group["lr"] == rates[f"{name}_learning_rate"]
+        assert {id(parameter) for parameter in group["params"]} == {id(parameter) for parameter in player.parameters()}
+
+
+def test_compiling_changes_no_name_of_what_is_kept_and_leaves_the_average_as_it_is() -> None:
+    plain, compiled = (begun("projection", DENSE, seed=5, compile=each) for each in (False, True))
+    assert alike(plain.pack(), compiled.pack())
+    assert all(module._compiled_call_impl is not None for module in compiled.generator.compiled())
+    assert all(module._compiled_call_impl is None for module in compiled.average.modules())
+
+
 def test_the_logged_step_is_that_of_the_last_entry() -> None:
-    state = start(DENSE, random_moments(DENSE), toy_params(), seed=0)
+    state = begun("projection", DENSE, seed=0)
     assert state.logged_step == 0
     state.history += [{"step": 3}, {"step": 7}]
     assert state.logged_step == 7

@@ -254,9 +254,14 @@ def test_a_training_of_other_parameters_gets_runs_of_its_own() -> None:
     assert (run.info.status, run.data.tags["understudy.fingerprint"]) == ("FINISHED", FINGERPRINT)
 
 
-def test_a_training_without_steps_or_shown_already_shows_nothing(project: Path) -> None:
-    with recording.live(settings(), "gaussian", FINGERPRINT):
-        pass
+def test_a_training_without_steps_or_shown_already_shows_nothing(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+        with recording.live(settings(), "gaussian", FINGERPRINT):
+            pass
+    assert not recording._warned.is_set(), "nothing to show, and yet a store was opened"
     recording.record_generator(settings(), "gan")
     before = Runs(project).snapshot()
     with recording.live(settings(), "gan", FINGERPRINT) as live:
