@@ -9,6 +9,7 @@ INSTALLED := .venv/.installed
 .DELETE_ON_ERROR:
 
 repro: $(INSTALLED)
+	@python -m stages.foresight
 	dvc repro
 	@python -m stages.timing
 

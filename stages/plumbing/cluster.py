@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,6 +23,7 @@ from joblib import parallel_config
 
 from stages.plumbing import workdir
 from stages.plumbing.errors import UserError
+from stages.plumbing.parallel import in_order
 from stages.plumbing.params import ParallelParams
 
 if TYPE_CHECKING:
@@ -55,11 +56,16 @@ def on_cluster(
     ):
         root, token, sources = str(Path.cwd()), str(Path(witness.name).absolute()), _sources()
 
+        executor = client.get_executor(pure=False)
+
         def run(call: bytes) -> bytes | str:  # a local function, since pickle would send a global one by its name
             return _in_project(root, token, sources, call)
 
+        def submit(job: Job) -> "Future[bytes | str]":
+            return executor.submit(run, cloudpickle.dumps((work, job)))
+
         try:
-            yield from _in_order(client, run, [cloudpickle.dumps((work, job)) for job in jobs], params.jobs)
+            yield from in_order(submit, _read, jobs, params.jobs)
         except KilledWorker as error:
             raise UserError(
                 f"a job lost its worker {error.allowed_failures + 1} times, at last {error.last_worker.address}: is "
@@ -88,28 +94,9 @@ def _connected(scheduler: str) -> "Iterator[Client]":
         yield client
 
 
-def _in_order(
-    client: "Client", run: Callable[[bytes], bytes | str], calls: Sequence[bytes], most: int
-) -> Iterator[tuple[Any, float]]:
-    """What is read from the answers to the calls, of which so many at most are on the cluster at a time."""
-    from distributed import as_completed
-
-    running = as_completed(loop=client.loop)
-    answers: dict[int, tuple[Any, float]] = {}
-    begun: dict[Any, int] = {}  # dask's key -> number of the call
-    for number in range(len(calls)):
-        while number not in answers:
-            while len(begun) < len(calls) and running.count() < most:
-                future = client.submit(run, calls[len(begun)], pure=False)
-                begun[future.key] = len(begun)
-                running.add(future)
-            done = next(running)  # nothing holds it longer, or dask would make it again for a worker that dies later
-            answers[begun[done.key]] = _read(done.result())
-        yield answers.pop(number)
-
-
-def _read(answer: bytes | str) -> tuple[Any, float]:
+def _read(future: "Future[bytes | str]") -> tuple[Any, float]:
     """Result and CPU seconds; raises the job's exception, or UserError where the worker refused."""
+    answer = future.result()
     if isinstance(answer, str):
         raise UserError(answer)
     result, seconds = pickle.loads(answer)  # noqa: S301 - the cluster's workers are trusted with running the code

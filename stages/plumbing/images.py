@@ -245,5 +245,6 @@ def count(path: Path) -> int:
 def read_table(path: Path) -> pa.Table:
     """Reads a Parquet table. Raises UserError when it is missing or damaged."""
     with reading(path):
-        table = pq.read_table(path, page_checksum_verification=True)
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read()  # pq.read_table would import pandas, for .4 CPU seconds in every process
         return table.select(table.column_names)  # damaged names are noticed here: no check sum covers them

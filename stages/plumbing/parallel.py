@@ -1,5 +1,6 @@
 """Replicates on several processes of one thread each: of this machine, or of a cluster of dask's."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -7,11 +8,15 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
+from itertools import islice
 from multiprocessing.resource_tracker import ensure_running
 from typing import Any, TextIO, TypeVar
 
-from joblib import Parallel, delayed, parallel_config
+import psutil
+from joblib.externals.loky import get_reusable_executor
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from stages.plumbing.params import ParallelParams
@@ -20,7 +25,7 @@ from stages.plumbing.params import ParallelParams
 FanOut = Callable[[Callable[[Any], Any], Sequence[Any], str], list[Any]]
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-_LOOK_EVERY = 0.5  # seconds
+_IDLE_SECONDS = 300  # after which a process without a job ends
 
 
 def fan_out(
@@ -30,39 +35,66 @@ def fan_out(
     description: str,
     unit: str,
     show_bar: bool,
+    preload: Sequence[str] = (),
 ) -> tuple[list[Result], float]:
     """The results of `work` over `jobs` in order, and the CPU seconds the work took in other processes.
 
-    The first exception of a job is raised here, and the other jobs are dropped, also those that have begun. Raises
-    UserError when the cluster cannot do the work.
+    preload: modules that every job imports; on this machine they are imported once for all processes, and what the
+    first call names holds for all that follow. The first exception of a job is raised here, and the other jobs are
+    dropped, also those that have begun. Raises UserError when the cluster cannot do the work.
     """
     if not jobs:
         return [], 0.0
+    before = _seconds_of_children()
     if params.backend == "dask":
-        from stages.plumbing.cluster import on_cluster as spread
+        from stages.plumbing.cluster import on_cluster
+
+        timed = on_cluster(work, jobs, params)
     else:
-        spread = _on_this_machine
-    timed = spread(work, jobs, params)
+        timed = _on_this_machine(work, jobs, params, preload)
     results = list(progress_bar(timed, len(jobs), description, unit) if show_bar else timed)
-    return [result for result, _ in results], sum(seconds for _, seconds in results)
+    of_others = _seconds_of_children() - before  # what was imported for all; the jobs' processes are not our children
+    return [result for result, _ in results], sum(seconds for _, seconds in results) + of_others
+
+
+def in_order(
+    submit: Callable[[Job], "Future[Any]"], read: Callable[["Future[Any]"], Result], jobs: Sequence[Job], most: int
+) -> Iterator[Result]:
+    """What is read of the jobs' futures, of which so many at most run at a time. The first exception comes at once."""
+    waiting = enumerate(jobs)
+    running: dict[Future[Any], int] = {}
+    results: dict[int, Result] = {}
+    for number in range(len(jobs)):
+        while number not in results:
+            running |= {submit(job): begun for begun, job in islice(waiting, most - len(running))}
+            for done in wait(running, return_when=FIRST_COMPLETED).done:
+                results[running.pop(done)] = read(done)
+        yield results.pop(number)
 
 
 def _on_this_machine(
-    work: Callable[[Job], Result], jobs: Sequence[Job], params: ParallelParams
+    work: Callable[[Job], Result], jobs: Sequence[Job], params: ParallelParams, preload: Sequence[str]
 ) -> Iterator[tuple[Result, float]]:
-    config = parallel_config(
-        backend="loky",
-        n_jobs=min(params.jobs, len(jobs)),
-        inner_max_num_threads=1,
-        initializer=_end_with,
-        initargs=(os.getpid(),),
-    )
-    with config, warnings.catch_warnings():
-        # loky takes the memory of an import of torch for a leak, and starts a new worker: nothing that a user can mend
-        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-        with _deaf_to_ctrl_c():  # joblib starts its processes here, and they stay so
-            results = Parallel(return_as="generator")(delayed(_timed)(work, job, os.getpid()) for job in jobs)
-        yield from results
+    """A server process imports what all need, and splits off a process for each job that runs at the same time."""
+    processes = min(params.jobs, len(jobs))
+    if processes == 1:  # another process would cost its imports and gain nothing
+        yield from ((work(job), 0.0) for job in jobs)
+        return
+    multiprocessing.set_forkserver_preload(list(preload))
+    executor = get_reusable_executor(processes, context="forkserver", timeout=_IDLE_SECONDS, initializer=_begin)
+
+    def submit(job: Job) -> "Future[tuple[Result, float]]":
+        with _deaf_to_ctrl_c():  # processes start here, and stay so
+            return executor.submit(_timed, work, job)
+
+    try:
+        with warnings.catch_warnings():
+            # loky takes the memory of an import for a leak, and starts a new worker: nothing that a user can mend
+            warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+            yield from in_order(submit, Future.result, jobs, processes)
+    except BaseException:
+        executor.shutdown(kill_workers=True)
+        raise
 
 
 @contextmanager
@@ -76,22 +108,33 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _end_with(stage: int) -> None:
-    """In a worker process: sees to it that it does not outlive a stage that was killed, and write where others do."""
+def _begin() -> None:
+    """In a worker process: one thread for libraries that are loaded and those that will be; ends with the stage.
 
-    def watch() -> None:
-        while os.getppid() == stage:
-            time.sleep(_LOOK_EVERY)
+    It must not outlive a stage that was killed, and write where others do.
+    """
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+    threadpool_limits(1)
+    stage = multiprocessing.parent_process()
+    assert stage is not None
+
+    def end() -> None:
+        stage.join()
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=end, daemon=True).start()
 
 
-def _timed(work: Callable[[Job], Result], job: Job, stage: int) -> tuple[Result, float]:
-    """The result, and the CPU seconds that it took another process than the stage's own, where single jobs are done."""
+def _timed(work: Callable[[Job], Result], job: Job) -> tuple[Result, float]:
+    """The result, and the CPU seconds that it took."""
     started = time.process_time()
     result = work(job)
-    return result, (time.process_time() - started) * (os.getpid() != stage)
+    return result, time.process_time() - started
+
+
+def _seconds_of_children() -> float:
+    """CPU seconds of this process's own children that live."""
+    return sum(child.cpu_times().user + child.cpu_times().system for child in psutil.Process().children())
 
 
 def progress_bar(items: object, total: int, description: str, unit: str) -> tqdm:

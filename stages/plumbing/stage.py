@@ -26,6 +26,14 @@ _DISK_TROUBLE = {
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
 }
+# What jobs of a stage import. torch's optimisers import _dynamo when they are made, for seconds.
+_PRELOAD = {
+    "train_gan": ("torch._dynamo", "stages.generators.training"),
+    "generate": ("stages.generators.drawing",),
+    "filter_memorized": ("stages.memorization.filtering",),
+    "train_downstream": ("torch._dynamo", "stages.downstream.arms"),
+    "evaluate": ("stages.comparison.examination",),
+}
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 Section = TypeVar("Section")
@@ -91,10 +99,14 @@ class StageRun:
     def fan_out(
         self, work: Callable[[Job], Result], jobs: Sequence[Job], unit: str, show_bar: bool = True
     ) -> list[Result]:
-        """The results of `work` over `jobs`, in order, from processes of one thread each (params.yaml: `parallel`)."""
+        """The results of `work` over `jobs`, in order, from processes of one thread each (params.yaml: `parallel`).
+
+        What the stage's jobs import is imported once for all processes.
+        """
         from stages.plumbing.parallel import fan_out
 
-        results, cpu_seconds = fan_out(work, jobs, self.params.parallel, self.name, unit, show_bar)
+        preload = _PRELOAD.get(self.name, ())
+        results, cpu_seconds = fan_out(work, jobs, self.params.parallel, self.name, unit, show_bar, preload)
         self.cpu_seconds_of_workers += cpu_seconds
         return results
 
@@ -107,6 +119,7 @@ def execute(name: str, work: Callable[[StageRun], None], item: str = "") -> None
     label = f"{name}@{item}" if item else name
     # Two threads on tiny networks collapse when the machine is busy, and the number of threads changes the bytes.
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # whether there is a GPU is asked before processes are split off
     if torch := sys.modules.get("torch"):  # a stage that imports it itself did so before these were set
         torch.set_num_threads(1)
     try:

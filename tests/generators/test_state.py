@@ -86,7 +86,9 @@ def test_a_kept_state_comes_back_whole_and_goes_on_alike(name: str, config: Netw
 def test_nothing_that_changes_is_forgotten() -> None:
     state = begun("projection", DENSE, seed=3)
     packed = state.pack()
-    kept = packed.keys() | packed["plain"].keys() | {"generator", "optimisers", "average"}  # these are among the tensors
+    kept = (
+        packed.keys() | packed["plain"].keys() | {"generator", "optimisers", "average"}
+    )  # these are among the tensors
     assert {field.name for field in fields(TrainingState)} <= kept
     assert len(packed["tensors"]) == 2 + len(state.optimisers), "none under another's name"
     assert packed["tensors"]["networks"].keys() == state.generator.state_dict().keys()

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -113,9 +114,28 @@ def test_ctrl_c_is_heard_by_the_stage_alone_also_while_workers_start(tmp_path: P
     assert stage.returncode == 3
 
 
+_PRELOADING = """import os, sys
+from stages.plumbing.parallel import fan_out
+from stages.plumbing.params import ParallelParams
+
+def look(_):
+    return "graphlib" in sys.modules, os.getppid()
+
+params = ParallelParams(backend="loky", jobs=2, scheduler="")
+for preload in (["graphlib", "no_such_module"], []):
+    told, _ = fan_out(look, [0, 1, 2], params, "looking", "job", False, preload)
+    assert {known for known, _ in told} == {True}, told
+    assert len({server for _, server in told} - {os.getpid()}) == 1, told
+assert "graphlib" not in sys.modules"""
+
+
+def test_what_all_jobs_import_is_imported_once_in_a_process_of_its_own() -> None:
+    subprocess.run([sys.executable, "-c", _PRELOADING], cwd=ROOT, check=True)  # noqa: S603
+
+
 def workers(stage: int) -> list[psutil.Process]:
-    """The processes of loky's that a stage has started."""
-    return [each for each in psutil.Process(stage).children() if "LokyProcess" in " ".join(each.cmdline())]
+    """What a stage has started to do its jobs: the server process, and those that it has split off."""
+    return [each for each in psutil.Process(stage).children(recursive=True) if "forkserver" in " ".join(each.cmdline())]
 
 
 def test_a_bar_without_a_terminal_is_lines(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,6 @@ from stages.generators.adversarial import AdversarialGenerator
 from stages.generators.interface import Feed
 from stages.generators.kinds.image_conditioned import LIKENESS
 from stages.generators.moments import Moments
-from stages.generators.network_config import NetworkConfig
 from tests.generators.toy import OneBatch, learner_of, random_moments, some_draws
 
 COUNT = 40_000
@@ -116,7 +115,7 @@ def test_real_and_fake_stand_beside_the_same_sources(ours: AdversarialGenerator,
     assert torch.equal(sources_again, batch.draws.sources)
 
 
-def test_a_component_without_spread_stays_finite(config: NetworkConfig, ours: AdversarialGenerator) -> None:
+def test_a_component_without_spread_stays_finite(ours: AdversarialGenerator) -> None:
     ours.network.pixels.deviations[3:] = 0
     sources = (ours.network.means[:3] @ ours.network.pixels.basis).unflatten(1, (1, 8, 8))
     images = ours.network.train()(some_draws(torch.arange(3), normal(3, 16, seed=1), sources))
