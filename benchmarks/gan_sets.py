@@ -127,7 +127,7 @@ def load(name: str, seed: int, folder: Path, part: Part) -> GanSet:
     else:
         test, labels = dataset.role(seed, TEST), dataset.test_labels()
         test_images = torch.from_numpy(test.pixels)
-        test_labels = torch.from_numpy(labels.loc[test.ids.tolist()].to_numpy())
+        test_labels = torch.tensor(labels.loc[test.ids.tolist()].tolist())
     return GanSet(
         name=name,
         data=data,
