@@ -1,4 +1,4 @@
-"""A generator that starts from real images, with a teacher's labels, goes through the stages; lineage is kept and told."""
+"""A generator that starts from real images, with a teacher's labels, goes through the stages: lineage is told."""
 
 import json
 from pathlib import Path
