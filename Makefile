@@ -9,6 +9,7 @@ INSTALLED := .venv/.installed
 .DELETE_ON_ERROR:
 
 repro: $(INSTALLED)
+	@python -m stages.foresight
 	dvc repro
 	@python -m stages.timing
 
@@ -16,7 +17,7 @@ test: $(INSTALLED)
 	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 drills: $(INSTALLED)
-	python -m pytest --numprocesses 2 --dist loadfile -m drill
+	python -m pytest --numprocesses 2 --dist loadfile -m "drill or hypothesis" --hypothesis-profile thorough
 
 preset: $(INSTALLED)
 	@python -m stages.presets $(NAME)

@@ -17,14 +17,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image
-from ruamel.yaml import YAML
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision.transforms import v2
 
-from stages import presets
+from benchmarks import parameters
 from stages.downstream.augment import build_policy
 from stages.downstream.classifiers import build_classifier
 from stages.downstream.params import ClassifierParams, TrainDownstreamParams
@@ -76,8 +75,7 @@ def main() -> None:
     parser.add_argument("--noise", action="store_true", help="the speed with 32x32 colour images, too")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    section = YAML(typ="safe", pure=True).load(presets.read("base"))["train_downstream"]
-    params = TrainDownstreamParams.model_validate(section)
+    params = parameters.load().train_downstream
     print(f"{'':<24}{'images/s':^20}{'':>8}{'accuracy':^20}")
     print(f"{'':<24}{'ours':>10}{'loader':>10}{'ratio':>8}{'ours':>10}{'loader':>10}{'difference':>20}")
     results = {name: compare(_digits(), name, params, STEPS, range(options.seeds)) for name in POLICIES}
@@ -118,12 +116,13 @@ def _short(params: TrainDownstreamParams) -> TrainDownstreamParams:
 def ours(data: Set, policy: str, params: TrainDownstreamParams, seed: int) -> Run:
     """Trains as an arm does."""
     seeds, settings = derive_seeds(params.seed, seed), params.classifier
-    examples = Examples(data.images, data.labels, torch.ones(len(data.labels)))
+    given = functional.one_hot(data.labels, CLASSES).float()
+    examples = Examples(data.images, given, torch.ones(len(given)))
     started = time.process_time()
     random = torch.Generator().manual_seed(seeds.order)
     order = draw_order(data.labels, settings.steps * settings.batch_size, None, random).view(settings.steps, -1)
     augment = build_policy(policy, params, flip_ok=False)
-    model = train_classifier(examples, order, CLASSES, augment, None, settings, seeds).model
+    model = train_classifier(examples, order, augment, None, settings, seeds).model
     return Run(time.process_time() - started, _accuracy(model, data))
 
 

@@ -1,4 +1,4 @@
-"""What each ingredient of the GAN gains: the preset's settings against the same without it, at the same number of steps.
+"""What each ingredient of the GAN gains: the preset's settings against the same without it, at equal steps.
 
 As in `gan_quality`, a classifier learns from the synthetic images alone and is tested on real ones; here on the
 development sets, because settings are chosen by it. `python -m benchmarks.gan_ablation`

@@ -29,7 +29,7 @@ from stages.generators.params import KINDS, AdversarialParams, GeneratorParams
 from stages.generators.snapshots import draw_classes
 from stages.imaging import set_metrics
 from stages.labelling import quick_classifier
-from stages.memorization.filtering import MemorizationFilter, Originals
+from stages.memorization.filtering import MemorizationFilter, Originals, check_some_kept
 
 SAMPLES = 2000  # of all classes together
 PROBE = 48  # steps by which a GAN's time per step is measured
@@ -97,18 +97,19 @@ def score(name: str, fit: Fit, gan_set: GanSet, seed: int) -> Score:
     sample, steps = fit(gan_set, seed)
     spent = process_time() - started
     images, labels = sample(SAMPLES // gan_set.data.classes, seed)
-    kept = _kept(images, gan_set) if name != REAL else torch.ones(len(images), dtype=torch.bool)
+    own = kept(images, gan_set) if name != REAL else torch.ones(len(images), dtype=torch.bool)
+    check_some_kept(~own.numpy(), name, seed)
     return Score(
         name,
-        accuracy=taught(images[kept], one_hot(labels[kept], gan_set.data.classes).float(), gan_set, seed),
-        **_likeness(images[kept], gan_set),
-        dropped=1 - float(kept.float().mean()),
+        accuracy=taught(images[own], one_hot(labels[own], gan_set.data.classes).float(), gan_set, seed),
+        **_likeness(images[own], gan_set),
+        dropped=1 - float(own.float().mean()),
         seconds=spent,
         steps=steps,
     )
 
 
-def _kept(images: Tensor, gan_set: GanSet) -> Tensor:
+def kept(images: Tensor, gan_set: GanSet) -> Tensor:
     """Which images pass the filter, bool (N,); in development, which has no calibration images, all."""
     if len(gan_set.calibration_images) == 0:
         return torch.ones(len(images), dtype=torch.bool)

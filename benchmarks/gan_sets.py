@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from ruamel.yaml import YAML
 from torch import Tensor
 
-from stages import presets
+from benchmarks import parameters
 from stages.labelling.data import ReplicateData
 from stages.labelling.pool import PoolLabels
 from stages.plumbing import code, params, workdir
@@ -123,18 +122,19 @@ def load(name: str, seed: int, folder: Path, part: Part) -> GanSet:
     data = open_replicate(dataset, seed, "cpu", "train_gan")
     calibration = torch.from_numpy(dataset.role(seed, CALIBRATION).pixels)
     if part == "development":
-        test_images, labels = calibration, dataset.calibration_labels(seed)
+        test_images, test_labels = calibration, torch.from_numpy(dataset.calibration_labels(seed))
         calibration = calibration[:0]
     else:
-        test = dataset.role(seed, TEST)
-        test_images, labels = torch.from_numpy(test.pixels), dataset.test_labels()[test.ids].to_numpy()
+        test, labels = dataset.role(seed, TEST), dataset.test_labels()
+        test_images = torch.from_numpy(test.pixels)
+        test_labels = torch.tensor(labels.loc[test.ids.tolist()].tolist())
     return GanSet(
         name=name,
         data=data,
         guessed=guess_pool(dataset, seed, data),
         calibration_images=calibration,
         test_images=test_images,
-        test_labels=torch.from_numpy(labels),
+        test_labels=test_labels,
         params=preset,
     )
 
@@ -148,11 +148,10 @@ def _prepared(name: str, folder: Path) -> tuple[Dataset, params.Params]:
         if not source.is_dir():
             raise UserError(f"{source} is missing: unpack {recipe.source} there, or leave out the set {name}")
         changes["prepare.source.path"] = str(source)
-    text = presets.compose(presets.read(recipe.preset), params.as_yaml(changes))
-    preset = params.Params.model_validate(YAML(typ="safe", pure=True).load(text))
+    preset = parameters.load(changes, recipe.preset)
     key = workdir.fingerprint(preset.prepare, code.digest(code.closure(Path("stages/prepare.py"))))
-    folder = workdir.finished(f"benchmarks/{name}", key, lambda target: _prepare(text, target))
-    return Dataset.open(folder), preset
+    text = parameters.text(changes, recipe.preset)
+    return Dataset.open(workdir.finished(f"benchmarks/{name}", key, lambda target: _prepare(text, target))), preset
 
 
 def _prepare(text: str, target: Path) -> None:

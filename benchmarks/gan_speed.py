@@ -4,8 +4,8 @@ The bare loop takes the same networks through the same forward and backward pass
 batch that stays. The training adds drawing batches, augmentation (kept at its limit), the moving average, logs, sample
 grids and checkpoints, as often as by default. One process, of one thread, runs a round of the training, then as many
 steps of the bare loop, and so on; a second time two such processes take every round together. Seconds are the process's
-own, so that a busy machine changes little. What is done once for each GAN, judging snapshots and labelling the pool, is
-reported apart.
+own, so that a busy machine changes little. Judging snapshots is reported apart, and so is labelling the pool, which is
+done once for all generators.
 
 Where there is a GPU: bfloat16 and torch.compile beside the bare loop in float32, eager.
 """
@@ -20,25 +20,26 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import Barrier
-from typing import Any, cast
+from typing import Any, Literal, cast
 from unittest.mock import patch
 
 import numpy as np
 import torch
-from ruamel.yaml import YAML
 from sklearn.datasets import load_digits
 from torch.nn.functional import interpolate
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import parameters
 from stages.generators import snapshots, training
-from stages.generators.adversarial import ConditionalDiscriminator
-from stages.generators.interface import Batch, Players
+from stages.generators.interface import Batch, Draws
+from stages.generators.kinds.projection import Kind
 from stages.generators.objective import hinge
-from stages.generators.params import Layers, TrainGanParams
+from stages.generators.params import AdversarialParams
+from stages.generators.projection import ProjectionDiscriminator
 from stages.generators.state import TrainingState, start
 from stages.imaging.pixels import to_network_range
 from stages.labelling import pool
-from stages.labelling.data import GanData, RealImages
+from stages.labelling.data import ReplicateData, TrustedImages
 from stages.plumbing import progress
 from stages.plumbing.workdir import CheckpointFile
 
@@ -54,32 +55,32 @@ MATRIX = 8192  # rows of the matrices whose product shows what a GPU can do
 class Setting:
     """Networks and images. `periods`: how often a checkpoint falls due while the CPU is measured."""
 
-    layers: Layers
+    layers: Literal["dense", "convolutional"]
     size: int
     channels: int
     width: int
     periods: int = 1
 
-    def params(self, **changes: object) -> TrainGanParams:
-        """Those of the default run but for the networks and `changes`."""
-        base = YAML(typ="safe", pure=True).load(Path("presets/base.yaml"))["train_gan"]
+    def params(self, **changes: object) -> AdversarialParams:
+        """The section of the default run's GAN but for the networks and `changes`."""
+        default = parameters.load().train_gan.generators["gan"].model_dump()
         own = {"layers": self.layers, "width": self.width}
-        return TrainGanParams.model_validate(base | own | changes)
+        return AdversarialParams.model_validate(default | own | changes)
 
-    def state(self, params: TrainGanParams) -> TrainingState:
+    def state(self, params: AdversarialParams, device: str = "cpu") -> TrainingState:
         """Untrained networks and their optimisers."""
         data = self.data()
-        real = RealImages(data.images, data.labels, torch.ones(len(data.labels)))
-        return start(*training.starting_point(data, real, params), params, SEED)
+        real = TrustedImages(data.images, data.labels, torch.ones(len(data.labels)))
+        return start(Kind, *Kind.study(data, real, params), params, SEED, torch.device(device))
 
-    def data(self) -> GanData:
+    def data(self) -> ReplicateData:
         """The digits at this size: LABELS to train on, LABELS to choose by, and a pool."""
         digits = load_digits()
         pixels = torch.from_numpy(digits.images / 16 * 255).float()[:, None]
         pixels = interpolate(pixels, self.size, mode="bilinear").expand(-1, self.channels, -1, -1)
         images, labels = pixels.byte().contiguous(), torch.from_numpy(digits.target).long()
         train, validation = slice(LABELS), slice(LABELS, 2 * LABELS)
-        return GanData(
+        return ReplicateData(
             images=images[train],
             labels=labels[train],
             unlabelled=images[2 * LABELS : len(images) // 2],
@@ -140,21 +141,19 @@ def _measure(setting: Setting, limit: float, barrier: Barrier) -> np.ndarray[Any
     augment = {"policies": default.augment.policies, "limit": limit}
     params = setting.params(steps=steps, augment=augment, snapshots=1)
     data = setting.data()
-    loops = [
-        partial(_bare_step, _idle_players(setting, params), _batch(data, params), learn) for learn in (True, False)
-    ]
+    loops = [partial(_bare_step, _idle_state(setting, params), _batch(data, params), learn) for learn in (True, False)]
     with tempfile.TemporaryDirectory() as folder:
         report = _Rounds(Path(folder), loops, params.log_every, barrier)
-        _train(data, params, report)
+        _train(data, pool.teach(data, SEED), params, report)
     measured = np.array(report.seconds)[1:].reshape(setting.periods, per_period, -1)
     return cast(np.ndarray[Any, Any], measured.sum(axis=1) / (params.checkpoint_every * params.batch_size))
 
 
-def _train(data: GanData, params: TrainGanParams, report: Callable[[training.Progress], None]) -> None:
+def _train(data: ReplicateData, guessed: pool.PoolLabels, params: AdversarialParams, report: training.Report) -> None:
     """The whole training, with a checkpoint on disk and augmentation that rises to its limit and stays there."""
     every_signal_is_above = patch.object(training, "TARGET_SIGN", -2.0)
     with tempfile.TemporaryDirectory() as folder, every_signal_is_above:
-        training.train(data, params, SEED, report, CheckpointFile(Path(folder) / "state.pt"))
+        training.train(data, guessed, params, SEED, report, CheckpointFile(Path(folder) / "state.pt"))
 
 
 @dataclass
@@ -189,40 +188,44 @@ class _Rounds:
 # --- The bare loop
 
 
-def _idle_players(setting: Setting, params: TrainGanParams) -> Players:
+def _idle_state(setting: Setting, params: AdversarialParams, device: str = "cpu") -> TrainingState:
     """Players that learn next to nothing: a batch learnt by heart has gradients of 0, and what Adam then keeps falls
     below the smallest normal float, where arithmetic is slow."""
     idle = {"generator_learning_rate": 1e-9, "discriminator_learning_rate": 1e-9}
-    return setting.state(params.model_copy(update=idle)).players
+    return setting.state(params.model_copy(update=idle), device)
 
 
-def _batch(data: GanData, params: TrainGanParams) -> Batch:
+def _batch(data: ReplicateData, params: AdversarialParams) -> Batch:
     device = data.images.device
     rows = torch.arange(params.batch_size, device=device) % len(data.images)
     return Batch(
         real=to_network_range(data.images[rows]),
-        labels=data.labels[rows],
         trust=torch.ones(params.batch_size, device=device),
-        latents=torch.randn(params.batch_size, params.latent_dim, device=device),
+        draws=Draws(
+            labels=data.labels[rows],
+            latents=torch.randn(params.batch_size, params.latent_dim, device=device),
+            index=torch.zeros_like(rows),
+        ),
     )
 
 
-def _bare_step(players: Players, batch: Batch, learn: bool) -> None:
+def _bare_step(state: TrainingState, batch: Batch, learn: bool) -> None:
     """Both players' passes, as many as the training takes, and with `learn` their optimisers' steps."""
-    generator, discriminator = players.generator, cast(ConditionalDiscriminator, players.discriminator)
-    fake = generator(batch.latents, batch.labels)
+    players = state.generator.players()
+    generator, discriminator = players["generator"], cast(ProjectionDiscriminator, players["discriminator"])
+    fake = generator(batch.draws)
     features = discriminator.trunk(torch.cat([batch.real, fake.detach()]))
     real_logits, fake_logits = discriminator.logits(features, batch.labels.repeat(2), batch.trust.repeat(2)).chunk(2)
     discriminator.zero_grad()
-    hinge(real_logits, fake_logits).backward()
+    hinge(real_logits, fake_logits).mean().backward()
     if learn:
-        players.discriminator_optimizer.step()
+        state.optimisers["discriminator"].step()
 
     discriminator.eval().requires_grad_(False)
     generator.zero_grad()
     (-discriminator.logits(discriminator.trunk(fake), batch.labels, batch.trust).mean()).backward()
     if learn:
-        players.generator_optimizer.step()
+        state.optimisers["generator"].step()
     discriminator.train().requires_grad_(True)
 
 
@@ -234,23 +237,20 @@ def _print_once() -> float:
     torch.set_num_threads(1)
     setting = SETTINGS[DEFAULT]
     params, data = setting.params(), setting.data()
-    classifier = pool.learn(data, SEED)
-    state, judge = setting.state(params), snapshots.Judge(data, classifier, SEED)
-    labelling = _seconds(lambda: pool.label(data, classifier, SEED))
-    judging = sum(_seconds(lambda: judge.take(state)) for _ in range(params.snapshots))
-    whole = _seconds(lambda: _train(data, params, lambda _: None))
-    share = (labelling + judging) / whole
-    print(
-        f"a default GAN ({params.steps} steps): {whole:.1f} s, of which {labelling:.1f} s to label the pool and "
-        f"{judging:.1f} s to judge {params.snapshots} snapshots: {share:.0%}"
-    )
-    return round(share, 3)
-
-
-def _seconds(work: Callable[[], object]) -> float:
+    state, judge = setting.state(params), snapshots.Judge(data, pool.learn(data, SEED), SEED)
     started = time.process_time()
-    work()
-    return time.process_time() - started
+    guessed = pool.teach(data, SEED)
+    labelled = time.process_time()
+    for _ in range(params.snapshots):
+        judge.take(0, state.average.module, state.generator)
+    judged = time.process_time()
+    _train(data, guessed, params, lambda _: None)
+    whole, judging = time.process_time() - judged, judged - labelled
+    print(
+        f"a default GAN ({params.steps} steps): {whole:.1f} s, of which {judging:.1f} s to judge {params.snapshots} "
+        f"snapshots: {judging / whole:.0%}; {labelled - started:.1f} s to label the pool, once for all generators"
+    )
+    return round(judging / whole, 3)
 
 
 # --- On a GPU
@@ -259,9 +259,9 @@ def _seconds(work: Callable[[], object]) -> float:
 def _print_gpu(size: int, setting: Setting) -> dict[str, float]:
     """Prints and returns images per second and memory of the training and the bare loop, and the share of the peak."""
     half = {"precision": "bfloat16", "compile": True}
-    params = setting.params(device="cuda", batch_size=256, steps=GPU_STEPS, snapshots=1, **half)
+    params = setting.params(batch_size=256, steps=GPU_STEPS, snapshots=1, **half)
     data = setting.data().to("cuda")
-    step = partial(_bare_step, _idle_players(setting, params), _batch(data, params), learn=True)
+    step = partial(_bare_step, _idle_state(setting, params, "cuda"), _batch(data, params), learn=True)
     with FlopCounterMode(display=False) as counter:
         step()
     rates, memory = {}, {}
@@ -278,7 +278,7 @@ def _print_gpu(size: int, setting: Setting) -> dict[str, float]:
     }
 
 
-def _gpu_bare(step: Callable[[], None], params: TrainGanParams) -> tuple[float, float]:
+def _gpu_bare(step: Callable[[], None], params: AdversarialParams) -> tuple[float, float]:
     """Images per second and GiB of the bare loop, in float32 and eager."""
     torch.cuda.reset_peak_memory_stats()
     started = _gpu_now()
@@ -288,8 +288,8 @@ def _gpu_bare(step: Callable[[], None], params: TrainGanParams) -> tuple[float, 
     return rate, torch.cuda.max_memory_allocated() / 2**30
 
 
-def _gpu_training(data: GanData, params: TrainGanParams) -> tuple[float, float]:
-    """The same of the training, from its first report on: before it, the pool is labelled and the networks compiled."""
+def _gpu_training(data: ReplicateData, params: AdversarialParams) -> tuple[float, float]:
+    """The same of the training, from its first report on: before it, the networks are compiled."""
     times, memory = [], []
 
     def report(_: training.Progress) -> None:
@@ -297,7 +297,7 @@ def _gpu_training(data: GanData, params: TrainGanParams) -> tuple[float, float]:
         memory.append(torch.cuda.max_memory_allocated() / 2**30)
         torch.cuda.reset_peak_memory_stats()
 
-    _train(data, params, report)
+    _train(data, pool.teach(data, SEED), params, report)
     rate = params.log_every * params.batch_size / float(np.median(np.diff(times)))
     return rate, max(memory[1:])
 

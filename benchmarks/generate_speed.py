@@ -7,29 +7,36 @@ own, so that a busy machine changes little: `python -m benchmarks.generate_speed
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import torch
 from torch import nn
 
-from stages.generate import named
-from stages.generators.moments import plain
+from benchmarks import parameters
+from stages import generate
+from stages.generators.drawing import TrainedGenerator
+from stages.generators.interface import Draws
+from stages.generators.kinds.projection import Kind
 from stages.generators.network_config import NetworkConfig
-from stages.generators.networks import build_generator
-from stages.generators.sampling import BATCH, generate
-from stages.plumbing import images
+from stages.generators.requests import BATCH
+from stages.plumbing import images, workdir
+from stages.plumbing.dataset import TRAIN
+from stages.plumbing.images import ImageSet
 
 ROUNDS = 3
 CLASSES = [str(label) for label in range(10)]
 DENSE = NetworkConfig(
-    family="projection",
     layers="dense",
     classes=10,
     channels=1,
@@ -47,6 +54,8 @@ SETTINGS = {  # the networks, and batches of each class
 }
 MEMORY = replace(DENSE, size=16)
 FEW, MANY = 20_000, 100_000
+NAME = "speed"
+DEFAULT = parameters.load()
 
 
 def main() -> None:
@@ -66,45 +75,66 @@ def main() -> None:
 
 def _speed(name: str, config: NetworkConfig, batches: int) -> float:
     """Prints the best rates of several rounds; returns their ratio."""
-    generator = _generator(config)
     count = batches * BATCH * config.classes
     latents, labels = torch.randn(BATCH, config.latent_dim), torch.zeros(BATCH, dtype=torch.int64)
-    drawn = [each for block in _blocks(generator, config, count) for each in block.pixels]
+    draws = Draws(labels, latents, torch.arange(BATCH))
+    with project(config) as (network, path):
+        _write(count, path)
+        drawn = images.read(path).pixels
 
-    @torch.no_grad()
-    def forward() -> None:
-        for _ in range(count // BATCH):
-            generator(latents, labels)
+        @torch.no_grad()
+        def forward() -> None:
+            for _ in range(count // BATCH):
+                network(draws)
 
-    def encode() -> None:
-        for each in drawn:
-            images.encode_png(each)
+        def encode() -> None:
+            for each in drawn:
+                images.encode_png(each)
 
-    def whole() -> None:
-        _write(generator, config, count)
-
-    seconds = [[_seconds(work) for work in (forward, encode, whole)] for _ in range(ROUNDS)]
+        works = forward, encode, lambda: _write(count, path)
+        seconds = [[_seconds(work) for work in works] for _ in range(ROUNDS)]
     f, e, rate = (count / min(column) for column in zip(*seconds, strict=True))
     ratio = rate * (1 / f + 1 / e)
     print(f"{name:<24}{f:>10.0f}{e:>10.0f}{rate:>10.0f}{ratio:>8.2f}")
     return round(ratio, 3)
 
 
-def _generator(config: NetworkConfig) -> nn.Module:
+@contextmanager
+def project(config: NetworkConfig) -> Iterator[tuple[nn.Module, Path]]:
+    """Works in a project with an untrained generator and an image of each class: its network, and a file to write."""
     torch.manual_seed(0)
-    return build_generator(config, plain(config)).eval()
-
-
-def _blocks(generator: nn.Module, config: NetworkConfig, count: int) -> Iterator[images.ImageSet]:
-    each = [range(count // config.classes)] * config.classes
-    return (named(block, replicate=0) for block in generate(generator, config, each, 0, 0, 1.0))
-
-
-def _write(generator: nn.Module, config: NetworkConfig, count: int) -> None:
-    """What the stage does for one replicate."""
+    generator = Kind({"networks": asdict(config), "objective": {"kind": "hinge"}}).eval()
+    before = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
-        tables = (images.as_table(block, CLASSES) for block in _blocks(generator, config, count))
-        images.write_tables(Path(folder) / "0.parquet", tables)
+        os.chdir(folder)
+        try:
+            _write_dataset(config)
+            trained = generate.GENERATORS / NAME / "0"
+            trained.mkdir(parents=True)
+            TrainedGenerator("projection", generator).save(trained)
+            yield generator.network, Path(folder) / "0.parquet"
+        finally:
+            os.chdir(before)
+
+
+def _write_dataset(config: NetworkConfig) -> None:
+    """What `prepare` leaves behind, as far as `generate` reads it."""
+    folder = workdir.DATA / "prepare"
+    folder.mkdir(parents=True)
+    black = np.zeros((len(CLASSES), *config.image_shape), dtype=np.uint8)
+    images.write(folder / "images.parquet", ImageSet(np.array(CLASSES), black, np.arange(len(CLASSES))), CLASSES)
+    roles = {"id": CLASSES, "replicate": [0] * len(CLASSES), "role": [TRAIN] * len(CLASSES)}
+    images.write_table(folder / "roles.parquet", pa.table(roles))
+    channels = "grey" if config.channels == 1 else "rgb"
+    image = {"size": config.size, "channels": channels, "fit": "pad", "flip_ok": False}
+    facts = {"name": NAME, "classes": CLASSES, "replicates": 1, "image": image}
+    workdir.write_json(folder / "dataset.json", facts)
+
+
+def _write(count: int, path: Path) -> None:
+    """What the stage does for one replicate."""
+    wanted = [range(count // len(CLASSES))] * len(CLASSES)
+    generate.draw(generate.Shard(NAME, 0, wanted, path, DEFAULT.train_gan.generators["gan"], DEFAULT.generate))
 
 
 def _seconds(work: Callable[[], None]) -> float:
@@ -115,7 +145,8 @@ def _seconds(work: Callable[[], None]) -> float:
 
 def _peak(count: int) -> float:
     """The most memory, in MiB, that this process has taken after `count` images."""
-    _write(_generator(MEMORY), MEMORY, count)
+    with project(MEMORY) as (_, path):
+        _write(count, path)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 

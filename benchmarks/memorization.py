@@ -27,10 +27,9 @@ import pandas as pd
 import torch
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
-from ruamel.yaml import YAML
 from torch import Tensor
 
-from stages import presets
+from benchmarks import parameters
 from stages.imaging.neighbours import distinct
 from stages.memorization.conformal import cutoff_rank, dropped, rate_interval
 from stages.memorization.likeness import Likeness
@@ -177,10 +176,10 @@ def rivals(seen: Tensor, images: Tensor) -> dict[str, NDArray[np.float64]]:
 
 
 def settings() -> dict[str, FilterMemorizedParams]:
-    """Those of both of ours: presets/base.yaml's, without and with the blurred view."""
-    section = YAML(typ="safe", pure=True).load(presets.read("base"))["filter_memorized"] | {"alpha": ALPHA}
+    """Those of both of ours: the default run's, without and with the blurred view."""
+    default = parameters.load().filter_memorized
     views = zip(OURS, (False, True), strict=True)
-    return {name: FilterMemorizedParams.model_validate(section | {"blurred_view": view}) for name, view in views}
+    return {name: default.model_copy(update={"alpha": ALPHA, "blurred_view": view}) for name, view in views}
 
 
 def rank(method: str, tables: Mapping[str, pd.DataFrame]) -> str:

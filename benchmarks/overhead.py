@@ -1,7 +1,7 @@
 """What each stage costs beside its own work: start-up, reading, writing, tracking.
 
 Every stage runs with one replicate and one step, in a copy of the project, and is held against a bare `import torch` in
-the same run: `python benchmarks/overhead.py`.
+the same run: `python -m benchmarks.overhead`.
 """
 
 import json
@@ -12,12 +12,18 @@ import tempfile
 import time
 from pathlib import Path
 
-from ruamel.yaml import YAML
+from benchmarks import parameters
 
 ROOT = Path(__file__).parents[1]
 ROUNDS = 3
 ARMS = ("real", "randaugment")
-STAGES = ("prepare", "train_gan", "generate", "filter_memorized", *(f"train_downstream {a}" for a in ARMS), "evaluate")
+PER_GENERATOR = ("train_gan", "generate", "filter_memorized")
+STAGES = (
+    "prepare",
+    *(f"{stage} {name}" for name in ("gan", "gaussian") for stage in PER_GENERATOR),
+    *(f"train_downstream {arm}" for arm in ARMS),
+    "evaluate",
+)
 
 
 def main() -> None:
@@ -36,16 +42,19 @@ def _project(folder: Path) -> Path:
     """The project's code with parameters that leave a stage almost nothing to do."""
     for name in ("stages", "data/raw/digits", "data/raw/none"):
         shutil.copytree(ROOT / name, folder / name)
-    params = YAML(typ="safe", pure=True).load(ROOT / "presets/base.yaml")
-    params["prepare"]["replicates"] = params["parallel"]["jobs"] = 1
-    params["train_gan"]["steps"] = params["train_downstream"]["classifier"]["steps"] = 1
-    arms = params["train_downstream"]["arms"]
-    params["train_downstream"]["arms"] = {arm: arms[arm] for arm in ARMS}
-    params["evaluate"]["contrast"] |= {"arms": [ARMS[1]], "rivals": [ARMS[0]]}
-    params["evaluate"]["learning_curve"] = []
-    params["evaluate"]["bootstrap"] = 100
-    with (folder / "params.yaml").open("w") as file:
-        YAML().dump(params, file)
+    arms = parameters.load().train_downstream.model_dump(mode="json")["arms"]
+    changes = {
+        "prepare.replicates": 1,
+        "train_gan.generators.gan.steps": 1,
+        "train_downstream.classifier.steps": 1,
+        "train_downstream.arms": {arm: arms[arm] for arm in ARMS},
+        "evaluate.contrast.arms": [ARMS[1]],
+        "evaluate.contrast.rivals": [ARMS[0]],
+        "evaluate.learning_curve": [],
+        "evaluate.bootstrap": 100,
+        "parallel.jobs": 1,
+    }
+    (folder / "params.yaml").write_text(parameters.text(changes), encoding="utf-8")
     return folder
 
 

@@ -1,7 +1,7 @@
 """How `prepare` copes with many images: images per second beside plain PIL decoding, and memory of all its processes.
 
 Photographs stand in as smooth random textures of 64x64 RGB, in a folder for each of ten classes. `python
-benchmarks/prepare_scale.py` takes 20,000 images; `--images 200000` takes as many as the design asks for, and some time.
+-m benchmarks.prepare_scale` takes 20,000 images; `--images 200000` takes as many as the design asks for, and some time.
 """
 
 import argparse
@@ -16,7 +16,8 @@ import numpy as np
 import psutil
 from joblib import Parallel, delayed
 from PIL import Image
-from ruamel.yaml import YAML
+
+from benchmarks import parameters
 
 ROOT = Path(__file__).parents[1]
 CLASSES, SIDE = 10, 64
@@ -33,7 +34,7 @@ def main() -> None:
         plain = _plain_decoding(project / "data/raw/many")
         rows: dict[str, tuple[float, float | None]] = {"plain PIL, one process": (plain, None)}
         for name, distance in (("prepare, exact copies alone", 0.0), ("prepare, near copies too", 0.08)):
-            _set_distance(project, distance)
+            _write_params(project, distance)
             rows[name] = _prepare(project, count)
     print(f"{count} images of {SIDE}x{SIDE} RGB, {psutil.cpu_count()} cores")
     print(f"{'':<30}{'images/s':>10}{'ratio':>8}{'peak GiB':>10}")
@@ -48,11 +49,6 @@ def _project(folder: Path, count: int) -> Path:
     (folder / "stages").symlink_to(ROOT / "stages")
     (folder / "data/raw/none").mkdir(parents=True)
     Parallel(n_jobs=-1)(delayed(_write_class)(folder / "data/raw/many", label, count) for label in range(CLASSES))
-    params = YAML(typ="safe", pure=True).load(ROOT / "presets/base.yaml")
-    params["prepare"]["source"] = {"kind": "folder", "path": "data/raw/many"}
-    params["prepare"]["image"] |= {"size": SIDE, "channels": "rgb"}
-    params["parallel"]["jobs"] = psutil.cpu_count()
-    _write_params(folder, params)
     return folder
 
 
@@ -65,15 +61,15 @@ def _write_class(root: Path, label: int, count: int) -> None:
         texture.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(folder / f"{index:06d}.png")
 
 
-def _set_distance(folder: Path, distance: float) -> None:
-    params = YAML(typ="safe", pure=True).load(folder / "params.yaml")
-    params["prepare"]["near_duplicate_distance"] = distance
-    _write_params(folder, params)
-
-
-def _write_params(folder: Path, params: dict[str, object]) -> None:
-    with (folder / "params.yaml").open("w") as file:
-        YAML().dump(params, file)
+def _write_params(folder: Path, distance: float) -> None:
+    changes = {
+        "prepare.source": {"kind": "folder", "path": "data/raw/many"},
+        "prepare.image.size": SIDE,
+        "prepare.image.channels": "rgb",
+        "prepare.near_duplicate_distance": distance,
+        "parallel.jobs": psutil.cpu_count(),
+    }
+    (folder / "params.yaml").write_text(parameters.text(changes), encoding="utf-8")
 
 
 def _plain_decoding(source: Path) -> float:

@@ -27,10 +27,9 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
-from ruamel.yaml import YAML
 
-from stages import presets
-from stages.comparison.params import EvaluateParams
+from benchmarks import parameters
+from stages.comparison.params import ContrastParams, EvaluateParams
 from stages.comparison.scores import Predictions
 from stages.comparison.statistics import weighted_scores
 from stages.comparison.verdict import compare, draw_means
@@ -114,10 +113,9 @@ def experiment(draw: Draw, gain: float, seed: int) -> dict[str, Any]:
 
 @cache
 def settings() -> EvaluateParams:
-    """Those of presets/base.yaml, with the contrast and the resamples of these experiments."""
-    section = YAML(typ="safe", pure=True).load(presets.read("base"))["evaluate"]
-    contrast = {"arms": [ARM], "rivals": [RIVAL], "measure": "accuracy"}
-    return EvaluateParams.model_validate(section | {"contrast": contrast, "bootstrap": RESAMPLES})
+    """Those of the default run, with the contrast and the resamples of these experiments."""
+    contrast = ContrastParams(arms=(ARM,), rivals=(RIVAL,), measure="accuracy")
+    return parameters.load().evaluate.model_copy(update={"contrast": contrast, "bootstrap": RESAMPLES})
 
 
 def simulate(images: int, gain: float, rng: np.random.Generator) -> Predictions:

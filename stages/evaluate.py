@@ -14,7 +14,7 @@ from stages.comparison.release import kept_everywhere, published_columns
 from stages.comparison.scores import align, align_models
 from stages.plumbing import images, results, workdir
 from stages.plumbing.artifacts import FilterMetrics, GanMetrics, PrepareMetrics
-from stages.plumbing.dataset import TEST, TRAIN, VALIDATION, Dataset
+from stages.plumbing.dataset import SEEN, TEST, TRAIN, VALIDATION, Dataset
 from stages.plumbing.errors import reading
 from stages.plumbing.images import ImageSet
 from stages.plumbing.params import Params, as_yaml
@@ -53,9 +53,9 @@ def main(run: StageRun) -> None:
         outcomes=_outcomes(run, dataset),
         generators={name: _generator(params, dataset, name, each) for name, each in synthetic.items()},
         real=(labelled.pixels, labelled.labels),
-        seen=len(dataset.seen_by_gan(0)),
-        labelled=len(dataset.role(0, TRAIN)),
-        validation=len(dataset.role(0, VALIDATION)),
+        seen=len(dataset.ids(0, *SEEN)),
+        labelled=len(dataset.ids(0, TRAIN)),
+        validation=len(dataset.ids(0, VALIDATION)),
         run={"fingerprint": fingerprint} | {library: version(library) for library in LIBRARIES},
         parameters=as_yaml(params.decisive()),
     )

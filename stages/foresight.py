@@ -1,8 +1,10 @@
 """Everything that can be foreseen fails first: what would stop a later stage, told before any generator is trained.
 
-It changes no result, so that no stage reruns for it.
+It changes no result, so that no stage reruns for it. `python -m stages.foresight` looks at params.yaml alone: DVC reads
+it for its templates before any stage does, and has no words for a wrong one.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from stages.memorization.conformal import calibration_needed, check_calibration
 from stages.memorization.params import FilterMemorizedParams
 from stages.plumbing.dataset import CALIBRATION, SEEN, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
 from stages.plumbing.errors import UserError
-from stages.plumbing.params import Params
+from stages.plumbing.params import Params, load
 
 
 def check(params: Params, dataset: Dataset) -> None:
@@ -198,3 +200,10 @@ def _of_arm(arm: ArmParams, dataset: Dataset, replicate: int) -> Iterator[str]:
 def _counts(dataset: Dataset, replicate: int, role: str) -> NDArray[np.int64]:
     """Labelled images of each class, (K,)."""
     return np.bincount(dataset.labels(replicate, role), minlength=len(dataset.classes))
+
+
+if __name__ == "__main__":
+    try:
+        load()
+    except UserError as error:
+        sys.exit(str(error))

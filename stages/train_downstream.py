@@ -70,9 +70,8 @@ def _load(units: Sequence[Path], name: str) -> list[NDArray[Any]]:
 def _job(run: StageRun, arm: ArmParams, replicate: int, dataset: Dataset) -> Job:
     params = run.params.train_downstream
     shared = params.model_dump(mode="json", exclude={"arms", "scikit_learn"})
-    inputs: list[Any] = [run.code, shared, params.scikit_learn.images, arm, dataset.fingerprint(replicate)]
-    if arm.adds_synthetic:
-        inputs.append(_synthetic_set(arm, replicate))
+    synthetic = [_synthetic_set(arm, replicate)] if arm.adds_synthetic else []
+    inputs = (run.code, shared, params.scikit_learn.images, arm, dataset.fingerprint(replicate), *synthetic)
     return Job(f"{run.name}@{run.item}", workdir.fingerprint(*inputs), arm, replicate, params)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from stages.comparison.params import ContrastParams, GateParams
 
@@ -26,30 +26,24 @@ def check(
     comparison: metrics/evaluate.json. filtered: generator -> metrics/filter_memorized/<generator>.json; each must meet
     the demands. Figures are shares in 0..1, differences in -1..1; a figure that equals its demand meets it.
     """
-    checks = [
-        *_gain(demands.least_gain, contrast, comparison),
-        *_harm(demands.greatest_harm, contrast, comparison),
-    ]
-    for generator, metrics in filtered.items():
-        checks += _copy_rate(demands.greatest_copy_rate, generator, metrics)
-        checks += _detection(demands.least_detection, generator, metrics)
-        checks += _attacks(demands.greatest_attack_auc, generator, metrics)
-    return checks
+    of_arms = [*_gain(demands.least_gain, contrast, comparison), *_harm(demands.greatest_harm, contrast, comparison)]
+    return of_arms + [each for name, metrics in filtered.items() for each in _of_filter(demands, name, metrics)]
 
 
 def _gain(least: float | None, contrast: ContrastParams, comparison: Metrics) -> Iterator[Check]:
     """Of the best arm over the first rival, in the mean."""
     if least is None:
         return
-    rival = contrast.rivals[0]
-    gains = {arm: _figure(comparison, "differences", arm, rival, contrast.measure, "mean") for arm in contrast.arms}
+    rival, measure = contrast.rivals[0], contrast.measure
+    gains = {arm: _figure(comparison, "differences", arm, rival, measure, "mean") for arm in contrast.arms}
     known = {arm: gain for arm, gain in gains.items() if gain is not None}
     if missing := [arm for arm in gains if arm not in known]:
-        yield _lacking("least_gain", f"mean {contrast.measure} of {', '.join(missing)} against {rival}", "evaluate")
+        words = f"mean {measure} of {', '.join(missing)} against {rival}"
+        yield _held("least_gain", "evaluate", words, None, "least", least)
         return
     best = max(known, key=known.__getitem__)
-    words = f"{contrast.measure} of {best}, the best arm, over {rival}"
-    yield _at_least("least_gain", words, known[best], least)
+    words = f"{measure} of {best}, the best arm, over {rival}"
+    yield _held("least_gain", "evaluate", words, known[best], "least", least)
 
 
 def _harm(greatest: float | None, contrast: ContrastParams, comparison: Metrics) -> Iterator[Check]:
@@ -60,63 +54,43 @@ def _harm(greatest: float | None, contrast: ContrastParams, comparison: Metrics)
         for rival in contrast.rivals:
             of = f"{contrast.measure} of {arm} against {rival}"
             high = _figure(comparison, "differences", arm, rival, contrast.measure, "high")
-            if high is not None:
-                yield _at_least("greatest_harm", f"upper end of the interval of {of}", high, -greatest)
-            elif _figure(comparison, "replicates") == 1:
+            if high is None and _figure(comparison, "replicates") == 1:
                 yield Check("greatest_harm", False, f"{of}: one replicate has no interval, so harm cannot be judged")
             else:
-                yield _lacking("greatest_harm", f"interval of {of}", "evaluate")
+                words = f"upper end of the interval of {of}"
+                yield _held("greatest_harm", "evaluate", words, high, "least", -greatest)
 
 
-def _copy_rate(greatest: float | None, generator: str, filtered: Metrics) -> Iterator[Check]:
-    if greatest is not None:
-        words = f"share of the images of {generator} dropped as copies"
-        share = _figure(filtered, "dropped_share")
-        if share is None:
-            yield _lacking("greatest_copy_rate", words, f"filter_memorized/{generator}")
-        else:
-            yield _at_most("greatest_copy_rate", words, share, greatest)
+def _of_filter(demands: GateParams, generator: str, filtered: Metrics) -> Iterator[Check]:
+    """Copies dropped, planted copies found, kind by kind, and every membership attack on the images kept.
 
-
-def _detection(least: Mapping[str, float], generator: str, filtered: Metrics) -> Iterator[Check]:
-    """Of planted copies, kind by kind; mirrored kinds are planted only where a mirrored image keeps its class."""
-    for kind, share in least.items():
-        demand = f"least_detection.{kind}"
-        found = _figure(filtered, "planted", kind, "detected")
+    Mirrored kinds are planted only where a mirrored image keeps its class; too few calibration images leave no attack.
+    """
+    file = f"filter_memorized/{generator}"
+    if demands.greatest_copy_rate is not None:
+        words, share = f"share of the images of {generator} dropped as copies", _figure(filtered, "dropped_share")
+        yield _held("greatest_copy_rate", file, words, share, "most", demands.greatest_copy_rate)
+    planted = _section(filtered, "planted")
+    for kind, least in demands.least_detection.items():
+        words, found = f"share found of the copies planted for {generator}", _figure(planted, kind, "detected")
         if found is None:
-            tried = ", ".join(_section(filtered, "planted")) or "none"
-            words = f"no copies of this kind were planted among the images of {generator} (kinds tried: {tried})"
-            yield Check(demand, False, words)
-        else:
-            words = f"share found of the copies planted among the images of {generator}"
-            yield _at_least(demand, words, found, share)
+            words += f" (kinds planted: {', '.join(planted) or 'none'})"
+        yield _held(f"least_detection.{kind}", file, words, found, "least", least)
+    if demands.greatest_attack_auc is not None:
+        attacks = {name: _figure(entry, "auc") for name, entry in _section(filtered, "attacks", "after").items()}
+        for name, auc in attacks.items() or [("of any kind", None)]:
+            words = f"AUC of the attack {name} on the images kept of {generator}"
+            yield _held("greatest_attack_auc", file, words, auc, "most", demands.greatest_attack_auc)
 
 
-def _attacks(greatest: float | None, generator: str, filtered: Metrics) -> Iterator[Check]:
-    """Every membership attack on the images kept; too few calibration images leave none."""
-    if greatest is None:
-        return
-    stage, attacks = f"filter_memorized/{generator}", _section(filtered, "attacks", "after")
-    if not attacks:
-        yield _lacking("greatest_attack_auc", "membership attack on the images kept", stage)
-    for name in attacks:
-        words, auc = f"AUC of the attack {name} on the images kept of {generator}", _figure(attacks, name, "auc")
-        if auc is None:
-            yield _lacking("greatest_attack_auc", words, stage)
-        else:
-            yield _at_most("greatest_attack_auc", words, auc, greatest)
-
-
-def _at_least(demand: str, words: str, figure: float, least: float) -> Check:
-    return Check(demand, figure >= least, f"{words}: {figure:.6g}, demanded at least {least:g}")
-
-
-def _at_most(demand: str, words: str, figure: float, greatest: float) -> Check:
-    return Check(demand, figure <= greatest, f"{words}: {figure:.6g}, demanded at most {greatest:g}")
-
-
-def _lacking(demand: str, figure: str, stage: str) -> Check:
-    return Check(demand, False, f"metrics/{stage}.json has no {figure}")
+def _held(
+    demand: str, file: str, words: str, figure: float | None, bound: Literal["least", "most"], demanded: float
+) -> Check:
+    """A figure, None where metrics/<file>.json lacks it, against the least or the most that is demanded."""
+    if figure is None:
+        return Check(demand, False, f"metrics/{file}.json has no {words}")
+    met = figure >= demanded if bound == "least" else figure <= demanded
+    return Check(demand, met, f"{words}: {figure:.6g}, demanded at {bound} {demanded:g}")
 
 
 def _section(metrics: Metrics, *keys: str) -> Metrics:

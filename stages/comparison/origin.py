@@ -59,13 +59,12 @@ def made_from(section: Mapping[str, Any], dataset: str, replicates: int, seen: i
     )
 
 
-def adds_heading(sections: Sequence[Mapping[str, Any]]) -> str:
-    """What arms beside their controls tell. sections: of params.yaml, of all generators."""
+def control_words(sections: Sequence[Mapping[str, Any]]) -> str:
+    """What the control is to the GANs beside it. sections: of params.yaml, of all generators."""
     gans = [each for each in sections if each["kind"] not in CONTROLS]
     only_gaussian = all(each["kind"] == "gaussian" for each in sections if each["kind"] in CONTROLS)
     starts_there = all(each.get("layers") == "dense" and each["kind"] != "image_conditioned" for each in gans)
-    where = "the Gaussian it starts from" if only_gaussian and starts_there else "its control"
-    return f"What the GAN adds to {where}"
+    return "the Gaussian it starts from" if only_gaussian and starts_there else "its control"
 
 
 def control_pairs(arms: Mapping[str, Any], generators: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from stages.comparison.evidence import Evidence, Facts, Finding
 from stages.comparison.figures import model_arms
-from stages.comparison.origin import adds_heading
+from stages.comparison.origin import control_words
 from stages.comparison.privacy import privacy_section
 from stages.comparison.statistics import equivalence_confidence, least_p
 from stages.comparison.templates import template
@@ -67,7 +67,7 @@ def render_report(content: ReportContent) -> str:
         equivalence_confidence=equivalence_confidence(params.confidence),
         comparison_text=_comparison_text(named, content),
         privacy={name: privacy_section(each.privacy) for name, each in evidence.generators.items()},
-        adds_heading=adds_heading([each.section for each in evidence.generators.values()]),
+        control=control_words([each.section for each in evidence.generators.values()]),
         found=found,
         checks_text=_checks_text(evidence, found),
         findings_text=_findings_text(content.findings),

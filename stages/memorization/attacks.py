@@ -1,8 +1,8 @@
-"""Membership inference: can an attacker who holds the synthetic set tell what the GAN saw from what it did not?
+"""Membership inference: can an attacker who holds the synthetic set tell what the generator saw from what it did not?
 
-Members are the images that the GAN saw, non-members the calibration images, which nothing saw. An attack gives each of
-them, the candidates, a score that is higher the more likely it is a member. Attacks see plain pixels: images as unit
-vectors (see `distance`) without alignments, so that they don't share what the filter looks for.
+Members are the images that the generator saw, non-members the calibration images, which nothing saw. An attack gives
+each of them, the candidates, a score that is higher the more likely it is a member. Attacks see plain
+pixels: images as unit vectors (see `distance`) without alignments, so that they don't share what the filter looks for.
 """
 
 from dataclasses import dataclass, replace
@@ -40,8 +40,8 @@ class PlainDistances:
             )
         if self.members < 2 or not self.to_generated.shape[1]:
             raise UserError(
-                f"the membership attack needs at least 2 images that the GAN saw and 1 generated one, but there are "
-                f"{self.members} and {self.to_generated.shape[1]}"
+                "the membership attack needs at least 2 images that the generator saw and 1 generated one, but there "
+                f"are {self.members} and {self.to_generated.shape[1]}"
             )
 
     @classmethod
@@ -49,7 +49,7 @@ class PlainDistances:
         """All distances that the attacks and set-level tests need; equal images are at exactly 0.
 
         Args:
-            members: uint8 (M, C, H, W), M >= 2, real images that the GAN saw, each once.
+            members: uint8 (M, C, H, W), M >= 2, real images that the generator saw, each once.
             non_members: uint8 (m, C, H, W), m >= 20, real images that nothing saw.
             generated: uint8 (N, C, H, W), N >= 1.
 
@@ -124,7 +124,7 @@ def monte_carlo_scores(distances: PlainDistances) -> torch.Tensor:
 
 
 def domias_scores(distances: PlainDistances, seed: np.random.SeedSequence) -> torch.Tensor:
-    """Logarithm of the synthetic over the real images' density, (M + m,): high where the GAN overfits.
+    """Logarithm of the synthetic over the real images' density, (M + m,): high where the generator overfits.
 
     Van Breugel, Sun, Qian and van der Schaar, "Membership Inference Attacks against Synthetic Data through Overfitting
     Detection" (AISTATS 2023). The real density comes from half of the non-members and judges the other half

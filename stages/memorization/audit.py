@@ -24,7 +24,7 @@ MOST_GENERATED = 10_000
 
 @dataclass(frozen=True)
 class Exposure:
-    """What a set of synthetic images tells of what the GAN saw."""
+    """What a set of synthetic images tells of what the generator saw."""
 
     attacks: Mapping[str, Attack]
     set_level: SetLevel

@@ -1,4 +1,4 @@
-"""A threshold with a stated error rate: split-conformal p-values against real images that no GAN saw.
+"""A threshold with a stated error rate: split-conformal p-values against real images that no generator saw.
 
 Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World" (2005); as a test for outliers: Bates, Candès, Lei,
 Romano and Sesia, "Testing for outliers with conformal p-values" (Annals of Statistics 51, 2023), section 1.2.
@@ -88,7 +88,7 @@ def p_values(scores: NDArray[np.float64], calibration: NDArray[np.float64]) -> N
 
     Args:
         scores: (N,), low for a copy.
-        calibration: (m,), scores of real images that no GAN saw.
+        calibration: (m,), scores of real images that no generator saw.
     """
     return _ranks(scores, calibration) / (len(calibration) + 1)
 
@@ -119,7 +119,7 @@ def p_values_by_class(
     Args:
         scores: (N,), low for a copy.
         labels: (N,), class index of each.
-        calibration: (m,), scores of real images that no GAN saw.
+        calibration: (m,), scores of real images that no generator saw.
         calibration_labels: (m,), class index of each; these labels count as used.
         alpha, confidence: as of `cutoff_rank`.
     """
@@ -177,7 +177,7 @@ def detection_auc(copies: NDArray[np.float64], fresh: NDArray[np.float64]) -> fl
 
     Args:
         copies: (N,) scores of planted copies, low for a copy.
-        fresh: (m,) scores of real images that no GAN saw.
+        fresh: (m,) scores of real images that no generator saw.
     """
     from scipy.stats import mannwhitneyu
 
@@ -205,9 +205,7 @@ def rate_interval(rate: float, images: int, confidence: float = 0.95) -> tuple[f
 def guarantee(alpha: float, calibration: int, confidence: float | None = None) -> str:
     """What the threshold promises, and what it does not, in plain words."""
     share = cutoff_rank(alpha, calibration, confidence) / (calibration + 1)
-    fresh = (
-        f"Of fresh real images, drawn like the {calibration} calibration images and seen by no GAN, the filter drops"
-    )
+    fresh = f"Of fresh real images, drawn like the {calibration} calibration images and unseen, the filter drops"
     if confidence is None:
         promise = f"{fresh} {share:.2%} on average over such draws, and so at most the stated {alpha:.2%}."
     else:

@@ -1,4 +1,4 @@
-"""Which generated images of a replicate are dropped as copies of what its GAN saw, block by block."""
+"""Which generated images of a replicate are dropped as copies of what its generator saw, block by block."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -19,9 +19,9 @@ from stages.plumbing.errors import UserError
 class Originals:
     """The real images that a replicate's filter knows.
 
-    seen: uint8 (M, C, H, W), all that the GAN saw. calibration: uint8 (m, C, H, W), which nothing saw; none for full
-    conformal prediction. Their groups, or None where no image has one. calibration_labels: int64 (m,), which nothing
-    reads unless there is a threshold for each class. flip_ok: whether a mirrored image keeps its class.
+    seen: uint8 (M, C, H, W), all that the generator saw. calibration: uint8 (m, C, H, W), which nothing saw; none for
+    full conformal prediction. Their groups, or None where no image has one. calibration_labels: int64 (m,), which
+    nothing reads unless there is a threshold for each class. flip_ok: whether a mirrored image keeps its class.
     """
 
     seen: torch.Tensor

@@ -1,4 +1,4 @@
-"""How suspiciously like one of the images that the GAN saw an image is, in one view or two.
+"""How suspiciously like one of the images that the generator saw an image is, in one view or two.
 
 A copy under strong noise hides among its nearest images, because noise adds as much to every distance. Blur takes the
 noise away. Where the blurred view is asked for, an image's score is the lower one of both views: the threshold is set
@@ -55,8 +55,8 @@ class Likeness:
         self.kept, self._same = distinct(seen)
         if len(self.kept) <= params.neighbours:
             raise UserError(
-                f"the GAN saw {len(self.kept)} different images, but filter_memorized.neighbours = {params.neighbours} "
-                f"needs at least {params.neighbours + 1}"
+                f"the generator saw {len(self.kept)} different images, but filter_memorized.neighbours = "
+                f"{params.neighbours} needs at least {params.neighbours + 1}"
             )
         self.references = seen[self.kept]
         self._neighbours = params.neighbours

@@ -27,7 +27,7 @@ def planted(images: torch.Tensor, flip_ok: bool, seed: np.random.SeedSequence) -
     """One copy of every image for each kind of disguise; mirrored ones only where a mirrored image keeps its meaning.
 
     Args:
-        images: uint8 (N, C, H, W), N >= 2, of the real images that the GAN saw; different images (see `mix`).
+        images: uint8 (N, C, H, W), N >= 2, of the real images that the generator saw; different images (see `mix`).
         flip_ok: `prepare.image.flip_ok`.
         seed: each kind draws from a stream of its own.
     """

@@ -1,4 +1,4 @@
-"""Does a synthetic set as a whole lie nearer to the images that the GAN saw than fresh real images do?
+"""Does a synthetic set as a whole lie nearer to the images that the generator saw than fresh real images do?
 
 Like the attacks, these tests compare plain images, without alignments. None of them removes an image.
 """
@@ -21,9 +21,9 @@ class SetLevel:
         data_copying_z: C_T, standard normal where synthetic images lie as near to the members as fresh ones do; far
             below 0 for copies, far above 0 for a hole around the members or for images that look like none of them.
         authentic: share 0..1 of the synthetic images that are authentic; 0 for exact copies.
-        authentic_fresh: the same of the non-members: what a GAN that copies nothing gets, which is rarely 1.
+        authentic_fresh: the same of the non-members: what a generator that copies nothing gets, which is rarely 1.
         copied: by class, share 0..1 of its synthetic images nearer to a member than all but a twentieth of the fresh
-            images; about .05 for a GAN that copies nothing. A class without synthetic images is left out.
+            images; about .05 for a generator that copies nothing. A class without synthetic images is left out.
     """
 
     data_copying_z: float

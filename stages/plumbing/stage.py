@@ -105,7 +105,8 @@ class StageRun:
         """
         from stages.plumbing.parallel import fan_out
 
-        results, cpu_seconds = fan_out(work, jobs, self.params.parallel, self.name, unit, show_bar, _PRELOAD.get(self.name, ()))
+        preload = _PRELOAD.get(self.name, ())
+        results, cpu_seconds = fan_out(work, jobs, self.params.parallel, self.name, unit, show_bar, preload)
         self.cpu_seconds_of_workers += cpu_seconds
         return results
 

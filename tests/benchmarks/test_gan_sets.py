@@ -28,26 +28,32 @@ def digits(seed: int = 0, part: gan_sets.Part = "test") -> GanSet:
     return load("digits_pool", seed, Path("nowhere"), part)
 
 
+def seen(gan_set: GanSet) -> list[Tensor]:
+    """All images that may be looked at before the test."""
+    data = gan_set.data
+    return [data.images, data.unlabelled, data.validation_images, gan_set.calibration_images]
+
+
 def as_bytes(*images: Tensor) -> set[bytes]:
     return {image.numpy().tobytes() for images_ in images for image in images_}
 
 
 def test_no_image_has_two_roles() -> None:
     for part in ("test", "development"):
-        roles = [vars(digits(part=part))[f"{role}_images"] for role in ("train", "unlabelled", "validation", "test")]
+        roles = [*seen(digits(part=part)), digits(part=part).test_images]
         assert len(as_bytes(*roles)) == sum(map(len, roles))
 
 
 def test_has_the_stated_labels_and_form() -> None:
     gan_set = digits()
-    assert gan_set.train_labels.bincount().tolist() == gan_set.validation_labels.bincount().tolist() == [5] * 10
-    assert gan_set.train_images.shape == (50, 1, 8, 8)
-    assert gan_set.train_images.dtype == torch.uint8
+    data = gan_set.data
+    assert data.labels.bincount().tolist() == data.validation_labels.bincount().tolist() == [5] * 10
+    assert data.images.shape == (50, 1, 8, 8)
+    assert gan_set.test_images.dtype == torch.uint8
     assert gan_set.test_labels.dtype == torch.int64
     assert len(gan_set.test_images) == len(gan_set.test_labels)
-    assert len(gan_set.unlabelled_images) > 500
-    assert gan_set.classes == [str(digit) for digit in range(10)]
-    assert not gan_set.flip_ok
+    assert len(data.unlabelled) == len(gan_set.guessed.labels) > 500
+    assert not data.flip_ok
 
 
 def test_labels_are_those_of_the_images() -> None:
@@ -66,24 +72,23 @@ def test_labels_are_those_of_the_images() -> None:
 
 def test_development_sees_no_test_image_and_the_same_training_images() -> None:
     test, development = digits(), digits(part="development")
-    assert not as_bytes(test.test_images) & as_bytes(
-        *(value for key, value in vars(development).items() if key.endswith("_images"))
-    )
-    assert torch.equal(test.train_images, development.train_images)
-    assert torch.equal(test.unlabelled_images, development.unlabelled_images)
+    assert not as_bytes(test.test_images) & as_bytes(*seen(development), development.test_images)
+    assert torch.equal(test.data.images, development.data.images)
+    assert torch.equal(test.data.unlabelled, development.data.unlabelled)
+    assert not len(development.calibration_images)
     assert len(development.test_images) == 200
 
 
 def test_seeds_share_the_test_set_and_draw_their_own_labels() -> None:
     first, other = digits(0), digits(1)
     assert torch.equal(first.test_images, other.test_images)
-    assert not torch.equal(first.train_images, other.train_images)
+    assert not torch.equal(first.data.images, other.data.images)
 
 
 def test_a_set_without_pool_has_no_unlabelled_image() -> None:
     gan_set = load("digits_rare", 0, Path("nowhere"), "test")
-    assert gan_set.unlabelled_images.shape == (0, 1, 8, 8)
-    assert gan_set.train_labels.bincount().tolist() == [50] * 5 + [7] * 5
+    assert gan_set.data.unlabelled.shape == (0, 1, 8, 8)
+    assert gan_set.data.labels.bincount().tolist() == [50] * 5 + [7] * 5
 
 
 def test_sets_are_available_where_their_source_lies(tmp_path: Path) -> None:

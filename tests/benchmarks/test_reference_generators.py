@@ -1,57 +1,25 @@
 """The generators that ours are held against: each keeps to its class and its range, and is fixed by its seed."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 
 import pytest
 import torch
-from ruamel.yaml import YAML
 from torch import Tensor
 
 from benchmarks import reference_generators
-from benchmarks.gan_sets import GanSet
 from benchmarks.reference_generators import Sampler, _Discriminator, _Generator, fit_pca_mixture, fit_smote, train_dcgan
-from stages import presets
+from stages.labelling.data import ReplicateData
 from stages.plumbing.errors import UserError
-from stages.plumbing.params import Params
+from tests.benchmarks.toy import make_data
 
-Fit = Callable[[GanSet], Sampler]
+Fit = Callable[[ReplicateData], Sampler]
 FITS = {
-    "dcgan": lambda gan_set: train_dcgan(gan_set, 0, 0)[0],
-    "pca_mixture": lambda gan_set: fit_pca_mixture(gan_set, 0),
-    "smote": lambda gan_set: fit_smote(gan_set),
+    "dcgan": lambda data: train_dcgan(data, 0, 0)[0],
+    "pca_mixture": lambda data: fit_pca_mixture(data, 0),
+    "smote": lambda data: fit_smote(data),
 }
-
-
-def make_set(per_class: int = 40, channels: int = 1, side: int = 8, pool: int = 0) -> GanSet:
-    """Two classes, dark above light and light above dark, with a brightness of its own for each image and half.
-
-    All else is empty but a pool of the second class alone.
-    """
-    random = torch.Generator().manual_seed(0)
-
-    def draw(labels: Tensor) -> Tensor:
-        dark, light = torch.randint(20, 60, (2, len(labels), 1, 1, 1), generator=random)
-        upper = torch.arange(side).view(1, 1, side, 1) < side // 2
-        bright = upper == labels.view(-1, 1, 1, 1).bool()
-        return torch.where(bright, 255 - light, dark).expand(-1, channels, side, side).to(torch.uint8)
-
-    labels = torch.tensor([0, 1]).repeat_interleave(per_class)
-    nothing, no_label = torch.empty(0, channels, side, side, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
-    return GanSet(
-        name="halves",
-        train_images=draw(labels),
-        train_labels=labels,
-        unlabelled_images=draw(torch.ones(pool, dtype=torch.int64)),
-        validation_images=nothing,
-        validation_labels=no_label,
-        calibration_images=nothing,
-        test_images=nothing,
-        test_labels=no_label,
-        classes=["dark above", "light above"],
-        flip_ok=True,
-        params=Params.model_validate(YAML(typ="safe", pure=True).load(presets.read("digits_pool"))),
-    )
 
 
 def means(images: Tensor, labels: Tensor) -> Tensor:
@@ -63,24 +31,24 @@ def means(images: Tensor, labels: Tensor) -> Tensor:
 class TestEveryGenerator:
     @pytest.mark.parametrize(("channels", "side"), [(1, 8), (3, 16), (1, 28)])
     def test_draws_as_many_images_of_each_class_as_it_is_asked_for(self, fit: Fit, channels: int, side: int) -> None:
-        images, labels = fit(make_set(4, channels, side))([3, 0], 0)
-        assert images.shape == (3, channels, side, side)
+        images, labels = fit(make_data(4, channels, side))(3, 0)
+        assert images.shape == (6, channels, side, side)
         assert images.dtype == torch.uint8
-        assert labels.tolist() == [0, 0, 0]
+        assert labels.tolist() == [0, 0, 0, 1, 1, 1]
 
     def test_is_fixed_by_its_seed_alone(self, fit: Fit) -> None:
-        sample = fit(make_set())
+        sample = fit(make_data())
         torch.manual_seed(1)
-        first, _ = sample([20, 20], 0)
+        first, _ = sample(20, 0)
         torch.manual_seed(2)
-        again, _ = sample([20, 20], 0)
-        other, _ = sample([20, 20], 1)
+        again, _ = sample(20, 0)
+        other, _ = sample(20, 1)
         assert torch.equal(first, again)
         assert not torch.equal(first, other)
 
     def test_leaves_the_global_generator_alone(self, fit: Fit) -> None:
         before = torch.random.get_rng_state()
-        fit(make_set())([2, 2], 0)
+        fit(make_data())(2, 0)
         assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -105,15 +73,15 @@ class TestDcgan:
             assert sum("Conv" in type(layer).__name__ for layer in network.layers) == 4
 
     def test_learns_what_tells_two_classes_apart(self) -> None:
-        gan_set = make_set(per_class=8)
-        drawn = means(*train_dcgan(gan_set, 150, 0)[0]([100, 100], 0))
-        real = means(gan_set.train_images, gan_set.train_labels)
+        data = make_data(per_class=8)
+        drawn = means(*train_dcgan(data, 150, 0)[0](100, 0))
+        real = means(data.images, data.labels)
         assert (drawn - real).abs().mean() < 0.6 * (drawn - real.flip(0)).abs().mean()
 
     def test_as_many_steps_give_the_same_images(self) -> None:
-        gan_set = make_set(per_class=8)
+        data = make_data(per_class=8)
         first, again, more, other = (
-            train_dcgan(gan_set, steps, seed)[0]([4, 4], 0)[0] for steps, seed in [(3, 0), (3, 0), (4, 0), (3, 1)]
+            train_dcgan(data, steps, seed)[0](4, 0)[0] for steps, seed in [(3, 0), (3, 0), (4, 0), (3, 1)]
         )
         assert torch.equal(first, again)
         assert not torch.equal(first, more)
@@ -122,7 +90,7 @@ class TestDcgan:
     def test_the_number_of_threads_is_what_it_was(self) -> None:
         before = torch.get_num_threads()
         torch.set_num_threads(2)
-        train_dcgan(make_set(), 0, 0)
+        train_dcgan(make_data(), 0, 0)
         after = torch.get_num_threads()
         torch.set_num_threads(before)
         assert after == 2
@@ -130,33 +98,33 @@ class TestDcgan:
 
 class TestPcaMixture:
     def test_has_the_mean_and_the_spread_of_each_class(self) -> None:
-        gan_set = make_set(per_class=200)
-        images, labels = fit_pca_mixture(gan_set, 0)([2000, 2000], 0)
-        assert torch.allclose(means(images, labels), means(gan_set.train_images, gan_set.train_labels), atol=2)
-        spread, real = images[labels == 0].float().std(dim=0), gan_set.train_images[:200].float().std(dim=0)
+        data = make_data(per_class=200)
+        images, labels = fit_pca_mixture(data, 0)(2000, 0)
+        assert torch.allclose(means(images, labels), means(data.images, data.labels), atol=2)
+        spread, real = images[labels == 0].float().std(dim=0), data.images[:200].float().std(dim=0)
         assert torch.allclose(spread, real, rtol=0.1)
 
     def test_finds_modes(self) -> None:
-        gan_set = make_set(per_class=200)
-        both = GanSet(**(vars(gan_set) | {"classes": ["any"], "train_labels": torch.zeros(400, dtype=torch.int64)}))
-        images, _ = fit_pca_mixture(both, 0)([500], 0)
+        data = make_data(per_class=200)
+        both = replace(data, classes=1, labels=torch.zeros(400, dtype=torch.int64))
+        images, _ = fit_pca_mixture(both, 0)(500, 0)
         contrast = images[:, :, :4].float().mean(dim=(1, 2, 3)) - images[:, :, 4:].float().mean(dim=(1, 2, 3))
         assert contrast.abs().min() > 30  # one Gaussian over both would draw images between the two
 
 
 class TestSmote:
     def test_every_image_lies_between_two_real_ones_of_its_class(self) -> None:
-        gan_set = make_set(per_class=10)
-        images, labels = fit_smote(gan_set)([15, 15], 0)
+        data = make_data(per_class=10)
+        images, labels = fit_smote(data)(15, 0)
         for image, label in zip(images.flatten(1).double(), labels, strict=True):
-            real = gan_set.train_images[gan_set.train_labels == label].flatten(1).double()
+            real = data.images[data.labels == label].flatten(1).double()
             detour = torch.cdist(image[None], real) + torch.cdist(image[None], real).T - torch.cdist(real, real)
             detour.fill_diagonal_(torch.inf)
             # A point on the way from one to the other makes no detour; rounding moves it by at most half a grey value.
             assert detour.min() <= 2 * 0.5 * 8 + 1e-6
 
     def test_two_images_are_enough(self) -> None:
-        images, _ = fit_smote(make_set(per_class=2))([5, 5], 0)
+        images, _ = fit_smote(make_data(per_class=2))(5, 0)
         assert len(images) == 10
 
 
@@ -165,19 +133,19 @@ class TestSmote:
 )
 class TestPool:
     def test_pool_images_join_the_class_they_are_taken_for(self, fit: Callable[..., Sampler]) -> None:
-        gan_set = make_set(per_class=10, pool=200)
+        data = make_data(per_class=10, pool=200)
         wrong = torch.zeros(200, dtype=torch.int64)
-        drawn = means(*fit(gan_set, wrong)([500, 500], 0))
-        alone = means(*fit(gan_set)([500, 500], 0))
+        drawn = means(*fit(data, wrong)(500, 0))
+        alone = means(*fit(data)(500, 0))
         assert torch.equal(drawn[1], alone[1])
-        assert torch.allclose(drawn[0], means(gan_set.train_images, gan_set.train_labels).flip(0)[0], atol=40)
+        assert torch.allclose(drawn[0], means(data.images, data.labels).flip(0)[0], atol=40)
 
     def test_pool_images_without_a_class_change_nothing(self, fit: Callable[..., Sampler]) -> None:
-        gan_set = make_set(per_class=10, pool=20)
-        left_out, _ = fit(gan_set, torch.full((20,), -1))([5, 5], 0)
-        alone, _ = fit(gan_set)([5, 5], 0)
+        data = make_data(per_class=10, pool=20)
+        left_out, _ = fit(data, torch.full((20,), -1))(5, 0)
+        alone, _ = fit(data)(5, 0)
         assert torch.equal(left_out, alone)
 
     def test_a_class_with_one_image_is_named(self, fit: Callable[..., Sampler]) -> None:
-        with pytest.raises(UserError, match="class 'dark above' needs two images that differ"):
-            fit(make_set(per_class=1))
+        with pytest.raises(UserError, match="class 0 needs two images that differ"):
+            fit(make_data(per_class=1))

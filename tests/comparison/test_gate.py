@@ -119,7 +119,7 @@ def test_words_hold_the_figure_and_the_demand() -> None:
     comparison, filtered = good()
     filtered["planted"]["shift"]["detected"] = 0.79999
     words = failed(ALL, comparison, filtered)["least_detection.shift"]
-    assert words == "share found of the copies planted among the images of gan: 0.79999, demanded at least 0.8"
+    assert words == "share found of the copies planted for gan: 0.79999, demanded at least 0.8"
 
 
 def test_the_best_arm_brings_the_gain_and_every_arm_may_harm() -> None:
@@ -156,14 +156,18 @@ def test_one_replicate_cannot_show_that_there_is_no_harm() -> None:
         (
             "greatest_harm",
             lambda c, _: c["differences"]["gan"].pop("pool"),
-            "no interval of accuracy of gan against pool",
+            "no upper end of the interval of accuracy of gan against pool",
         ),
         ("greatest_copy_rate", lambda _, f: f.pop("dropped_share"), "filter_memorized/gan.json has no share"),
-        ("least_detection.shift", lambda _, f: f["planted"].pop("shift"), "of gan (kinds tried: exact, mix)"),
-        ("greatest_attack_auc", lambda _, f: f.pop("attacks"), "has no membership attack"),
+        (
+            "least_detection.shift",
+            lambda _, f: f["planted"].pop("shift"),
+            "copies planted for gan (kinds planted: exact, mix)",
+        ),
+        ("greatest_attack_auc", lambda _, f: f.pop("attacks"), "no AUC of the attack of any kind"),
         ("greatest_attack_auc", lambda _, f: f["attacks"]["after"]["domias"].clear(), "no AUC of the attack domias"),
         ("greatest_copy_rate", lambda _, f: f.update(dropped_share=float("nan")), "nan, demanded at most 0.05"),
-        ("greatest_attack_auc", lambda _, f: f.update(attacks=["?"]), "has no membership attack"),
+        ("greatest_attack_auc", lambda _, f: f.update(attacks=["?"]), "no AUC of the attack of any kind"),
     ],
 )
 def test_a_figure_that_the_metrics_lack_fails_in_words(

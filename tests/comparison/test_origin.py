@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.comparison.origin import KINDS, Spread, adds_heading, control_pairs, kind_words, made_from, spreads
+from stages.comparison.origin import KINDS, Spread, control_pairs, control_words, kind_words, made_from, spreads
 from stages.downstream.params import ArmParams
 from stages.generators.params import AnyGenerator
 
@@ -101,4 +101,4 @@ def test_only_arms_that_differ_in_nothing_but_the_generator_meet_a_control() -> 
     ],
 )
 def test_only_what_starts_from_the_gaussian_is_said_to(gan: dict[str, str], control: str, words: str) -> None:
-    assert adds_heading([gan, {"kind": control}]) == f"What the GAN adds to {words}"
+    assert control_words([gan, {"kind": control}]) == words

@@ -562,7 +562,7 @@ def test_what_a_network_adds_is_read_off_the_interval_and_shown_only_where_there
         entry = {"accuracy": {"mean": 0.02, "low": low, "high": high}}
         numbers = content.numbers | {"controls": {"gan": {"gaussian": entry}}}
         text = _text(_of(replace(content, numbers=numbers), generators=generators))
-        assert "What the GAN adds to the Gaussian it starts from" in text
+        assert "in the first it is a GAN, in the second the Gaussian it starts from. gaussian is" in text
         assert "gaussian is the Gaussian of each class, without a network" in text
         assert f"gan against gaussian +2.0 {100 * low:+.1f}".replace("-", "\N{MINUS SIGN}") in text
         assert words in text

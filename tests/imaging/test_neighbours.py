@@ -178,7 +178,7 @@ def test_groups_of_one_image_each_change_nothing() -> None:
     assert torch.equal(plain.distances, grouped.distances)
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 99), members=st.integers(1, 12), chunk=st.integers(1, 150))
 def test_hidden_groups_are_as_good_as_absent(seed: int, members: int, chunk: int) -> None:
     """Each query hides up to two groups of its own; the search is as one among the other references alone."""

@@ -222,7 +222,7 @@ def test_domias_does_not_depend_on_the_order_of_generated_images_and_repeats_wit
 def test_too_few_images_are_told_what_is_needed() -> None:
     with pytest.raises(UserError, match=r"at least 20 calibration images as non-members, but there are 19: .*prepare"):
         PlainDistances.between(random_images(30, 0), random_images(19, 1), random_images(30, 2))
-    with pytest.raises(UserError, match=r"at least 2 images that the GAN saw .* there are 1 and 30"):
+    with pytest.raises(UserError, match=r"at least 2 images that the generator saw .* there are 1 and 30"):
         PlainDistances.between(random_images(1, 0), random_images(20, 1), random_images(30, 2))
     distances = PlainDistances.between(random_images(30, 0), random_images(20, 1), random_images(30, 2))
     with pytest.raises(UserError, match=r"1 generated one, but there are 30 and 0"):

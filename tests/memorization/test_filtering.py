@@ -413,6 +413,14 @@ def test_images_equal_to_a_source_or_of_its_group_are_its_likeness_and_no_others
     assert not decisions.dropped[:4].all()
 
 
+def test_what_would_be_kept_anyway_does_not_resemble_its_source_though_that_is_nearest() -> None:
+    _, filter_ = with_lineage({"alpha": 0.2})
+    generated = random_images(60, 38)
+    plain = filter_.decide(generated)
+    assert 0 < plain.dropped.sum() < 60
+    assert filter_.decide(generated, sources=plain.nearest).own_source.tolist() == plain.dropped.tolist()
+
+
 def test_fresh_images_said_to_have_sources_are_dropped_as_often_as_stated() -> None:
     def one(rng: np.random.Generator) -> NDArray[np.bool_]:
         filter_ = make(smooth_images(60, rng), smooth_images(79, rng), alpha=0.1, shift_pixels=0)

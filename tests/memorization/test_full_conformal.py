@@ -65,7 +65,9 @@ def test_an_image_with_a_source_is_judged_as_if_that_had_not_been_seen() -> None
     p = p_values_apart(others, inputs(seen, queries, k)[1], sources)
     for row, source in enumerate(sources):
         left = seen if source < 0 else np.delete(seen, source, axis=0)
-        assert p[row] == full_conformal_p_values(*inputs(left, queries[row, None], k))[0]
+        loo, distances = inputs(left, queries[row, None], k)
+        np.testing.assert_allclose(others.without(source), loo, rtol=1e-12)
+        assert p[row] == full_conformal_p_values(loo, distances)[0]
 
 
 def test_the_size_of_a_chunk_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,57 @@
+"""Contests of generators: sections made of the preset's, a filter before every judgement, and a fair judge."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn.functional import one_hot
+
+from benchmarks.gan_contest import REAL, contest, kept, ours, real, section, taught
+from stages.generators.params import AdversarialParams, GaussianParams
+from tests.benchmarks.toy import make_set
+
+
+def test_a_section_is_the_presets_but_for_what_is_changed() -> None:
+    preset = make_set().params.train_gan.generators["gan"]
+    changed = section(make_set(), "auxiliary", steps=lambda steps: steps // 2, width=16)
+    assert isinstance(changed, AdversarialParams)
+    expected = preset.model_dump() | {"kind": "auxiliary", "steps": 10, "width": 16}
+    assert changed.model_dump() == expected
+    assert isinstance(section(make_set(), "gaussian"), GaussianParams)
+
+
+def test_a_table_has_a_row_for_each_generator(capsys: pytest.CaptureFixture[str]) -> None:
+    fits = {REAL: real, "gaussian": ours("gaussian"), "projection": ours("projection")}
+    table = contest("halves", [make_set(), make_set()], fits, jobs=1)
+    assert list(table.index) == list(fits)
+    assert table["steps"].tolist() == [0, 0, 20]
+    assert (table["accuracy"] > 0.9).all()
+    assert "halves" in capsys.readouterr().out
+
+
+def test_copies_are_dropped_before_they_are_judged() -> None:
+    gan_set = make_set()
+    assert kept(gan_set.data.images, gan_set).float().mean() < 0.1
+    assert kept(gan_set.test_images, gan_set).float().mean() > 0.7
+
+
+def test_development_has_no_filter() -> None:
+    gan_set = make_set()
+    development = replace(gan_set, calibration_images=gan_set.calibration_images[:0])
+    assert kept(gan_set.data.images, development).all()
+
+
+def test_wrong_probabilities_teach_the_wrong_classes() -> None:
+    gan_set = make_set()
+    right = one_hot(gan_set.data.labels, 2).float()
+    accuracies = [taught(gan_set.data.images, each, gan_set, 0) for each in (right, right.flip(1))]
+    assert accuracies[0] > 0.9
+    assert accuracies[1] < 0.1
+
+
+def test_few_sure_images_outweigh_many_doubtful_ones() -> None:
+    gan_set = make_set()
+    right = one_hot(gan_set.data.labels, 2).float()
+    doubtful = (torch.arange(len(right)) % 5 < 3)[:, None]
+    probabilities = torch.where(doubtful, 0.49 * right + 0.51 * right.flip(1), right)
+    assert taught(gan_set.data.images, probabilities, gan_set, 0) > 0.9
