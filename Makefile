@@ -17,7 +17,7 @@ test: $(INSTALLED)
 	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 drills: $(INSTALLED)
-	python -m pytest --numprocesses 2 --dist loadfile -m drill
+	python -m pytest --numprocesses 2 --dist loadfile -m "drill or hypothesis" --hypothesis-profile thorough
 
 preset: $(INSTALLED)
 	@python -m stages.presets $(NAME)

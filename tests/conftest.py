@@ -17,8 +17,9 @@ from ruamel.yaml import YAML
 # Before any test imports torch: as in the stages, one thread, because two on tiny networks collapse on a busy machine.
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
 # A machine's load says nothing about the code: no test case is too slow. Cases are the same in every run: what passes
-# here passes in CI.
-settings.register_profile("understudy", deadline=None, derandomize=True)
+# here passes in CI. `make drills` asks for the thorough profile.
+settings.register_profile("understudy", deadline=None, derandomize=True, max_examples=50)
+settings.register_profile("thorough", settings.get_profile("understudy"), max_examples=500)
 settings.load_profile("understudy")
 ROOT = Path(__file__).parents[1]
 DEFAULT_PARAMS = ROOT / "presets/base.yaml"  # params.yaml may hold any other set

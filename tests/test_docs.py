@@ -13,6 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages.downstream.params import ArmParams
+from stages.generators.params import KINDS, TrainGanParams
 from stages.plumbing import params
 from tests.conftest import ROOT, copy_project
 
@@ -20,7 +21,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
-def _blocks(page: Path, language: str) -> list[str]:
+def blocks(page: Path, language: str) -> list[str]:
     """Fenced blocks of a language."""
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
@@ -49,17 +50,18 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
     assert lost == []
 
 
+def _runs(module: str) -> bool:
+    """Whether `python -m` finds it: a file or package of ours, or an installed one."""
+    if module.startswith(("stages", "benchmarks")):
+        place = ROOT / module.replace(".", "/")
+        return place.with_suffix(".py").is_file() or (place / "__main__.py").is_file()
+    return importlib.util.find_spec(module) is not None
+
+
 @every_page
 def test_every_module_to_run_exists(page: Path) -> None:
     named = set(re.findall(r"python3? -m (\w+(?:\.\w+)*)", page.read_text(encoding="utf-8")))
-    missing = {
-        module
-        for module in named
-        if module == module.lower()  # NAME stands for any
-        and not (ROOT / f"{module.replace('.', '/')}.py").is_file()
-        and (module.startswith(("stages", "benchmarks")) or importlib.util.find_spec(module) is None)
-    }
-    assert missing == set()
+    assert [module for module in named if module == module.lower() and not _runs(module)] == []  # NAME stands for any
 
 
 @every_page
@@ -70,7 +72,7 @@ def test_no_line_names_a_place_on_some_machine(page: Path) -> None:
 
 def _arms(page: Path) -> Iterator[tuple[str, Any]]:
     """Name and fields of each arm that a YAML block of the page shows."""
-    for block in _blocks(page, "yaml"):
+    for block in blocks(page, "yaml"):
         shown = YAML(typ="safe", pure=True).load(dedent(block))
         for name, fields in shown.items() if isinstance(shown, dict) else ():
             if isinstance(fields, dict) and "settings" in fields:
@@ -85,6 +87,25 @@ def test_every_arm_shown_can_be_pasted() -> None:
     assert {"mixup", "gan_balanced", "shuffled_labels"} <= {name for name, _ in shown}
 
 
+def test_every_generator_shown_can_be_pasted() -> None:
+    shown = {
+        name: fields
+        for page in PAGES
+        for block in blocks(page, "yaml")
+        for name, fields in (YAML(typ="safe", pure=True).load(dedent(block)) or {}).items()
+        if isinstance(fields, dict) and fields.get("kind") in KINDS
+    }
+    TrainGanParams.model_validate({"seed": 0, "device": "cpu", "deterministic": False, "generators": shown})
+    assert {fields["kind"] for fields in shown.values()} == KINDS.keys() - {"projection"}, "params.yaml has that one"
+
+
+def test_the_page_on_gans_says_of_each_kind_what_it_is() -> None:
+    page = (ROOT / "docs/gan.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)`(?: \(default\))? \| (.*?) \|", page, re.MULTILINE)[: len(KINDS)] == [
+        (name, words) for name, (_, words) in KINDS.items()
+    ]
+
+
 def test_the_guide_to_the_report_speaks_of_every_section_in_its_order() -> None:
     template = (ROOT / "stages/comparison/report.html.j2").read_text(encoding="utf-8")
     sections = re.findall(r"<h2>(.*?)</h2>", template)
@@ -92,7 +113,7 @@ def test_the_guide_to_the_report_speaks_of_every_section_in_its_order() -> None:
     assert [heading for heading in headings if heading in sections] == sections
 
 
-def _apply(diff: str, folder: Path) -> None:
+def apply_diff(diff: str, folder: Path) -> None:
     """Changes the files below the folder as a diff says whose hunks have no line numbers.
 
     A hunk applies at the first place after the one before it where its old lines stand.
@@ -116,10 +137,10 @@ def _apply(diff: str, folder: Path) -> None:
 def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project with every addition that the guide for contributors shows."""
     folder = copy_project(tmp_path_factory.mktemp("extended"))
-    diffs = _blocks(ROOT / "docs/contributing.md", "diff")
+    diffs = blocks(ROOT / "docs/contributing.md", "diff")
     assert len(diffs) == 4
     for diff in diffs:
-        _apply(diff, folder)
+        apply_diff(diff, folder)
     return folder
 
 
@@ -134,18 +155,15 @@ import numpy as np
 import pytest
 from stages.comparison.measures import measure
 from stages.comparison.scores import Predictions
-from stages.labelling import pool
-from stages.generators import snapshots
-from stages.generators.training import train
 from stages.sources import registry
 from stages.sources.params import NpzParams
-from tests.generators.toy import Memory, hasty_fit, toy_data, toy_params
-from tests.plumbing.test_code import STAGES
-from tests.plumbing.test_code import test_dvc_yaml_lists_every_file_that_the_stage_can_import_and_no_other as check_list
+from tests.plumbing.test_code import runs
+from tests.plumbing.test_code import test_dvc_yaml_names_all_folders_that_the_stage_imports_from_and_no_other as check
 
-for stage in STAGES:
+for run in runs():
     with pytest.MonkeyPatch.context() as patch:
-        check_list(stage, patch)
+        check(*run, patch)
+assert any("sources/kinds/npz" in kinds for _, _, kinds in runs())
 
 images = np.arange(3 * 64, dtype=np.uint8).reshape(3, 8, 8)
 np.savez("few.npz", images=images, labels=np.array([0, 1, 1]))
@@ -157,13 +175,9 @@ assert all((np.asarray(image) == images[2 - row]).all() for row, image in enumer
 probabilities = np.array([[[.1, .3, .6], [.5, .3, .2]]], dtype=np.float32)
 predicted = Predictions({"a": probabilities.argmax(axis=2)}, (0,), np.array([1, 2]), 3, {"a": probabilities})
 assert measure(predicted)["a"]["top_two"]["mean"] == 0.5
-
-pool.fit = snapshots.fit = hasty_fit(2)
-settings = toy_params(family="concatenation", steps=2, log_every=1, batch_size=8, snapshots=1)
-assert train(toy_data(0), settings, 0, lambda now: None, Memory()).history[-1]["step"] == 2
 """
 
 
-def test_the_guides_source_family_and_metric_do_what_they_say(extended: Path) -> None:
+def test_the_guides_source_and_metric_do_what_they_say(extended: Path) -> None:
     done = subprocess.run([sys.executable, "-c", _USE], cwd=extended, capture_output=True, text=True, check=False)  # noqa: S603
     assert done.returncode == 0, done.stderr

@@ -259,7 +259,7 @@ def _check_sound(state: TrainingState) -> None:
     The measures of a step are taken before its update, and may not show what that did.
     """
     health.check_finite({name: float(total) for name, total in state.sums.items()})
-    health.check_weights(state.average.module, state.generator)
+    health.check_weights(state.average.module, *state.generator.players().values())
 
 
 def _samples_if_due(state: TrainingState, setting: Setting) -> NDArray[np.uint8] | None:

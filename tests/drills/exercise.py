@@ -23,8 +23,8 @@ MODEST: dict[str, Any] = TINY | {
     "prepare.test_share": 0.1,
     "prepare.unlabelled": {"count": 60},
     "prepare.calibration": 30,
-    "train_gan.width": 32,
-    "train_gan.checkpoint_every": 5,
+    "train_gan.generators.gan.width": 32,
+    "train_gan.generators.gan.checkpoint_every": 5,
     "generate.plan.per_class": 10,
     "filter_memorized.planted_copies": 2,
     "train_downstream.classifier.width": 4,
@@ -39,6 +39,14 @@ ARMS = {
     "pseudo_label": [{"pool_share": 0.8, "teacher": "classifier"}],
     "gan_classic": [{"synthetic_share": 0.5}],
 }
+STAGES = (
+    "prepare",
+    "train_gan@gan",
+    "generate@gan",
+    "filter_memorized@gan",
+    "train_downstream@gan_classic",
+    "evaluate",
+)
 SECONDS = 300  # after which a command hangs
 _VIEWS = ("mlflow.db*", "mlartifacts", "__pycache__")  # MLflow's store names its own place, so no copy has it
 
@@ -53,11 +61,12 @@ class Stage:
 
 
 def modest_project(folder: Path, changes: Mapping[str, Any] = MappingProxyType({})) -> Path:
-    """A project with three arms that every stage is quick with, in which nothing has run."""
-    copy_project(folder)
-    arms = read_params(folder)["train_downstream"]["arms"]
+    """A project with one generator and three arms that every stage is quick with, in which nothing has run."""
+    params = read_params(copy_project(folder))
+    generators, arms = params["train_gan"]["generators"], params["train_downstream"]["arms"]
     kept = {arm: arms[arm] | {"settings": settings} for arm, settings in ARMS.items()}
-    edit_params(folder, {**MODEST, "train_downstream.arms": kept, **changes})
+    edit_params(folder, {"train_gan.generators": {"gan": generators["gan"]}, "train_downstream.arms": kept})
+    edit_params(folder, {**MODEST, **changes})
     return folder
 
 
@@ -83,13 +92,17 @@ def stage_of(folder: Path, name: str) -> Stage:
 
 
 def forget(folder: Path, stage: Stage) -> None:
-    """Makes the project one in which the stage has not run yet, while all others have."""
+    """Makes the project one in which the stage has not run yet, while all others have.
+
+    What is guessed of the pool's labels is forgotten too: the stages share it, so that the stage would only read it.
+    """
     lock = _lock(folder)
     lock["stages"].pop(stage.name, None)
     with (folder / "dvc.lock").open("w") as file:
         YAML().dump(lock, file)
     made = [folder / out for out in stage.outs]
-    for path in (*made, *(folder / ".work").glob(f"{stage.name}*"), folder / ".dvc/cache/runs"):
+    kept = (folder / ".work").glob(f"{stage.name}*")
+    for path in (*made, *kept, folder / ".work/labelling", folder / ".dvc/cache/runs"):
         if path.is_dir():
             shutil.rmtree(path)
         else:

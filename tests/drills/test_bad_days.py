@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import edit_params
-from tests.drills.exercise import copy_of, forget, results, run, said, stage_of, start, wait_for
+from tests.drills.exercise import STAGES, copy_of, forget, results, run, said, stage_of, start, wait_for
 
-STAGES = ("prepare", "train_gan", "generate", "filter_memorized", "train_downstream@gan_classic", "evaluate")
 CLOCK = """
 import time
 _now, _start = time.time, time.monotonic()
@@ -120,14 +119,14 @@ def test_ctrl_c_ends_a_stage_with_clean_words_and_it_goes_on_later(begun: Path, 
 
 
 @pytest.mark.drill
-@pytest.mark.parametrize("name", ["train_gan", "train_downstream@gan_classic"])
+@pytest.mark.parametrize("name", ["train_gan@gan", "train_downstream@gan_classic"])
 def test_ctrl_c_ends_workers_that_train(whole: Path, tmp_path: Path, name: str) -> None:
     _interrupted(name, whole, tmp_path / "copy")
 
 
 @pytest.mark.drill
 def test_two_repros_at_once_end_in_the_same_bytes(whole: Path, tmp_path: Path) -> None:
-    stage, folder = stage_of(whole, "generate"), copy_of(whole, tmp_path / "copy")
+    stage, folder = stage_of(whole, "generate@gan"), copy_of(whole, tmp_path / "copy")
     forget(folder, stage)
     processes = [start("dvc repro", folder) for _ in range(2)]
     words = [process.communicate(timeout=300)[0] for process in processes]

@@ -22,22 +22,22 @@ MAINS = {
     "evaluate": stages.evaluate.main,
 }
 READ = {
-    "data/prepare/images.parquet": "train_gan",
-    "data/prepare/roles.parquet": "train_downstream",
-    "data/prepare/dataset.json": "generate",
-    "data/prepare/findings.parquet": "evaluate",
-    "data/train_gan/0/generator.safetensors": "generate",
-    "data/train_gan/1/gan.json": "generate",
-    "data/generate/0.parquet": "filter_memorized",
-    "data/filter_memorized/1.parquet": "train_downstream",
-    "data/filter_memorized/decisions.parquet": "evaluate",
-    "data/train_downstream/classic/predictions.parquet": "evaluate",
-    "data/train_downstream/classic/models.parquet": "evaluate",
-    "data/train_downstream/gan_classic/arm.json": "evaluate",
-    "data/train_downstream/classic/0.safetensors": "evaluate",
-    "metrics/prepare.json": "evaluate",
-    "metrics/train_gan.json": "evaluate",
-    "metrics/filter_memorized.json": "evaluate",
+    "data/prepare/images.parquet": ("train_gan", "gan"),
+    "data/prepare/roles.parquet": ("train_downstream", "gan_classic"),
+    "data/prepare/dataset.json": ("generate", "gan"),
+    "data/prepare/findings.parquet": ("evaluate", ""),
+    "data/train_gan/gan/0/weights.safetensors": ("generate", "gan"),
+    "data/train_gan/gan/1/plan.json": ("generate", "gan"),
+    "data/generate/gan/0.parquet": ("filter_memorized", "gan"),
+    "data/filter_memorized/gan/1.parquet": ("train_downstream", "gan_classic"),
+    "data/filter_memorized/gan/decisions.parquet": ("evaluate", ""),
+    "data/train_downstream/classic/predictions.parquet": ("evaluate", ""),
+    "data/train_downstream/classic/models.parquet": ("evaluate", ""),
+    "data/train_downstream/gan_classic/arm.json": ("evaluate", ""),
+    "data/train_downstream/classic/0.safetensors": ("evaluate", ""),
+    "metrics/prepare.json": ("evaluate", ""),
+    "metrics/train_gan/gan.json": ("evaluate", ""),
+    "metrics/filter_memorized/gan.json": ("evaluate", ""),
 }
 SAY_FROM_WHAT = ("run.json", "README.md", "report.html", "report_private.html")  # hold the digest of the inputs' bytes
 WEIGHTS = ".safetensors"  # its numbers have no check sum, as a Parquet file's pages have
@@ -60,9 +60,8 @@ def flip(path: Path, chance: np.random.Generator) -> None:
 def project(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the whole, the working directory; MLflow is not shown anything."""
     monkeypatch.chdir(copy_of(whole, tmp_path / "copy"))
-    monkeypatch.setattr("sys.argv", ["train_downstream", "gan_classic"])
-    for name in ("record_gan", "record_comparison"):
-        monkeypatch.setattr(recording, name, lambda _: None)
+    for name in ("record_generator", "record_comparison"):
+        monkeypatch.setattr(recording, name, lambda *_: None)
     return tmp_path / "copy"
 
 
@@ -74,9 +73,9 @@ def test_the_stage_that_reads_a_damaged_artifact_names_it_or_does_not_depend_on_
 ) -> None:
     damage(project / artifact, np.random.default_rng([list(READ).index(artifact), seed]))
     damaged = results(project)
-    status = 0
+    status, (name, item) = 0, READ[artifact]
     try:
-        execute(READ[artifact], MAINS[READ[artifact]])
+        execute(name, MAINS[name], item=item)
     except SystemExit as stop:
         status = stop.code
     if status:

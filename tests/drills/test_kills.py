@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import edit_params
 from tests.drills.exercise import (
+    STAGES,
     copy_of,
     ended_within,
     forget,
@@ -20,8 +21,6 @@ from tests.drills.exercise import (
     stage_of,
     start,
 )
-
-ALL = ("prepare", "train_gan", "generate", "filter_memorized", "train_downstream@gan_classic", "evaluate")
 
 
 @pytest.mark.parametrize(
@@ -38,12 +37,12 @@ def test_a_killed_stage_ends_in_the_same_bytes_the_next_time(begun: Path, tmp_pa
 
 @pytest.mark.drill
 @pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", STAGES)
 def test_a_stage_killed_four_times_in_a_row_ends_in_the_same_bytes(
     whole: Path, tmp_path: Path, name: str, seed: int
 ) -> None:
     stage, folder = stage_of(whole, name), copy_of(whole, tmp_path / "copy")
-    chance = np.random.default_rng([ALL.index(name), seed])
+    chance = np.random.default_rng([STAGES.index(name), seed])
     forget(folder, stage)
     for _ in range(4):
         kill_once(stage.command, folder, seconds_of(whole, stage), chance, stage)
@@ -53,10 +52,10 @@ def test_a_stage_killed_four_times_in_a_row_ends_in_the_same_bytes(
 
 
 @pytest.mark.drill
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", STAGES)
 def test_dvc_repro_killed_twice_ends_in_the_same_bytes(whole: Path, tmp_path: Path, name: str) -> None:
     stage, folder = stage_of(whole, name), copy_of(whole, tmp_path / "copy")
-    chance = np.random.default_rng(ALL.index(name))
+    chance = np.random.default_rng(STAGES.index(name))
     forget(folder, stage)
     for _ in range(2):
         kill_once("dvc repro", folder, 3 + seconds_of(whole, stage), chance, stage)
@@ -68,7 +67,7 @@ def test_dvc_repro_killed_twice_ends_in_the_same_bytes(whole: Path, tmp_path: Pa
 
 @pytest.mark.drill
 @pytest.mark.parametrize("moment", [0.4, 0.6, 0.8])
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", STAGES)
 def test_workers_that_outlive_their_killed_stage_damage_nothing(
     whole: Path, tmp_path: Path, name: str, moment: float
 ) -> None:

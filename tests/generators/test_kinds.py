@@ -2,8 +2,9 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -28,26 +29,24 @@ LABELS = DATA.labels.numpy()
 every_kind = pytest.mark.parametrize("name", KINDS)
 
 
+Trained = Callable[[str], TrainedGenerator]
+
+
 @pytest.fixture(scope="module")
-def trained() -> dict[str, TrainedGenerator]:
-    """One of each kind, after the fewest steps."""
+def trained() -> Iterator[Trained]:
+    """One of a kind, after the fewest steps."""
+    fields = {"steps": 6, "log_every": 3, "samples_every": 6, "generator_learning_rate": 0.01}
+
+    @cache
+    def of(name: str) -> TrainedGenerator:
+        params = toy_params(name, **(fields if name in LEARNING else {}))
+        return train(DATA, pool.teach(DATA, 0), params, seed=0, report=lambda _: None, checkpoint=Memory())
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(external, "labelled_images", images_elsewhere)
         for module in (pool, snapshots):
             patch.setattr(module, "fit", hasty_fit(steps=1))
-        guessed = pool.teach(DATA, 0)
-        fields = {"steps": 6, "log_every": 3, "samples_every": 6, "generator_learning_rate": 0.01}
-        return {
-            name: train(
-                DATA,
-                guessed,
-                toy_params(name, **(fields if name in LEARNING else {})),
-                seed=0,
-                report=lambda _: None,
-                checkpoint=Memory(),
-            )
-            for name in KINDS
-        }
+        yield of
 
 
 def asked(generator: Generator, seed: int = 3, **changes: object) -> Requests:
@@ -61,16 +60,14 @@ def pixels(made: TrainedGenerator, request: Requests) -> np.ndarray:
 
 
 @every_kind
-def test_its_plan_is_plain_json(trained: dict[str, TrainedGenerator], name: str) -> None:
-    plan = trained[name].generator.plan
+def test_its_plan_is_plain_json(trained: Trained, name: str) -> None:
+    plan = trained(name).generator.plan
     assert json.loads(json.dumps(plan, allow_nan=False)) == plan
 
 
 @every_kind
-def test_one_built_from_plan_and_tensors_draws_the_same_bytes(
-    trained: dict[str, TrainedGenerator], name: str, tmp_path: Path
-) -> None:
-    made = trained[name]
+def test_one_built_from_plan_and_tensors_draws_the_same_bytes(trained: Trained, name: str, tmp_path: Path) -> None:
+    made = trained(name)
     made.save(tmp_path)
     again = TrainedGenerator.open(tmp_path, torch.device("cpu"))
     assert isinstance(again.generator, kind(name))
@@ -90,40 +87,40 @@ def test_one_built_from_plan_and_tensors_draws_the_same_bytes(
 
 
 @every_kind
-def test_images_have_the_form_of_the_real_ones_and_differ(trained: dict[str, TrainedGenerator], name: str) -> None:
-    images = pixels(trained[name], asked(trained[name].generator))
+def test_images_have_the_form_of_the_real_ones_and_differ(trained: Trained, name: str) -> None:
+    images = pixels(trained(name), asked(trained(name).generator))
     assert images.shape == (2, 1, 8, 8)
     assert images.dtype == np.uint8
     assert not np.array_equal(images[0], images[1])
 
 
 @every_kind
-def test_the_class_asked_for_matters(trained: dict[str, TrainedGenerator], name: str) -> None:
-    generator = trained[name].generator
+def test_the_class_asked_for_matters(trained: Trained, name: str) -> None:
+    generator = trained(name).generator
     one, other = asked(generator), asked(generator, labels=np.full(128, 2))
-    assert not np.array_equal(pixels(trained[name], one), pixels(trained[name], other))
+    assert not np.array_equal(pixels(trained(name), one), pixels(trained(name), other))
 
 
 @every_kind
-def test_latents_matter_where_there_are_any(trained: dict[str, TrainedGenerator], name: str) -> None:
-    generator = trained[name].generator
-    one, other = (pixels(trained[name], asked(generator, seed=seed)) for seed in (3, 4))
+def test_latents_matter_where_there_are_any(trained: Trained, name: str) -> None:
+    generator = trained(name).generator
+    one, other = (pixels(trained(name), asked(generator, seed=seed)) for seed in (3, 4))
     assert np.array_equal(one, other) == (generator.latent_dim == 0)
 
 
 @every_kind
-def test_sources_matter_where_there_are_any(trained: dict[str, TrainedGenerator], name: str) -> None:
-    generator = trained[name].generator
+def test_sources_matter_where_there_are_any(trained: Trained, name: str) -> None:
+    generator = trained(name).generator
     request = asked(generator)
     assert (request.sources is not None) == generator.from_sources
     if request.sources is not None:
         other = replace(request, sources=request.sources[::-1].copy())
-        assert not np.array_equal(pixels(trained[name], request), pixels(trained[name], other))
+        assert not np.array_equal(pixels(trained(name), request), pixels(trained(name), other))
 
 
 @every_kind
-def test_what_is_told_of_it_is_finite(trained: dict[str, TrainedGenerator], name: str) -> None:
-    made = trained[name]
+def test_what_is_told_of_it_is_finite(trained: Trained, name: str) -> None:
+    made = trained(name)
     for record in (*made.history, *made.curve, made.quality):
         assert record
         assert all(math.isfinite(value) for value in record.values())
@@ -133,10 +130,8 @@ def test_what_is_told_of_it_is_finite(trained: dict[str, TrainedGenerator], name
 
 
 @every_kind
-def test_it_names_and_counts_its_images_only_if_they_are_there_already(
-    trained: dict[str, TrainedGenerator], name: str
-) -> None:
-    generator = trained[name].generator
+def test_it_names_and_counts_its_images_only_if_they_are_there_already(trained: Trained, name: str) -> None:
+    generator = trained(name).generator
     assert ("counts" in generator.plan) == (generator.names(0, [0]) is not None) == (name == "external")
 
 
@@ -204,11 +199,9 @@ def test_learning_calls_the_very_modules_that_are_compiled(
     assert {other.split(".")[0] for other in others} == {"discriminator"}, "layers behind the trunk alone"
 
 
-def test_the_first_of_each_class_side_by_side_are_drawn_by_every_kind_that_pictures_them(
-    trained: dict[str, TrainedGenerator],
-) -> None:
-    for name in LEARNING:
-        generator = trained[name].generator
-        request = few_of_each_class(3, 10, 0, LABELS if generator.from_sources else None)
-        assert request.wanted == 30
-        assert trained[name].samples[6].shape == (3 * 8, 10 * 8, 1)
+@pytest.mark.parametrize("name", LEARNING)
+def test_the_first_of_each_class_are_pictured_while_it_learns(trained: Trained, name: str) -> None:
+    generator = trained(name).generator
+    request = few_of_each_class(3, 10, 0, LABELS if generator.from_sources else None)
+    assert request.wanted == 30
+    assert trained(name).samples[6].shape == (3 * 8, 10 * 8, 1)

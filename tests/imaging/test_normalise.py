@@ -3,7 +3,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 
@@ -37,7 +37,6 @@ def through_file(image: Image.Image, kind: str, **options: object) -> Image.Imag
     return decode(buffer.getvalue())
 
 
-@settings(max_examples=80)
 @given(
     width=st.integers(1, 70),
     height=st.integers(1, 70),

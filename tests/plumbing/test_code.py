@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "generators": ("labelling", "imaging"),
     "memorization": ("imaging",),
     "downstream": ("labelling", "imaging"),
-    "comparison": ("downstream", "memorization", "imaging", "sources.findings"),
+    "comparison": ("downstream", "memorization", "imaging"),
     "plumbing": ("plumbing",),
 }
 

@@ -11,6 +11,8 @@ from stages.plumbing import params
 from stages.plumbing.errors import UserError
 from tests.conftest import DEFAULT_PARAMS, edit_params
 
+GAN = "train_gan.generators.gan."
+
 
 @pytest.fixture
 def refuse(tmp_path: Path) -> Callable[[dict[str, Any]], str]:
@@ -28,8 +30,16 @@ def refuse(tmp_path: Path) -> Callable[[dict[str, Any]], str]:
     ("changes", "words"),
     [
         ({"train_gan.stepz": 5}, ["train_gan.stepz", "unknown parameter"]),
-        ({"train_gan.steps": "many"}, ["train_gan.steps", "integer", "'many'"]),
-        ({"train_gan.steps": 0}, ["train_gan.steps", "greater than or equal to 1", "0"]),
+        ({GAN + "stepz": 5}, [GAN + "stepz", "unknown parameter"]),
+        ({GAN + "steps": "many"}, [GAN + "steps", "integer", "'many'"]),
+        ({GAN + "steps": 0}, [GAN + "steps", "greater than or equal to 1", "0"]),
+        ({GAN + "kind": "projektion"}, [GAN + "kind", "'projection'", "'projektion'"]),
+        ({"train_gan.device": "gpu"}, ["train_gan.device", "'cuda'", "'gpu'"]),
+        ({"train_gan.generators": {}}, ["train_gan.generators", "at least 1"]),
+        (
+            {"train_downstream.arms.gan.images": "data/filter_memorized/gann"},
+            ["train_downstream.arms.gan.images", "'gann'", "gan, gaussian"],
+        ),
         ({"prepare.replicates": 0}, ["prepare.replicates", "greater than or equal to 1"]),
         ({"prepare.labels_per_class": -1}, ["prepare.labels_per_class", "greater than or equal to 1"]),
         ({"prepare.test_share": 1.0}, ["prepare.test_share", "less than 1"]),
@@ -55,7 +65,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
 
 
 def test_every_wrong_value_is_told_at_once(refuse: Callable[[dict[str, Any]], str]) -> None:
-    message = refuse({"train_gan.steps": 0, "filter_memorized.alpha": 2, "evaluate.margin": -1})
+    message = refuse({GAN + "steps": 0, "filter_memorized.alpha": 2, "evaluate.margin": -1})
     assert len(message.splitlines()) == 4
 
 

@@ -23,21 +23,31 @@ import stages.filter_memorized
 import stages.generate
 import stages.prepare
 import stages.train_downstream
+import stages.train_gan
 from stages.plumbing.errors import UserError
 from stages.plumbing.stage import StageRun, execute
-from tests.conftest import ROOT, TINY, copy_project, edit_params, hears_ctrl_c
+from stages.tracking import recording
+from tests.conftest import ROOT, TINY, copy_project, edit_params, hears_ctrl_c, read_params
 
 Run = Callable[..., "CompletedProcess[str]"]
 Fail = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory, run_in: Run) -> Path:
-    """A project with everything up to the generated images."""
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project of one generator, `gan`, with everything up to its generated images."""
     folder = copy_project(tmp_path_factory.mktemp("stage") / "a project")
-    edit_params(folder, TINY)
-    done = run_in("python -m stages.prepare && python -m stages.train_gan && python -m stages.generate", folder)
-    assert done.returncode == 0, done.stderr
+    params = read_params(folder)
+    arms = {name: arm for name, arm in params["train_downstream"]["arms"].items() if "gaussian" not in arm["images"]}
+    generators = {"gan": params["train_gan"]["generators"]["gan"]}
+    edit_params(folder, {"train_gan.generators": generators, "train_downstream.arms": arms, **TINY})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(recording, "record_generator", lambda *_: None)
+        patch.setattr(recording.Live, "log", lambda *_: None)
+        execute("prepare", stages.prepare.main)
+        execute("train_gan", stages.train_gan.main, item="gan")
+        execute("generate", stages.generate.main, item="gan")
     return folder
 
 
@@ -54,9 +64,9 @@ def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def fail(capsys: pytest.CaptureFixture[str]) -> Fail:
     """Runs a stage in this process, which must end with status 1 (or the one given), and returns what it said."""
 
-    def run(name: str, main: Callable[[StageRun], None], status: int = 1) -> str:
+    def run(name: str, main: Callable[[StageRun], None], item: str = "", status: int = 1) -> str:
         with pytest.raises(SystemExit) as stop:
-            execute(name, main)
+            execute(name, main, item=item)
         assert stop.value.code == status
         said = capsys.readouterr().err
         assert "Traceback" not in said
@@ -89,9 +99,9 @@ def test_impossible_parameters_stop_the_first_stage_and_leave_its_artifacts(
         ("data/prepare/images.parquet", "generate", stages.generate.main),
         ("data/prepare/roles.parquet", "generate", stages.generate.main),
         ("data/prepare/dataset.json", "generate", stages.generate.main),
-        ("data/train_gan/1/generator.safetensors", "generate", stages.generate.main),
-        ("data/train_gan/0/gan.json", "generate", stages.generate.main),
-        ("data/generate/1.parquet", "filter_memorized", stages.filter_memorized.main),
+        ("data/train_gan/gan/1/weights.safetensors", "generate", stages.generate.main),
+        ("data/train_gan/gan/0/plan.json", "generate", stages.generate.main),
+        ("data/generate/gan/1.parquet", "filter_memorized", stages.filter_memorized.main),
     ],
 )
 @pytest.mark.parametrize("damage", ["missing", "truncated"])
@@ -103,39 +113,48 @@ def test_missing_and_damaged_artifacts_are_named_with_a_remedy(
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    said = fail(name, main)
+    said = fail(name, main, "gan")
     assert artifact.rsplit("/", 1)[0] in said
     assert "dvc" in said
 
 
 @pytest.mark.usefixtures("project")
-def test_an_arm_without_predictions_is_named(fail: Fail) -> None:
+def test_an_arm_without_predictions_is_named(fail: Fail, capsys: pytest.CaptureFixture[str]) -> None:
+    execute("filter_memorized", stages.filter_memorized.main, item="gan")
+    capsys.readouterr()
     assert "data/train_downstream/real/predictions.parquet is missing" in fail("evaluate", stages.evaluate.main)
 
 
-def test_a_damaged_synthetic_set_stops_the_arm_that_adds_it(
-    project: Path, fail: Fail, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.argv", ["train_downstream", "gan"])
-    assert "data/filter_memorized/0.parquet" in fail("train_downstream", stages.train_downstream.main)
-    (project / "data/filter_memorized").mkdir()
-    (project / "data/filter_memorized/0.parquet").write_bytes(b"PAR1")
-    (project / "data/filter_memorized/1.parquet").write_bytes(b"PAR1")
-    said = fail("train_downstream", stages.train_downstream.main)  # of the two workers, either may be the first
-    assert re.search(r"data/filter_memorized/[01]\.parquet is damaged", said)
+def test_a_damaged_synthetic_set_stops_the_arm_that_adds_it(project: Path, fail: Fail) -> None:
+    images = project / "data/filter_memorized/gan"
+    assert "data/filter_memorized/gan/0.parquet" in fail("train_downstream", stages.train_downstream.main, "gan")
+    images.mkdir(parents=True)
+    (images / "0.parquet").write_bytes(b"PAR1")
+    (images / "1.parquet").write_bytes(b"PAR1")
+    said = fail("train_downstream", stages.train_downstream.main, "gan")  # of the two workers, either may be first
+    assert re.search(r"data/filter_memorized/gan/[01]\.parquet is damaged", said)
 
 
 @pytest.mark.usefixtures("project")
-def test_an_unknown_arm_is_named_with_those_there_are(fail: Fail, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["train_downstream", "gann"])
-    said = fail("train_downstream", stages.train_downstream.main)
-    assert "'gann'" in said
-    assert "gan_classic" in said
+@pytest.mark.parametrize(
+    ("name", "main", "section"),
+    [
+        ("train_gan", stages.train_gan.main, "train_gan.generators (gan)"),
+        ("generate", stages.generate.main, "train_gan.generators (gan)"),
+        ("filter_memorized", stages.filter_memorized.main, "train_gan.generators (gan)"),
+        ("train_downstream", stages.train_downstream.main, "train_downstream.arms (real, classic, "),
+    ],
+)
+@pytest.mark.parametrize("item", ["gann", ""])
+def test_an_unknown_generator_or_arm_is_named_with_those_there_are(
+    fail: Fail, name: str, main: Callable[[StageRun], None], section: str, item: str
+) -> None:
+    assert f"{item!r} is not in {section}" in fail(name, main, item)
 
 
 def test_too_few_calibration_images_for_alpha_are_told(project: Path, fail: Fail) -> None:
     edit_params(project, {"filter_memorized.alpha": 0.001})
-    assert "999" in fail("filter_memorized", stages.filter_memorized.main)
+    assert "999" in fail("filter_memorized", stages.filter_memorized.main, "gan")
 
 
 @pytest.mark.usefixtures("project")
@@ -239,20 +258,15 @@ def test_the_same_parameters_give_the_same_bytes() -> None:
     runs = []
     for _ in range(2):
         execute("prepare", stages.prepare.main)
-        execute("generate", stages.generate.main)
-        execute("filter_memorized", stages.filter_memorized.main)
+        execute("generate", stages.generate.main, item="gan")
+        execute("filter_memorized", stages.filter_memorized.main, item="gan")
         runs.append(artifacts())
     assert runs[0] == runs[1]
 
 
 def test_the_error_of_a_worker_arrives_as_words(project: Path, fail: Fail) -> None:
+    def refuse(_: int) -> None:  # not of this module, which would have the workers import torch
+        raise UserError("worker says no")
+
     edit_params(project, {"parallel.jobs": 2})
-
-    def main(run: StageRun) -> None:
-        run.fan_out(_refuse, [1, 2], "job", show_bar=False)
-
-    assert "worker says no" in fail("prepare", main)
-
-
-def _refuse(_: int) -> None:
-    raise UserError("worker says no")
+    assert "worker says no" in fail("prepare", lambda run: run.fan_out(refuse, [1, 2], "job", show_bar=False))

@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -231,7 +231,6 @@ def sources(draw: st.DrawFn) -> dict:
     }
 
 
-@settings(max_examples=300)
 @given(sources())
 def test_after_dropping_nothing_alike_crosses_a_split_or_is_parted(source: dict) -> None:
     result = resolved(**source)
@@ -251,7 +250,6 @@ def test_after_dropping_nothing_alike_crosses_a_split_or_is_parted(source: dict)
         assert rank[row] == RANK["test"] or [sets[each] for each in group].count(sets[row]) == 1
 
 
-@settings(max_examples=200)
 @given(sources(), st.sampled_from(["drop", "warn"]))
 def test_test_images_are_never_lost_or_relabelled_and_labels_never_invented(source: dict, on_leak: OnLeak) -> None:
     result = resolved(**source, on_leak=on_leak)
@@ -265,7 +263,6 @@ def test_test_images_are_never_lost_or_relabelled_and_labels_never_invented(sour
     assert max(Counter((each.kind, each.id) for each in result.findings if each.id).values(), default=1) == 1
 
 
-@settings(max_examples=200)
 @given(sources(), st.randoms(use_true_random=False), st.sampled_from(["drop", "warn"]))
 def test_counts_do_not_depend_on_the_order_of_the_images(source: dict, random: Random, on_leak: OnLeak) -> None:
     """As long as copies agree on their group: else that of the first counts."""

@@ -301,7 +301,7 @@ def grouped_sets(draw: st.DrawFn) -> tuple[NDArray[np.int64], NDArray[np.int64],
     return labels, groups, whole[groups]
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(suppress_health_check=[HealthCheck.filter_too_much])
 @given(
     drawn=grouped_sets(),
     labels_per_class=st.one_of(st.integers(1, 4), st.just("all"), st.just({"a": 1, "b": 2, "c": 3})),
@@ -386,7 +386,6 @@ def test_few_speakers_serve_every_role_and_many_spread(count: int, expected: dic
         assert np.sum(roles == UNLABELLED_POOL) == expected[UNLABELLED_POOL] * 3 * SPEAKERS
 
 
-@settings(max_examples=60)
 @given(
     held=st.lists(st.lists(st.sampled_from([0, 0, 4, 12]), min_size=3, max_size=3), min_size=4, max_size=6),
     replicate=st.integers(0, 20),
