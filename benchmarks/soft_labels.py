@@ -57,12 +57,16 @@ def rows(gan_set: GanSet, seed: int, fits: Mapping[str, Fit]) -> pd.DataFrame:
     """All measures (columns) of each generator (rows), of one replicate; in a process of one thread."""
     torch.set_num_threads(1)
     teacher = fit_teacher(gan_set.data, seed, gan_set.guessed)
-    own = accuracy(teacher.probabilities(gan_set.test_images), gan_set)
+    of_test = teacher.probabilities(gan_set.test_images)
+    own, count = (
+        accuracy(of_test, gan_set),
+        of_test.shape[1],
+    )  # `data.classes` here, cloudpickle takes for torch.classes
     found = {}
     for name, fit in fits.items():
         sample, _ = fit(gan_set, seed)
-        images, labels = sample(SAMPLES // gan_set.data.classes, seed)
-        given, probabilities = one_hot(labels, gan_set.data.classes).float(), teacher.probabilities(images)
+        images, labels = sample(SAMPLES // count, seed)
+        given, probabilities = one_hot(labels, count).float(), teacher.probabilities(images)
         accuracies = [taught(images, each, gan_set, seed) for each in (given, probabilities)]
         found[name] = {
             "class": accuracies[0],
