@@ -142,7 +142,7 @@ def load(name: str, seed: int, folder: Path, part: Part) -> GanSet:
 def _prepared(name: str, folder: Path) -> tuple[Dataset, params.Params]:
     """The set as the stage `prepare` leaves it, kept by its parameters and the stage's code; and all its parameters."""
     recipe = _RECIPES[name]
-    changes = dict(recipe.changes) | {"prepare.replicates": SEEDS}
+    changes = {**parameters.TWO_ARMS, **recipe.changes, "prepare.replicates": SEEDS}
     if recipe.source is not None:
         source = (folder / recipe.source).resolve()
         if not source.is_dir():

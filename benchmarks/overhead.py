@@ -16,12 +16,11 @@ from benchmarks import parameters
 
 ROOT = Path(__file__).parents[1]
 ROUNDS = 3
-ARMS = ("real", "randaugment")
 PER_GENERATOR = ("train_gan", "generate", "filter_memorized")
 STAGES = (
     "prepare",
     *(f"{stage} {name}" for name in ("gan", "gaussian") for stage in PER_GENERATOR),
-    *(f"train_downstream {arm}" for arm in ARMS),
+    *(f"train_downstream {arm}" for arm in parameters.TWO_ARMS["train_downstream.arms"]),
     "evaluate",
 )
 
@@ -42,15 +41,10 @@ def _project(folder: Path) -> Path:
     """The project's code with parameters that leave a stage almost nothing to do."""
     for name in ("stages", "data/raw/digits", "data/raw/none"):
         shutil.copytree(ROOT / name, folder / name)
-    arms = parameters.load().train_downstream.model_dump(mode="json")["arms"]
-    changes = {
+    changes = parameters.TWO_ARMS | {
         "prepare.replicates": 1,
         "train_gan.generators.gan.steps": 1,
         "train_downstream.classifier.steps": 1,
-        "train_downstream.arms": {arm: arms[arm] for arm in ARMS},
-        "evaluate.contrast.arms": [ARMS[1]],
-        "evaluate.contrast.rivals": [ARMS[0]],
-        "evaluate.learning_curve": [],
         "evaluate.bootstrap": 100,
         "parallel.jobs": 1,
     }

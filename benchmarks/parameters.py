@@ -12,6 +12,17 @@ from stages import presets
 from stages.plumbing import params
 
 DEFAULT = "digits_pool"
+_ARM = {"images": "data/prepare", "real": True, "labels": "train", "balancing": "none", "settings": [{}]}
+# Changes that leave two arms, which need neither a generator nor a pool.
+TWO_ARMS: dict[str, Any] = {
+    "train_downstream.arms": {
+        "real": _ARM | {"augment": "none"},
+        "randaugment": _ARM | {"augment": "randaugment"},
+    },
+    "evaluate.contrast.arms": ["randaugment"],
+    "evaluate.contrast.rivals": ["real"],
+    "evaluate.learning_curve": [],
+}
 
 
 def text(changes: Mapping[str, Any], preset: str = DEFAULT) -> str:

@@ -120,7 +120,7 @@ def run_in() -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def run(command: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(  # noqa: S602
-            command, shell=True, cwd=folder, env=environment | variables, capture_output=True, text=True, timeout=600
+            command, shell=True, cwd=folder, env=environment | variables, capture_output=True, text=True, timeout=1500
         )
 
     return run

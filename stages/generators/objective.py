@@ -20,7 +20,7 @@ class Objective:
 
     `sureness`: the mean of them, a scalar in -1..1: how sure the discriminator is of the real images it learns from.
     `generator_sees_real`: whether the generator's loss depends on the real logits. `penalty`: weight of the gradient
-    penalties in the discriminator's loss, 0 for none. `spectral`: whether the discriminator needs spectral norm.
+    penalties in the discriminator's loss, 0 for none.
     """
 
     discriminator: Loss
@@ -28,7 +28,6 @@ class Objective:
     sureness: Loss
     generator_sees_real: bool
     penalty: float
-    spectral: bool
 
 
 def build_objective(params: Mapping[str, Any]) -> Objective:
@@ -40,7 +39,6 @@ def build_objective(params: Mapping[str, Any]) -> Objective:
             sureness=lambda real, _fake: real.sign().mean(),
             generator_sees_real=False,
             penalty=0,
-            spectral=True,
         )
     return Objective(
         relativistic,
@@ -49,7 +47,6 @@ def build_objective(params: Mapping[str, Any]) -> Objective:
         sureness=lambda real, fake: (real - fake).sign().mean(),
         generator_sees_real=True,
         penalty=params["gradient_penalty"],
-        spectral=False,
     )
 
 

@@ -1,0 +1,64 @@
+"""A generator that starts from real images, with a teacher's labels, goes through the stages: lineage is told."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import stages.filter_memorized
+import stages.generate
+import stages.prepare
+import stages.train_gan
+from stages.plumbing import images
+from stages.plumbing.dataset import TRAIN, Dataset
+from stages.plumbing.stage import execute
+from tests.conftest import DEFAULT_PARAMS, ROOT, TINY, edit_params, read_params
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits with generated images of the kind `image_conditioned`, filtered; one replicate."""
+    folder = tmp_path_factory.mktemp("sources")
+    (folder / "stages").symlink_to(ROOT / "stages")
+    (folder / "params.yaml").write_bytes(DEFAULT_PARAMS.read_bytes())
+    edit_params(folder, TINY | {"prepare.replicates": 1, "prepare.test_share": 0.8})  # a small pool is labelled sooner
+    generators = read_params(folder)["train_gan"]["generators"]
+    changed = generators["gan"] | {"kind": "image_conditioned", "labels": "teacher", "steps": 5}
+    edit_params(folder, {"train_gan.generators": generators | {"variants": changed}})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        execute("prepare", stages.prepare.main)
+        for name, stage in (
+            ("train_gan", stages.train_gan),
+            ("generate", stages.generate),
+            ("filter_memorized", stages.filter_memorized),
+        ):
+            execute(name, stage.main, item="variants")
+    return folder
+
+
+def test_every_image_names_a_training_image_of_its_class_as_its_source(project: Path) -> None:
+    generated = images.read(project / "data/generate/variants/0.parquet")
+    train = Dataset.open(project / "data/prepare").role(0, TRAIN)
+    labels = dict(zip(train.ids.tolist(), train.labels.tolist(), strict=True))
+    sources = generated.extra["source_id"].tolist()
+    assert [labels[source] for source in sources] == generated.labels.tolist()
+    assert set(sources) == set(train.ids.tolist())  # each takes its turn
+
+
+def test_every_image_has_a_teachers_probabilities(project: Path) -> None:
+    generated = images.read(project / "data/generate/variants/0.parquet")
+    probabilities = generated.extra["probabilities"]
+    assert probabilities.shape == (len(generated), 10)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    assert (probabilities.argmax(axis=1) == generated.labels).mean() > 0.5
+
+
+def test_likeness_to_the_own_source_is_told_and_no_copy(project: Path) -> None:
+    decisions = pd.read_parquet(project / "data/filter_memorized/variants/decisions.parquet")
+    metrics = json.loads((project / "metrics/filter_memorized/variants.json").read_text())
+    assert metrics["own_source"]["images"] == len(decisions)
+    assert metrics["own_source"]["resembling"] == decisions["own_source"].sum()
+    assert not (decisions["nearest"] == decisions["source_id"]).any()
