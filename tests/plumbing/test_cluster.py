@@ -271,7 +271,7 @@ def test_a_scheduler_that_cannot_be_reached_is_told_within_seconds(address: str)
 @pytest.mark.usefixtures("project")
 def test_dask_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(UserError, match=r"pip install 'understudy\[dask\]'"):
+    with pytest.raises(UserError, match=r"pip install '.\[dask\]'"):
         spread(multiply, [0], dask("tcp://127.0.0.1:1"))
 
 

@@ -24,10 +24,13 @@ import stages.generate
 import stages.prepare
 import stages.train_downstream
 import stages.train_gan
+from stages.generators import snapshots
+from stages.labelling import pool
 from stages.plumbing.errors import UserError
 from stages.plumbing.stage import StageRun, execute
 from stages.tracking import recording
 from tests.conftest import ROOT, TINY, copy_project, edit_params, hears_ctrl_c, read_params
+from tests.labelling.toy import hasty_fit
 
 Run = Callable[..., "CompletedProcess[str]"]
 Fail = Callable[..., str]
@@ -45,6 +48,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         patch.setattr(recording, "record_generator", lambda *_: None)
         patch.setattr(recording.Live, "log", lambda *_: None)
+        for module in (pool, snapshots):
+            patch.setattr(module, "fit", hasty_fit(2))
         execute("prepare", stages.prepare.main)
         execute("train_gan", stages.train_gan.main, item="gan")
         execute("generate", stages.generate.main, item="gan")
