@@ -58,10 +58,8 @@ def rows(gan_set: GanSet, seed: int, fits: Mapping[str, Fit]) -> pd.DataFrame:
     torch.set_num_threads(1)
     teacher = fit_teacher(gan_set.data, seed, gan_set.guessed)
     of_test = teacher.probabilities(gan_set.test_images)
-    own, count = (
-        accuracy(of_test, gan_set),
-        of_test.shape[1],
-    )  # `data.classes` here, cloudpickle takes for torch.classes
+    # cloudpickle would take `data.classes` in this function for torch.classes, which no process can be sent
+    own, count = accuracy(of_test, gan_set), of_test.shape[1]
     found = {}
     for name, fit in fits.items():
         sample, _ = fit(gan_set, seed)
