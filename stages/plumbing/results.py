@@ -28,6 +28,9 @@ def remove_others(arms: Collection[str], generators: Collection[str]) -> None:
     kept = {ARMS: arms} | {
         root / stage: generators for root in (workdir.DATA, workdir.METRICS) for stage in OF_GENERATORS
     }
+    for stage in OF_GENERATORS:  # as they lay before generators had names
+        for former in workdir.METRICS.glob(f"{stage}.*"):
+            former.unlink()
     for folder, names in kept.items():
         for path in folder.iterdir() if folder.is_dir() else ():
             if path.is_dir() and path.name not in names:

@@ -42,6 +42,8 @@ def test_what_is_no_longer_named_goes_and_nothing_else() -> None:
         "data/train_gan/old/0/weights.safetensors",
         "data/generate/old/0.parquet",
         "data/generate/0.parquet",  # of the layout before generators had names
+        "metrics/train_gan.json",
+        "metrics/train_gan.csv",
         "metrics/train_gan/old.csv",
         "metrics/generate/old.json",
         "metrics/filter_memorized/old.json",
