@@ -30,6 +30,7 @@ Pair = tuple[str, str]
 Draws = Mapping[str, Mapping[str, NDArray[np.float64]]]
 Powers = Mapping[str, Mapping[str, Power]]
 
+ROUNDING = 1e-9  # of a mean of differences: less is 0
 # Variances need fewer resamples than an interval's ends do.
 VARIANCE_RESAMPLES = 500
 MEASURE_NAMES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro-F1"}
@@ -383,4 +384,4 @@ def listed(words: Sequence[str]) -> str:
 
 def signed_points(share: float) -> str:
     """A share as percentage points with its sign: 0.012 is +1.2; the minus is the typographic one."""
-    return "0.0" if share == 0 else f"{100 * share:+.1f}".replace("-", "\N{MINUS SIGN}")
+    return "0.0" if abs(share) < ROUNDING else f"{100 * share:+.1f}".replace("-", "\N{MINUS SIGN}")

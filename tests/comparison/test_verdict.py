@@ -124,8 +124,9 @@ def test_where_nothing_is_open_no_replicates_are_asked_for():
     )
 
 
-def test_points_keep_the_sign_of_what_rounds_to_zero():
-    assert [signed_points(x) for x in (0.012, -0.003, 0.0, 0.0001)] == ["+1.2", "\N{MINUS SIGN}0.3", "0.0", "+0.0"]
+def test_points_keep_the_sign_of_what_rounds_to_zero() -> None:
+    shares = (0.012, -0.003, 0.0, 0.0001, -1e-17)  # the last is what is left of equal means
+    assert [signed_points(share) for share in shares] == ["+1.2", "\N{MINUS SIGN}0.3", "0.0", "+0.0", "0.0"]
 
 
 def _compare(predictions, params, groups=None):
