@@ -108,7 +108,11 @@ class AdversarialParams(GeneratorParams):
 class DenseParams(AdversarialParams):
     """A kind whose networks are dense alone."""
 
-    layers: Literal["dense"]
+    @model_validator(mode="after")
+    def _has_no_convolutions(self) -> Self:
+        if self.layers != "dense":
+            raise ValueError(f"layers: {self.layers} is not there for kind: {self.kind} yet; take dense")
+        return self
 
 
 # The kinds of generators, a line each: name -> what its section holds, and what it is. Its networks are the class
