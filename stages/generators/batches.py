@@ -45,13 +45,18 @@ class RandomFeed(Feed):
 
     def _rows(self, among: Tensor | None) -> Tensor:
         """batch_size rows; the stated share of them labelled, where there are both kinds to draw from."""
-        everything = torch.arange(len(self.real.labels), device=self.real.labels.device) if among is None else among
-        share = self.params.labelled_share
+        everything, share = self._everything if among is None else among, self.params.labelled_share
+        if share is None:
+            return self._some(everything, self.batch_size)
         given, pool = everything[everything < self.labelled], everything[everything >= self.labelled]
-        if share is None or not len(given) or not len(pool):
+        if not len(given) or not len(pool):
             return self._some(everything, self.batch_size)
         count = min(max(round(share * self.batch_size), 1), self.batch_size)
         return torch.cat([self._some(given, count), self._some(pool, self.batch_size - count)])
+
+    @cached_property
+    def _everything(self) -> Tensor:
+        return torch.arange(len(self.real.labels), device=self.real.labels.device)
 
     def _some(self, rows: Tensor, count: int) -> Tensor:
         """So many of these rows, all alike or all of their classes alike."""
