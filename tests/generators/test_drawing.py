@@ -122,18 +122,17 @@ def test_scores_are_the_discriminators_of_the_image_as_it_is_kept_and_the_latent
         sources = None if asked.sources is None else to_network_range(SOURCES[torch.from_numpy(asked.sources[:5])])
         draws = some_draws(torch.from_numpy(asked.labels[:5]), torch.zeros(5, 6), sources)
         expected = made.generator.judge(to_network_range(torch.from_numpy(found.images)), draws)
-        np.testing.assert_allclose(found.realness, expected.numpy(), rtol=1e-4, atol=1e-5)
-        assert found.realness is not None
-        assert found.realness.std() > 0
+        np.testing.assert_allclose(found.scores["realness"], expected.numpy(), rtol=1e-4, atol=1e-5)
+        assert found.scores["realness"].std() > 0
         lengths = [float(np.square(row).sum() ** 0.5) for row in asked.latents(6)[:5].astype(np.float64)]
-        assert found.latent_norm.tolist() == pytest.approx(lengths, rel=1e-6), "before truncation"
+        assert found.scores["latent_norm"].tolist() == pytest.approx(lengths, rel=1e-6), "before truncation"
 
 
 def test_no_score_is_computed_that_nobody_asked_for(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     made = trained(make, "projection")
     (asked,) = asked_for(made, [range(2)])
     monkeypatch.setattr(LearningGenerator, "judge", lambda *_: pytest.fail("judged"))
-    assert made.draw(asked, None, 1.0, scores=False).realness is None
+    assert not made.draw(asked, SOURCES, 1.0, scores=False).scores
 
 
 @every_kind
