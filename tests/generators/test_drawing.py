@@ -42,7 +42,10 @@ def drawn(made: TrainedGenerator, wanted: list[range], truncation: float = 1.0, 
     for asked in asked_for(made, wanted, **of):
         by_class.setdefault(int(asked.labels[0]), []).append(made.draw(asked, SOURCES, truncation, scores=True))
     return {
-        label: Drawn(*(np.concatenate(part) for part in zip(*(vars(each).values() for each in parts), strict=True)))
+        label: Drawn(
+            np.concatenate([each.images for each in parts]),
+            {name: np.concatenate([each.scores[name] for each in parts]) for name in parts[0].scores},
+        )
         for label, parts in by_class.items()
     }
 
@@ -50,7 +53,8 @@ def drawn(made: TrainedGenerator, wanted: list[range], truncation: float = 1.0, 
 def starts_with(longer: Drawn, shorter: Drawn) -> bool:
     """Whether the first images, and what is noted of them, are the same to the last bit."""
     count = len(shorter.images)
-    return all(np.array_equal(vars(longer)[name][:count], value) for name, value in vars(shorter).items())
+    same = (np.array_equal(longer.scores[name][:count], value) for name, value in shorter.scores.items())
+    return np.array_equal(longer.images[:count], shorter.images) and all(same)
 
 
 @every_kind
