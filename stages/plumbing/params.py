@@ -97,6 +97,18 @@ class Params(BaseModel):
                     )
         return self
 
+    @model_validator(mode="after")
+    def _arms_are_compared_at_equal_labels(self) -> Self:
+        contrast = self.evaluate.contrast
+        for name in (*contrast.arms, *contrast.rivals):
+            labels = self.train_downstream.arms[name].labels
+            if labels != "all":
+                raise ValueError(
+                    f"train_downstream.arms.{name}.labels: an arm that is compared needs labels: all, so that all have "
+                    f"the same labels, not per_class: {labels.per_class}; budgets are for evaluate.learning_curve"
+                )
+        return self
+
 
 def load(path: Path = PARAMS_FILE) -> Params:
     """Reads and checks the whole file, as YAML 1.2.

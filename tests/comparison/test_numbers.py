@@ -17,16 +17,10 @@ from stages.comparison.params import EvaluateParams
 from stages.comparison.scores import align, align_models
 
 CLASSES = ["cat", "dog", "owl"]
-CHANCES = {"classic_2": 0.5, "classic": 0.7, "classic_all": 0.9, "gan": 0.8}
-LABELS = {"classic_2": (2, 2), "classic": (5, 5), "classic_all": (5, 10), "gan": (5, 5)}
+CHANCES = {"classic_2": 0.5, "classic_5": 0.7, "classic": 0.9, "gan": 0.8}
+LABELS = {"classic_2": 2, "classic_5": 5, "classic": 10, "gan": 10}
 MakeTables = Callable[..., tuple[dict[str, pd.DataFrame], "pd.Series[int]"]]
 Make = Callable[..., tuple[Outcomes, EvaluateParams]]
-
-
-def facts(arm: str) -> dict[str, Any]:
-    from_train, trained = LABELS[arm]
-    used = 30 if arm == "gan" else 3 * trained
-    return {"labels_of_train": 3 * from_train, "trained_on_labels": 3 * trained, "labels_used": used}
 
 
 def fidelity(kid: float, classes: dict[int, ClassFidelity]) -> Fidelity:
@@ -35,14 +29,14 @@ def fidelity(kid: float, classes: dict[int, ClassFidelity]) -> Fidelity:
 
 @pytest.fixture(scope="module")
 def make(make_tables: MakeTables, make_params: Callable[..., EvaluateParams]) -> Make:
-    def build(replicates: int = 8, curve: tuple[str, ...] = ("classic_2", "classic", "classic_all")) -> Any:
+    def build(replicates: int = 8, curve: tuple[str, ...] = ("classic_2", "classic_5", "classic")) -> Any:
         tables, truth = make_tables(CHANCES, replicates=replicates, images=300)
         models = {arm: table.assign(classifier="forest") for arm, table in tables.items()}
         predictions = align(tables, truth, 3)
         outcomes = Outcomes(
             predictions=predictions,
             models=align_models(models, truth, 3, predictions.replicates),
-            facts={arm: facts(arm) for arm in tables},
+            facts={arm: {"labels_used": 3 * LABELS[arm]} for arm in tables},
             examinations=[],
             groups=None,
             controls=[],
@@ -70,10 +64,9 @@ def test_an_arm_is_worth_as_many_labels_as_reach_its_score(make: Make) -> None:
     numbers, _ = all_numbers(*_with_classes(make()))
     assert list(numbers["learning_curve"]) == ["2", "5", "10"]
     worth = numbers["worth"]["gan"]
-    assert worth["labels_per_class"] == 5
+    assert worth["labels_per_class"] == 10
     assert 5 < worth["low"] < worth["labels"] < worth["high"] < 10
-    assert worth["sentence"].startswith("5 labels per class with gan reach what 7 without reach")
-    assert worth["sentence"].endswith("; choices took 5 more labels per class.")
+    assert worth["sentence"].startswith("10 labels per class with gan reach what 7 without reach")
 
 
 def _with_classes(made: tuple[Outcomes, EvaluateParams]) -> tuple[Outcomes, list[str], EvaluateParams]:
@@ -140,7 +133,7 @@ def test_more_arms_and_generators_change_no_number_of_the_others_by_a_bit(make: 
         }
         return all_numbers(replace(outcomes, **parts), CLASSES, params)[0]
 
-    few, many = of(("classic", "gan"), []), of(tuple(CHANCES), [("gan", "classic_all")])
+    few, many = of(("classic", "gan"), []), of(tuple(CHANCES), [("gan", "classic_5")])
     assert few.keys() | {"controls"} == many.keys()
     for part in ("verdict", "power", "per_class", "replicates"):
         assert few[part] == many[part]
