@@ -1,6 +1,6 @@
 """The answers to augment and stand_in: what the contrasts come to, by rules fixed beforehand, and in plain words."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 

@@ -32,12 +32,14 @@ def answers(evidence: Evidence, measured: Measured) -> dict[str, Any]:
     return found | {"leak": leak_answer(sets_of_filter(privacy, params.leak_margin), params.leak_margin)}
 
 
-def warnings(measured: Measured, outcomes: Outcomes, models: Mapping[str, Mapping[str, Scores]]) -> list[str]:
+def warnings(measured: Measured, outcomes: Outcomes, models: Mapping[str, Scores]) -> list[str]:
     """`warnings` of metrics/evaluate.json."""
     params = measured.params
     contrasts = min(len(each.arms) * len(each.rivals) for each in (params.augment, params.stand_in))
     validation = outcomes.facts[params.reference]["validation_scores"]
-    return soundness.warnings(measured, params.reference, models, validation, outcomes.shifted, contrasts)
+    return soundness.warnings(
+        measured, params.reference, models.get(params.reference, {}), validation, outcomes.shifted, contrasts
+    )
 
 
 def _rule(measured: Measured, question: QuestionParams, words: Mapping[str, str]) -> Rule:
