@@ -36,10 +36,9 @@ def warnings(measured: Measured, outcomes: Outcomes, models: Mapping[str, Scores
     """`warnings` of metrics/evaluate.json."""
     params = measured.params
     contrasts = min(len(each.arms) * len(each.rivals) for each in (params.augment, params.stand_in))
-    validation = outcomes.facts[params.reference]["validation_scores"]
-    return soundness.warnings(
-        measured, params.reference, models.get(params.reference, {}), validation, outcomes.shifted, contrasts
-    )
+    reference = params.reference
+    validation = outcomes.facts[reference]["validation_scores"] if outcomes.shifted else None
+    return soundness.warnings(measured, reference, models.get(reference, {}), validation, contrasts)
 
 
 def _rule(measured: Measured, question: QuestionParams, words: Mapping[str, str]) -> Rule:

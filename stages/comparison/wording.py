@@ -159,8 +159,8 @@ def measure_words(measure: Measure) -> str:
 
 def signed_points(share: float) -> str:
     """A share as percentage points with its sign: 0.012 is +1.2; the minus is the typographic one."""
-    size = f"{100 * abs(share):.1f}"
-    return size if float(size) == 0 else f"{'+' if share > 0 else '\N{MINUS SIGN}'}{size}"
+    points = f"{100 * share:+.1f}".replace("-", "\N{MINUS SIGN}")
+    return "0.0" if float(points[1:]) == 0 else points
 
 
 def listed(words: Sequence[str]) -> str:
