@@ -113,6 +113,15 @@ def no_answer(answer: Answer, reason: str) -> Answer:
     }
 
 
+def not_asked(margin: float) -> Answer:
+    """Of a question that no arm is named for."""
+    return {"outcome": "not_asked", "answer": "Not asked", "number": "no arm is named"} | {
+        "sentence": "No arm is named for this question.",
+        "margin": margin,
+        "arms": {},
+    }
+
+
 def _leading(outcomes: Mapping[str, str], arms: Mapping[str, Rivals], order: tuple[str, ...]) -> tuple[str, str]:
     """The outcome of the question, and of the arms that come to it the one that does best against its rivals."""
     outcome = next(each for each in order if each in outcomes.values())
