@@ -13,9 +13,9 @@ FACTS = {
     "settings": [{}],
     "chosen": 0,
     "validation": [0.8],
+    "labels": "all",
     "labels_used": 90,
-    "labels_of_train": 50,
-    "trained_on_labels": 50,
+    "trained_on_labels": 90,
     "synthetic_images": 0,
     "steps": 600,
 }

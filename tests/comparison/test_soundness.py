@@ -56,7 +56,9 @@ def test_arms_that_guess_are_dead_and_those_that_learned_are_not(measure: Any, m
     truth, alive = rng.integers(3, size=150), {0.0: 0, 0.4: 0}
     for chance in alive:
         for _ in range(20):
-            measured = measure_labels(guesses(truth, chance, rng), truth, measure=measure, bootstrap=100)
+            labels = guesses(truth, chance, rng)
+            sure = (rng.uniform(0.4, 1, (*labels.shape, 1)) * np.eye(3)[labels]).astype(np.float32)
+            measured = measure_labels(labels, truth, sure, measure=measure, bootstrap=100)
             alive[chance] += dead(measured, "classic", WORDS) is None
     assert alive[0.0] <= 2
     assert alive[0.4] == 20
