@@ -147,8 +147,28 @@ def _generator(params: Params, dataset: Dataset, name: str, synthetic: ImageSet)
         section=params.train_gan.generators[name].model_dump(mode="json"),
         quality=workdir.read_json(workdir.METRICS / "train_gan" / f"{name}.json", GanMetrics)["replicates"],
         privacy=privacy,
+        attacks=_attacks(dataset, synthetic),
         synthetic=(synthetic.pixels, synthetic.labels),
         pairs=(drawn.pixels, nearest.pixels, captions(shown)),
+    )
+
+
+def _attacks(dataset: Dataset, synthetic: ImageSet) -> dict[str, dict[str, float]]:
+    """What attacks find on a generator's set as it is published: see `published.attack_published`."""
+    from torch import from_numpy
+
+    from stages.memorization.published import attack_published, candidates
+
+    ids, seen, held_out = dataset.membership()
+    rows = candidates(seen, held_out)
+    real = dataset.by_id(ids[rows].tolist())
+    drawn_in = synthetic.extra["replicate"]
+    return attack_published(
+        from_numpy(real.pixels),
+        seen[:, rows],
+        held_out[:, rows],
+        [from_numpy(synthetic.pixels[drawn_in == replicate]) for replicate in range(dataset.replicates)],
+        real.groups,
     )
 
 

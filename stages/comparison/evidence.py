@@ -58,12 +58,13 @@ class Outcomes:
 @dataclass(frozen=True)
 class GeneratorEvidence:
     """One generator. section: its section of params.yaml. quality: `replicates` of metrics/train_gan/<name>.json.
-    privacy: metrics/filter_memorized/<name>.json. synthetic: what passed every replicate's filter. pairs: generated
-    images, the real ones nearest to them, and captions."""
+    privacy: metrics/filter_memorized/<name>.json. attacks: on `synthetic`, what passed every replicate's filter, as
+    `published.attack_published` gives them. pairs: generated images, the real ones nearest to them, and captions."""
 
     section: Facts
     quality: Mapping[str, Mapping[str, float]]
     privacy: Facts
+    attacks: Mapping[str, Mapping[str, float]]
     synthetic: Labelled
     pairs: tuple[Pixels, Pixels, Sequence[str]]
 

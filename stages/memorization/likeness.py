@@ -62,7 +62,7 @@ class Likeness:
         self._neighbours = params.neighbours
         self._views = [_sharp, _blurred] if params.blurred_view else [_sharp]
         self._ways = alignments(params.shift_pixels, flip_ok, *seen.shape[-2:])
-        self._codes = _codes(groups or [None] * len(seen))
+        self._codes = group_codes(groups or [None] * len(seen))
         self._device = choose(params.device, "filter_memorized")
         self._searches = [self._search(view, params.neighbours) for view in self._views]
 
@@ -116,10 +116,10 @@ class Likeness:
 
 def one_of_each(groups: Groups | None, count: int) -> NDArray[np.int64]:
     """Index of the first image of each group among `count`; images without a group are all there."""
-    return np.arange(count) if groups is None else np.unique(_codes(groups).numpy(), return_index=True)[1]
+    return np.arange(count) if groups is None else np.unique(group_codes(groups).numpy(), return_index=True)[1]
 
 
-def _codes(groups: Groups) -> torch.Tensor:
+def group_codes(groups: Groups) -> torch.Tensor:
     """A number for each image, int64 (M,), the same within a group; an image without a group has its own."""
     names = [("group", group) if group is not None else ("image", str(row)) for row, group in enumerate(groups)]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
