@@ -34,7 +34,7 @@ from stages.memorization.attacks import (
 from stages.memorization.intervals import CONFIDENCE, Estimate, over_replicates
 from stages.memorization.likeness import Groups, group_codes
 
-MOST_CANDIDATES = 4000  # real images that are attacked
+MOST_CANDIDATES = 2000  # real images that are attacked
 MOST_PUBLISHED = 10_000  # images of a replicate that are looked at
 CHUNK = 512  # candidates whose distances are held at a time: 20 MiB beside so many published images
 NEIGHBOURS = {"nearest": 1, "five_nearest": 5}  # attack -> how many of a replicate's images it looks at
