@@ -7,7 +7,7 @@ from stages.comparison import soundness
 from stages.comparison.answers import Rule, augment, no_answer, not_asked, stand_in, with_control
 from stages.comparison.contrasts import Measured
 from stages.comparison.evidence import Evidence, Outcomes
-from stages.comparison.leak import leak_answer, sets_of_filter
+from stages.comparison.leak import leak_answer
 from stages.comparison.params import QuestionParams
 from stages.comparison.scores import Scores
 from stages.comparison.wording import measure_words
@@ -35,8 +35,9 @@ def answers(evidence: Evidence, measured: Measured) -> dict[str, Any]:
         reason = soundness.dead(measured, question.rivals[0], outcomes.words)
         if reason is not None:
             found[name] = no_answer(found[name], reason)
-    privacy = {name: each.privacy for name, each in evidence.generators.items()}
-    return found | {"leak": leak_answer(sets_of_filter(privacy, params.leak_margin), params.leak_margin)}
+    sets = {name: each.leak for name, each in evidence.generators.items()}
+    given_away = {name: not each.withheld for name, each in evidence.generators.items()}
+    return found | {"leak": leak_answer(sets, given_away, params.leak_margin)}
 
 
 def warnings(measured: Measured, outcomes: Outcomes, models: Mapping[str, Scores]) -> list[str]:
