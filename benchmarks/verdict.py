@@ -26,7 +26,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -122,7 +122,7 @@ def cases() -> list[Case]:
 
 
 def report(case: Case, found: tuple[Counter[str], float], experiments: int) -> dict[str, float]:
-    """Prints a line; returns how often the commonest untrue outcome came up, and of gains the ratio found to foretold."""
+    """Prints a line; returns how often the commonest untrue outcome came up, and of gains the ratio to foretold."""
     counts, foretold = found
     cells = "".join(f"{counts[each]:>11}{'*' if case.wrong(each) else ' '}" for each in OUTCOMES)
     print(f"{case.name:<13}{case.images:>7}{case.gain:>7g}{case.rivals:>7}{cells}{foretold:>10.3f}", flush=True)
@@ -135,17 +135,18 @@ def report(case: Case, found: tuple[Counter[str], float], experiments: int) -> d
 
 def run(case: Case, seeds: Sequence[int], parallel: Parallel) -> tuple[Counter[str], float]:
     """How often each outcome came up, and the mean power foretold; one experiment per seed."""
-    found = parallel(delayed(experiment)(case, seed) for seed in seeds)
+    chosen = settings()
+    found = parallel(delayed(experiment)(case, seed, chosen) for seed in seeds)
     return Counter(outcome for outcomes, _ in found for outcome in set(outcomes)), float(np.mean([p for _, p in found]))
 
 
-def experiment(case: Case, seed: int) -> tuple[list[str], float]:
+def experiment(case: Case, seed: int, chosen: EvaluateParams) -> tuple[list[str], float]:
     """The outcomes of augment and stand_in, and the power to find this gain."""
     # statsmodels' Holm collects garbage at every call, and would look through all libraries each time
     gc.freeze()
     rivals = tuple(f"rival {number}" for number in range(case.rivals))
     question = QuestionParams(arms=(ARM,), rivals=rivals)
-    params = settings().model_copy(update={"seed": seed, "augment": question})
+    params = chosen.model_copy(update={"seed": seed, "augment": question})
     predictions = case.draw(np.random.default_rng(seed))
     measured = Measured(predictions, [str(k) for k in range(predictions.classes)], params)
     if dead(measured, rivals[0], {rivals[0]: rivals[0]}):
@@ -159,7 +160,6 @@ def experiment(case: Case, seed: int) -> tuple[list[str], float]:
     return [augment_outcome(gains, rivals[0], rule), stand_in_outcome(lags, rule)], chance
 
 
-@cache
 def settings() -> EvaluateParams:
     """Those of the default run, with the margin and the resamples of these experiments."""
     changes = {"measure": "accuracy", "bootstrap": RESAMPLES, "margin": MARGIN, "confidence": 1 - LEVEL}
