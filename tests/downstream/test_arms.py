@@ -54,7 +54,7 @@ MAY_SEE = {
 ARM_NAMES = sorted(MAY_SEE)
 
 
-def nobody(_final):
+def nobody():
     raise AssertionError("nobody asks for the pool's labels")
 
 
@@ -206,17 +206,16 @@ def ensemble_arm(short, labels):
 
 @pytest.mark.parametrize("final", [False, True])
 def test_the_ensembles_guess_is_the_one_that_generators_learn_from(short, make_data, final):
-    """It is asked for the one that learned from the labels of the run at hand."""
-    asked = []
-
-    def guess_pool(all_labels):
-        asked.append(all_labels)
-        return pool.PoolLabels(torch.arange(60) % 3, torch.linspace(0, 1, 60), "all", 0.0, 1.0)
-
-    guess = advise(bench(short, ensemble_arm(short, "all"), make_data(), guess_pool, final)).pool("ensemble")
-    assert asked == [final]
-    assert torch.equal(guess.labels, torch.arange(60) % 3)
-    assert torch.equal(guess.confidence, torch.linspace(0, 1, 60))
+    """Of the two, it is the one that was learned from the labels of the run at hand."""
+    choosing, learned = (
+        pool.PoolLabels(torch.arange(60) % classes, torch.linspace(0, trust, 60), "all", 0.0, 1.0)
+        for classes, trust in ((2, 0.5), (3, 1.0))
+    )
+    guesses = pool.Guesses(choosing, learned)
+    guess = advise(bench(short, ensemble_arm(short, "all"), make_data(), lambda: guesses, final)).pool("ensemble")
+    expected = learned if final else choosing
+    assert torch.equal(guess.labels, expected.labels)
+    assert torch.equal(guess.confidence, expected.trust)
 
 
 @pytest.mark.parametrize("per_class", [3, 5])
@@ -225,7 +224,8 @@ def test_the_ensemble_of_a_budget_sees_no_other_label(short, make_data, monkeypa
 
     def teach(data, _seed):
         seen.append(data)
-        return pool.PoolLabels(torch.zeros(60, dtype=torch.int64), torch.ones(60), "all", 0.0, 1.0)
+        guess = pool.PoolLabels(torch.zeros(60, dtype=torch.int64), torch.ones(60), "all", 0.0, 1.0)
+        return pool.Guesses(guess, guess)
 
     monkeypatch.setattr(pool, "teach", teach)
     advise(bench(short, ensemble_arm(short, budget), make_data())).pool("ensemble")
