@@ -43,12 +43,14 @@ LEAST_DISTANCE = 1e-9
 class TwinGroups:
     """Groups of the seen images, (M,), and of the calibration images, (m,); None where no image has one.
 
-    share: of the calibration images, 0..1, that have a near-twin among the seen; only if that matters are they grouped.
+    share: of the calibration images, 0..1, that have a near-twin among the seen. grouped: whether that was enough to
+    matter.
     """
 
     seen: Groups | None
     calibration: Groups | None
     share: float
+    grouped: bool
 
 
 def group_twins(
@@ -71,13 +73,13 @@ def group_twins(
     """
     kept, same = distinct(seen)
     if len(kept) <= NEAREST:
-        return TwinGroups(seen_groups, calibration_groups, 0.0)
+        return TwinGroups(seen_groups, calibration_groups, 0.0, grouped=False)
     search = Search(seen[kept], NEAREST, ways, device=device)
     near = search.nearest(calibration)
     own = twins_of(near.distances.numpy(), SELDOM * alpha)
     share = float((own > 0).mean())
     if share <= MATTERS * alpha:
-        return TwinGroups(seen_groups, calibration_groups, share)
+        return TwinGroups(seen_groups, calibration_groups, share, grouped=False)
     others = search.nearest(seen[kept], torch.arange(len(kept))[:, None])
     among = twins_of(others.distances.numpy(), SELDOM * alpha)
     calibrating = np.arange(len(seen), len(seen) + len(calibration))
@@ -88,7 +90,7 @@ def group_twins(
     ]
     declared = [*(seen_groups or [None] * len(seen)), *(calibration_groups or [None] * len(calibration))]
     names = _components(np.concatenate(pairs), group_codes(declared).numpy()).astype(str).tolist()
-    return TwinGroups(names[: len(seen)], names[len(seen) :], share)
+    return TwinGroups(names[: len(seen)], names[len(seen) :], share, grouped=True)
 
 
 def twins_of(distances: NDArray[np.float64], seldom: float) -> NDArray[np.int64]:
