@@ -121,7 +121,12 @@ def examine_replicate(job: Job) -> "Examination":
         networks={arm: network(arm) for arm in named},
         eye=network(contrast.rivals[0]),
         test=on_device(replace(test, labels=truth)),
-        synthetic={name: on_device(results.kept(name, job.replicate)) for name in job.params.train_gan.generators},
+        # of another domain than the test set, where there are two: nothing could be said of their likeness
+        synthetic={
+            name: on_device(results.kept(name, job.replicate))
+            for name in job.params.train_gan.generators
+            if job.params.prepare.shift.source.kind == "none"
+        },
         disturbances=params.robustness,
         seed=params.seed,
     )

@@ -13,8 +13,8 @@ from scipy.stats import binomtest
 from stages.memorization import audit
 from stages.memorization.attacks import Attack, evenly_spaced
 from stages.memorization.audit import Audit, Exposure, expose, summarise
-from stages.memorization.intervals import Estimate
 from stages.memorization.filtering import MemorizationFilter, Originals
+from stages.memorization.intervals import Estimate
 from stages.memorization.planted import noise, shift
 from stages.memorization.self_test import Detection, SelfTest
 from stages.memorization.set_level import SetLevel
