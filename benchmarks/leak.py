@@ -1,4 +1,4 @@
-"""What an attacker learns from a published set, and what lowers that: fewer images, a stricter filter, symmetric copies.
+"""What an attacker learns from a published set, and what lowers that: fewer images, a stricter filter, symmetry.
 
 Each of ten replicates draws some of a real set's images, fits the Gaussian of each class to them, draws images, filters
 them, and publishes what is left; `memorization.published` attacks all of it. Then the same with one thing changed:
