@@ -29,6 +29,7 @@ from benchmarks.memorization import FOLDERS, read_classes
 from stages.generators.moments import measure
 from stages.imaging.pixels import to_bytes
 from stages.labelling.data import TrustedImages
+from stages.memorization.attacks import evenly_spaced
 from stages.memorization.filtering import MemorizationFilter, Originals
 from stages.memorization.published import attack_published, candidates
 from stages.plumbing import images
@@ -55,16 +56,20 @@ class Published:
 
     def attacked(self, most: int = PUBLISHED, alpha: float = 0.0) -> dict[str, dict[str, float]]:
         """On at most so many images of each replicate, those with a p of alpha or less left out."""
-        kept = [part[torch.from_numpy(p > alpha)][:most] for part, p in zip(self.parts, self.p, strict=True)]
-        return attack_published(self.real, self.seen, self.held_out, kept)
+        kept = [part[torch.from_numpy(p > alpha)] for part, p in zip(self.parts, self.p, strict=True)]
+        fewer = [part[evenly_spaced(len(part), most)] for part in kept]
+        return attack_published(self.real, self.seen, self.held_out, fewer)
 
     def alone(self) -> dict[str, dict[str, float]]:
         """The means over attacks on one replicate each."""
         each = [
-            attack_published(self.real, *pair, [part])
-            for *pair, part in zip(self.seen[:, None], self.held_out[:, None], self.parts, strict=True)
+            attack_published(self.real, self.seen[row, None], self.held_out[row, None], [part])
+            for row, part in enumerate(self.parts)
         ]
-        return {name: pd.DataFrame([found[name] for found in each]).mean().to_dict() for name in each[0]}
+        return {
+            name: {key: float(np.mean([found[name][key] for found in each])) for key in entry}
+            for name, entry in each[0].items()
+        }
 
 
 def main() -> None:
@@ -98,10 +103,11 @@ def sets(folder: Path) -> Iterator[tuple[str, Tensor, Tensor, int]]:
 
 def rows(pixels: Tensor, labels: Tensor, seen: int) -> Iterator[dict[str, object]]:
     """Of the Gaussian as it is, of each change, and of the Gaussian of symmetric copies."""
-    yield from changed(published(pixels, labels, seen, symmetric=False))
-    symmetric = published(pixels, labels, seen, symmetric=True)
-    yield row("symmetric copies", symmetric.attacked())
-    yield row("symmetric copies, 250 images", symmetric.attacked(250))
+    yield from changed(published(pixels, labels, seen, copies=1))
+    yield row("mirrored copies", published(pixels, labels, seen, copies=2).attacked())
+    symmetric = published(pixels, labels, seen, copies=8)
+    yield row("mirrored and turned copies", symmetric.attacked())
+    yield row("the same, 250 images", symmetric.attacked(250))
 
 
 def changed(published: Published) -> Iterator[dict[str, object]]:
@@ -121,8 +127,8 @@ def row(change: str, found: dict[str, dict[str, float]]) -> dict[str, object]:
     }
 
 
-def published(pixels: Tensor, labels: Tensor, seen: int, symmetric: bool) -> Published:
-    """What replicates that see so many of the images draw and publish."""
+def published(pixels: Tensor, labels: Tensor, seen: int, copies: int) -> Published:
+    """What replicates that see so many of the images draw and publish; copies: as of `draw`."""
     inside = np.zeros((REPLICATES, len(pixels)), dtype=bool)
     outside, parts, p = inside.copy(), [], []
     params = parameters.load().filter_memorized
@@ -130,8 +136,8 @@ def published(pixels: Tensor, labels: Tensor, seen: int, symmetric: bool) -> Pub
         order = np.random.default_rng(replicate).permutation(len(pixels))
         own, fresh = torch.from_numpy(order[:seen]), torch.from_numpy(order[seen : seen + CALIBRATION])
         inside[replicate, order[:seen]], outside[replicate, order[seen:]] = True, True
-        drawn = draw(pixels[own], labels[own], symmetric, replicate)
-        filter_ = MemorizationFilter(Originals(pixels[own], pixels[fresh], flip_ok=symmetric), params)
+        drawn = draw(pixels[own], labels[own], copies, replicate)
+        filter_ = MemorizationFilter(Originals(pixels[own], pixels[fresh], flip_ok=copies > 1), params)
         decisions = filter_.decide(drawn)
         parts.append(drawn[torch.from_numpy(~decisions.dropped)])
         p.append(decisions.p[~decisions.dropped])
@@ -139,12 +145,14 @@ def published(pixels: Tensor, labels: Tensor, seen: int, symmetric: bool) -> Pub
     return Published(pixels[torch.from_numpy(rows)], inside[:, rows], outside[:, rows], parts, p)
 
 
-def draw(pixels: Tensor, labels: Tensor, symmetric: bool, seed: int) -> Tensor:
-    """Images (1000, C, H, W) of the Gaussians of all classes, as many of each."""
-    if symmetric:
-        turned = [pixels.rot90(turns, (2, 3)) for turns in range(4)]
-        pixels = torch.cat([*turned, *(each.flip(3) for each in turned)])
-        labels = labels.repeat(8)
+def draw(pixels: Tensor, labels: Tensor, copies: int, seed: int) -> Tensor:
+    """Images (1000, C, H, W) of the Gaussians of all classes, as many of each.
+
+    copies: of each image that the Gaussian is fitted to: 1, itself; 2, mirrored too; 8, and turned too.
+    """
+    turned = [pixels.rot90(turns, (2, 3)) for turns in range(4 if copies == 8 else 1)]
+    pixels = torch.cat([*turned, *(each.flip(3) for each in turned if copies > 1)])
+    labels = labels.repeat(copies)
     classes, labels = labels.unique(return_inverse=True)
     moments = measure(TrustedImages(pixels, labels, torch.ones(len(labels))), len(classes), RANK)
     generator = torch.Generator().manual_seed(seed)
