@@ -127,7 +127,12 @@ def examine_replicate(job: Job) -> "Examination":
         networks={arm: network(arm) for arm in named},
         eye=network(params.reference),
         test=on_device(replace(test, labels=truth)),
-        synthetic={name: on_device(results.kept(name, job.replicate)) for name in job.params.train_gan.generators},
+        # of another domain than the test set, where there are two: nothing could be said of their likeness
+        synthetic={
+            name: on_device(results.kept(name, job.replicate))
+            for name in job.params.train_gan.generators
+            if job.params.prepare.shift.source.kind == "none"
+        },
         disturbances=params.robustness,
         seed=params.seed,
     )
