@@ -1,4 +1,4 @@
-"""The few numbers that a reader compares from run to run: metrics/evaluate_summary.json, all that DVC shows as metrics."""
+"""metrics/evaluate_summary.json: the few numbers that a reader compares from run to run, all that DVC calls metrics."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,32 +9,33 @@ Numbers = Mapping[str, Any]
 
 
 def summarise(numbers: Numbers, filtered: Mapping[str, Numbers], params: EvaluateParams) -> dict[str, float]:
-    """About eight numbers under names of few letters, so that `dvc metrics show` fits a screen of 100 columns.
+    """Eight numbers under names of few letters, so that `dvc metrics show` fits a screen of 100 columns.
 
-    On the measure of the contrasts, in percent: `usual` is the mean of the first rival, `added` of the first arm of
-    `augment`, `alone` of the first arm of `stand_in`. In percentage points: `gain` is `added` minus the first rival,
-    `edge` minus the rival that is strongest, `lag` is `alone` minus the rival that is strongest. `leak` is the area
-    under the ROC curve of the attack that is farthest from a guess (0.5); `copy` is the percentage of the generated
-    images that was dropped as copies. What was not measured is left out.
+    Of the measure, in percent: `usual` is the mean of the first rival, `added` of the first arm of `augment`, `alone`
+    of the first arm of `stand_in`. In percentage points: `gain` is by how much `added` lies above the first rival,
+    `edge` above the strongest one, and `lag` how far `alone` lies above (negative: below) its strongest rival. `leak`
+    is the area under the ROC curve of the attack that is farthest from a guess (0.5). `copy` is the percentage of the
+    generated images that was dropped as copies. What was not measured is left out.
 
     numbers: of metrics/evaluate.json; filtered: generator -> its metrics/filter_memorized.
     """
-    answers, means = numbers["answers"], numbers["arms"]
-    added, alone, usual = params.augment.arms[0], params.stand_in.arms[0], params.augment.rivals[0]
-    over, under = (
-        answers[question]["arms"][arm]["rivals"] for question, arm in (("augment", added), ("stand_in", alone))
-    )
+    augment, stand_in, usual = params.augment.arms[0], params.stand_in.arms[0], params.augment.rivals[0]
+    added, alone = (_differences(numbers, *each) for each in (("augment", augment), ("stand_in", stand_in)))
     shares = {
-        name: means[arm][params.measure]["mean"] for name, arm in (("usual", usual), ("added", added), ("alone", alone))
+        name: numbers["arms"][arm][params.measure_key]["mean"]
+        for name, arm in (("usual", usual), ("added", augment), ("alone", stand_in))
     }
-    shares |= {"gain": over[usual]["mean"], "edge": _least(over), "lag": _least(under)}
+    shares |= {"gain": added[usual], "edge": min(added.values()), "lag": min(alone.values())}
     if generated := sum(each["generated"] for each in filtered.values()):
         shares["copy"] = sum(each["dropped"] for each in filtered.values()) / generated
-    aucs = [attack["auc"] for each in answers["leak"]["sets"].values() for attack in each["attacks"].values()]
-    worst = {"leak": round(max(aucs, key=lambda auc: abs(auc - 0.5)), 2)} if aucs else {}
-    return {name: round(100 * share, 1) for name, share in shares.items()} | worst
+    return {name: round(100 * share, 1) for name, share in shares.items()} | _leak(numbers["answers"]["leak"]["sets"])
 
 
-def _least(rivals: Mapping[str, Numbers]) -> float:
-    """The difference from the rival that does best."""
-    return float(min(each["mean"] for each in rivals.values()))
+def _differences(numbers: Numbers, question: str, arm: str) -> dict[str, float]:
+    """Rival -> how far the arm lies above it, in the mean."""
+    return {rival: each["mean"] for rival, each in numbers["answers"][question]["arms"][arm]["rivals"].items()}
+
+
+def _leak(sets: Mapping[str, Numbers]) -> dict[str, float]:
+    aucs = [attack["auc"] for each in sets.values() for attack in each["attacks"].values()]
+    return {"leak": round(max(aucs, key=lambda auc: abs(auc - 0.5)), 2)} if aucs else {}

@@ -40,9 +40,8 @@ def remove_former_answers(stage: str, params: Params) -> None:
     of_others = stage == "prepare" and former.get("images") != now["images"]
     for path in (*_ANSWERS, *(_OF_GENERATORS if of_others else ()), _NUMBERS):  # the mark goes last
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    print(
-        f"{stage}: removed metrics/report.html, which was about other images or parameters; `evaluate` writes it anew"
-    )  # noqa: T201
+    about = "images" if of_others else "parameters"
+    print(f"{stage}: removed metrics/report.html, which was about other {about}; `evaluate` writes a new one")  # noqa: T201
 
 
 def _mark() -> dict[str, str]:
