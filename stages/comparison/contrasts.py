@@ -79,10 +79,13 @@ class Measured:
             return None
         images = len(self.predictions.truth)
         resamples, seed = self.params.bootstrap, self.params.seed
-        return bootstrap(self.scorer, self.predictions.arms, self.replicates, images, resamples, seed, self.groups)
+        return bootstrap(
+            self.scorer, self.predictions.arms, self.replicates, images, resamples, seed, self.groups
+        )
 
     def differences(self, arm: str, rival: str) -> dict[str, dict[str, float]]:
-        """Measure -> `mean` paired difference, and the bounds of its interval, `low` and `high`, where there are draws."""
+        """Measure -> `mean` paired difference, and the bounds of its interval, `low` and `high`, where there are draws.
+        """
         table = {}
         for measure in self.scores[arm]:
             table[measure] = {"mean": float(self._seen(arm, rival, measure).mean())}

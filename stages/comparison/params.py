@@ -106,7 +106,9 @@ class EvaluateParams(_Section):
     @property
     def pairs(self) -> list[tuple[str, str]]:
         """Every arm of a question against each of its rivals."""
-        return [(arm, rival) for each in (self.augment, self.stand_in) for arm in each.arms for rival in each.rivals]
+        return [
+            (arm, rival) for each in (self.augment, self.stand_in) for arm in each.arms for rival in each.rivals
+        ]
 
     @property
     def measure_key(self) -> str:

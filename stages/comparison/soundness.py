@@ -77,9 +77,7 @@ def _weak_network(measured: Measured, reference: str, models: Scores) -> str | N
     of the paired differences lies more than the margin below 0."""
     from scipy.stats import t
 
-    key = (
-        measured.params.measure_key if measured.params.measure_key in ("balanced_accuracy", "macro_f1") else "accuracy"
-    )
+    key = measured.params.measure_key if measured.params.measure_key in ("balanced_accuracy", "macro_f1") else "accuracy"
     if measured.replicates == 1 or not models:
         return None
     best = max(models, key=lambda name: models[name][key].mean())
