@@ -37,5 +37,6 @@ def _differences(numbers: Numbers, question: str, arm: str) -> dict[str, float]:
 
 
 def _leak(sets: Mapping[str, Numbers]) -> dict[str, float]:
-    aucs = [attack["auc"] for each in sets.values() for attack in each["attacks"].values()]
-    return {"leak": round(max(aucs, key=lambda auc: abs(auc - 0.5)), 2)} if aucs else {}
+    aucs: list[float] = [attack["auc"] for each in sets.values() for attack in each["attacks"].values()]
+    worst = [auc for auc in aucs if abs(auc - 0.5) == max(abs(each - 0.5) for each in aucs)]
+    return {"leak": round(worst[0], 2)} if worst else {}
