@@ -469,7 +469,7 @@ def test_the_pipeline_ends_well_when_the_server_goes_away_in_its_middle(
     folder = copy_project(tmp_path / "a project")
     arms = read_params(folder)["train_downstream"]["arms"]
     kept = {"train_downstream.arms": {arm: arms[arm] for arm in KEPT_ARMS}}
-    named = dict.fromkeys(("evaluate.augment.rivals", "evaluate.stand_in.rivals"), ["classic", "pseudo_label"])
+    named = {f"evaluate.{question}.rivals": ["classic", "pseudo_label"] for question in ("augment", "stand_in")}
     rivals = named | {"evaluate.learning_curve": []}
     edit_params(folder, TINY | kept | rivals | {"tracking.experiment": "pipeline"})
     with proxy_before(server) as proxy:
