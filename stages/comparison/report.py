@@ -10,19 +10,20 @@ from stages.comparison.evidence import Evidence, Facts, Finding
 from stages.comparison.figures import model_arms
 from stages.comparison.origin import control_words
 from stages.comparison.privacy import privacy_section
-from stages.comparison.statistics import equivalence_confidence, least_p
+from stages.comparison.statistics import least_p
 from stages.comparison.templates import template
-from stages.comparison.wording import MEASURE_NAMES, signed_points
 from stages.comparison.wording import (
     ACTIONS,
     CHECKS,
     FIDELITY_MEASURES,
     FURTHER_MEASURES,
+    MEASURE_NAMES,
     check_words,
     classifier_words,
     count,
     percent,
     setting_words,
+    signed_points,
 )
 
 
@@ -64,7 +65,6 @@ def render_report(content: ReportContent) -> str:
         inferred=numbers["replicates"] > 1,
         choosers={arm: each for arm, each in facts.items() if len(each["settings"]) > 1},
         least_p=least_p(numbers["replicates"], len(named)),
-        equivalence_confidence=equivalence_confidence(params.confidence),
         comparison_text=_comparison_text(named, content),
         privacy={name: privacy_section(each.privacy) for name, each in evidence.generators.items()},
         control=control_words([each.section for each in evidence.generators.values()]),
