@@ -15,20 +15,26 @@ def summarise(numbers: Numbers, filtered: Mapping[str, Numbers], params: Evaluat
     of the first arm of `stand_in`. In percentage points: `gain` is by how much `added` lies above the first rival,
     `edge` above the strongest one, and `lag` how far `alone` lies above (negative: below) its strongest rival. `leak`
     is the area under the ROC curve of the attack that is farthest from a guess (0.5). `copy` is the percentage of the
-    generated images that was dropped as copies. What was not measured is left out.
+    generated images that was dropped as copies. What was not asked or not measured is left out.
 
     numbers: of metrics/evaluate.json; filtered: generator -> its metrics/filter_memorized.
     """
-    augment, stand_in, usual = params.augment.arms[0], params.stand_in.arms[0], params.augment.rivals[0]
-    added, alone = (_differences(numbers, *each) for each in (("augment", augment), ("stand_in", stand_in)))
-    shares = {
-        name: numbers["arms"][arm][params.measure_key]["mean"]
-        for name, arm in (("usual", usual), ("added", augment), ("alone", stand_in))
-    }
-    shares |= {"gain": added[usual], "edge": min(added.values()), "lag": min(alone.values())}
+    augment, stand_in = params.augment, params.stand_in
+    shares = {"usual": _mean(numbers, params.reference, params)}
+    if augment.arms:
+        above = _differences(numbers, "augment", augment.arms[0])
+        shares["added"] = _mean(numbers, augment.arms[0], params)
+        shares |= {"gain": above[augment.rivals[0]], "edge": min(above.values())}
+    if stand_in.arms:
+        shares["alone"] = _mean(numbers, stand_in.arms[0], params)
+        shares["lag"] = min(_differences(numbers, "stand_in", stand_in.arms[0]).values())
     if generated := sum(each["generated"] for each in filtered.values()):
         shares["copy"] = sum(each["dropped"] for each in filtered.values()) / generated
     return {name: round(100 * share, 1) for name, share in shares.items()} | _leak(numbers["answers"]["leak"]["sets"])
+
+
+def _mean(numbers: Numbers, arm: str, params: EvaluateParams) -> float:
+    return float(numbers["arms"][arm][params.measure_key]["mean"])
 
 
 def _differences(numbers: Numbers, question: str, arm: str) -> dict[str, float]:

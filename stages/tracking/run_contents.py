@@ -121,8 +121,13 @@ def training(*histories: Json) -> Curves:
 
 def title(dataset: str, answers: Json) -> str:
     """What a comparison is called: its data set and what came out, as in "digits: no better than pseudo-labels"."""
-    answer = answers["augment"]["answer"]
+    answer = _asked(answers)[0]["answer"]
     return f"{dataset}: {answer[:1].lower()}{answer[1:]}"
+
+
+def _asked(answers: Json) -> list[Json]:
+    """Those to questions that are asked, in one order."""
+    return [answers[question] for question in ANSWERS if answers[question]["outcome"] != "not_asked"]
 
 
 def comparison(params: Json, numbers: Json, summary: Mapping[str, float], measure: str) -> Content:
@@ -138,7 +143,7 @@ def comparison(params: Json, numbers: Json, summary: Mapping[str, float], measur
 
 def _note(numbers: Json, measure: str) -> str:
     """The three answers, and every arm's mean, as Markdown."""
-    lines = [f"- **{each['answer']}**: {each['number']}" for each in map(numbers["answers"].get, ANSWERS)]
+    lines = [f"- **{each['answer']}**: {each['number']}" for each in _asked(numbers["answers"])]
     lines += [f"- {warning}" for warning in numbers["warnings"]]
     lines += ["", f"| arm | {measure.replace('_', ' ')}, % |", "|---|---|"]
     lines += [f"| {arm} | {100 * measures[measure]['mean']:.1f} |" for arm, measures in numbers["arms"].items()]

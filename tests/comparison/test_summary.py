@@ -66,6 +66,13 @@ def test_what_was_not_measured_is_left_out() -> None:
     assert {"leak", "copy"}.isdisjoint(made(filtered={}))
 
 
+def test_a_question_that_is_not_asked_has_no_numbers() -> None:
+    params = EvaluateParams.model_construct(
+        measure="auroc", augment=QuestionParams(arms=(), rivals=("classic",)), stand_in=STAND_IN
+    )
+    assert set(summarise(make_numbers(0.5), FILTERED, params)) == {"usual", "alone", "lag", "copy", "leak"}
+
+
 def test_they_fit_a_screen_of_100_columns() -> None:
     """As DVC prints them: a column is as wide as its name or its number, and four spaces part them."""
     widths = [max(len(name), len(json.dumps(number))) for name, number in made(0.58).items()]

@@ -419,6 +419,13 @@ def test_the_best_arm_is_that_of_the_best_mean_on_test_and_no_replicate_is_chose
     assert run_contents.best_classifier(scores, "auroc") == ("steady", 1, 0.8)
 
 
+def test_a_comparison_is_called_by_the_first_question_that_is_asked() -> None:
+    answers = {question: {"outcome": outcome, "answer": answer} for question, (outcome, answer) in toy.ANSWERS.items()}
+    assert run_contents.title("pets", answers) == "pets: no better than FixMatch"
+    answers["augment"]["outcome"] = "not_asked"
+    assert run_contents.title("pets", answers) == "pets: yes, within 1 percentage point of real images"
+
+
 def test_parameters_become_a_flat_table_without_nested_lists() -> None:
     tree = {"arm": {"settings": [{"share": 0.5}], "steps": 40, "path": None, "policies": ["cutout", "flip"]}, "x": True}
     assert run_contents.texts(tree) == {"arm.steps": "40", "arm.policies": "cutout, flip", "x": "True"}
