@@ -168,7 +168,7 @@ class Tree:
 
     @contextmanager
     def watching_the_machine(self) -> Iterator[None]:
-        """While the block runs, the parent shows the machine too: processors, memory, GPUs (MLflow's system metrics)."""
+        """While the block runs, the parent shows the machine too: processors, memory, GPUs: MLflow's system metrics."""
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         monitor = SystemMetricsMonitor(self.run(self.name), resume_logging=True, tracking_uri=tracking_uri())
