@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 
 from stages.plumbing import params, workdir
 from stages.plumbing.errors import UserError
@@ -26,8 +27,6 @@ def main(port: int = PORT) -> None:
         print(page(without_secrets(uri), experiment))  # noqa: T201
         return
     _refuse_taken(port)
-    for ending in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C does, and a terminal's closing
-        signal.signal(ending, signal.default_int_handler)
     with LOG.open("w") as log:
         server = subprocess.Popen(  # noqa: S603
             command(uri, port), env=environment(), stdout=log, stderr=log, start_new_session=True
@@ -39,7 +38,8 @@ def main(port: int = PORT) -> None:
         server.wait()
         raise UserError(f"MLflow's server has ended; {LOG} says why")
     finally:
-        os.killpg(server.pid, signal.SIGTERM)  # the command, and the server that it started
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)  # the command, and the server that it started
         server.wait()
 
 
@@ -83,6 +83,8 @@ def _wait_for(address: str, server: "subprocess.Popen[bytes]") -> None:
 
 
 if __name__ == "__main__":
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # the server ends, too, when the terminal is closed
+        signal.signal(ending, signal.default_int_handler)
     try:
         main(*map(int, sys.argv[1:]))
     except UserError as error:
