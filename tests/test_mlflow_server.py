@@ -292,7 +292,7 @@ def undisturbed(server: Server, files: Path) -> dict[str, Any]:
 def test_everything_arrives(undisturbed: dict[str, Any], files: Path) -> None:
     assert {undisturbed[name]["status"] for name in RUNS} == {"FINISHED"}
     assert (undisturbed["versions"], undisturbed["best"]) == (["gan_classic/1"], "gan_classic/1")
-    report = ["evaluate.json", "figures/comparison.png", "params.yaml", "report.html", "scores.csv"]
+    report = ["dvc_hashes.yaml", "evaluate.json", "figures/comparison.png", "params.yaml", "report.html", "scores.csv"]
     assert undisturbed["comparison"]["files"] == report
     assert "model/MLmodel" in undisturbed["gan_classic/1"]["files"]
     assert undisturbed["train_gan/gan/1"]["files"] == ["samples/step_000200.png", "samples/step_000300.png"]

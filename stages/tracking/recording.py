@@ -193,11 +193,11 @@ def _write_comparison(tree: Tree, given: Json, numbers: Json, model: str) -> lis
     measure = EvaluateParams(**given["evaluate"]).measure_key
 
     tree.log(COMPARISON, run_contents.comparison(given, numbers, summary, measure))
-    details = run_contents.details(numbers, measure, scores, privacy, seconds)
-    tree.log(COMPARISON, Content(curves=details, tags={f"dvc.{path}": md5 for path, md5 in hashes.items()}))
+    tree.log(COMPARISON, Content(curves=run_contents.details(numbers, measure, scores, privacy, seconds)))
     tree.add_files(COMPARISON, [workdir.METRICS / name for name in ("report.html", "scores.csv", "evaluate.json")])
     tree.add_files(COMPARISON, sorted((workdir.METRICS / "figures").glob("*.png")), "figures")
     tree.add_text(COMPARISON, as_yaml(dict(given)), "params.yaml")
+    tree.add_text(COMPARISON, as_yaml(hashes), "dvc_hashes.yaml")
     for arm, rows in scores.groupby("arm", sort=False):
         facts, own = workdir.read_json(_ARMS / str(arm) / "arm.json"), given["train_downstream"]["arms"][arm]
         for row in rows.to_dict("records"):

@@ -19,7 +19,11 @@ MOST_POINTS = 200
 _ARM_FACTS = ("labels_used", "trained_on_labels", "synthetic_images", "pseudo_labels", "steps")
 _MEASURES = ("accuracy", "balanced_accuracy", "macro_f1", "validation")
 
-ANSWERS = ("augment", "stand_in", "leak")
+QUESTIONS = {
+    "augment": "Do added images help?",
+    "stand_in": "Can they stand in for real ones?",
+    "leak": "Do they leak?",
+}
 # Parameters by which people tell one comparison from another; the artifact params.yaml has all of them.
 _COMPARED = (
     "prepare.source.kind",
@@ -121,13 +125,13 @@ def training(*histories: Json) -> Curves:
 
 def title(dataset: str, answers: Json) -> str:
     """What a comparison is called: its data set and what came out, as in "digits: no better than pseudo-labels"."""
-    answer = _asked(answers)[0]["answer"]
+    answer = next(iter(_asked(answers).values()))["answer"]
     return f"{dataset}: {answer[:1].lower()}{answer[1:]}"
 
 
-def _asked(answers: Json) -> list[Json]:
+def _asked(answers: Json) -> dict[str, Json]:
     """Those to questions that are asked, in one order."""
-    return [answers[question] for question in ANSWERS if answers[question]["outcome"] != "not_asked"]
+    return {name: answers[name] for name in QUESTIONS if answers[name]["outcome"] != "not_asked"}
 
 
 def comparison(params: Json, numbers: Json, summary: Mapping[str, float], measure: str) -> Content:
@@ -143,7 +147,8 @@ def comparison(params: Json, numbers: Json, summary: Mapping[str, float], measur
 
 def _note(numbers: Json, measure: str) -> str:
     """The three answers, and every arm's mean, as Markdown."""
-    lines = [f"- **{each['answer']}**: {each['number']}" for each in _asked(numbers["answers"])]
+    asked = _asked(numbers["answers"])
+    lines = [f"- {QUESTIONS[name]} **{each['answer']}**; {each['number']}" for name, each in asked.items()]
     lines += [f"- {warning}" for warning in numbers["warnings"]]
     lines += ["", f"| arm | {measure.replace('_', ' ')}, % |", "|---|---|"]
     lines += [f"| {arm} | {100 * measures[measure]['mean']:.1f} |" for arm, measures in numbers["arms"].items()]

@@ -135,11 +135,11 @@ def test_comparison_shows_what_the_files_say(project: Path) -> None:
         question: outcome for question, (outcome, _) in toy.ANSWERS.items()
     }
     assert tags["understudy.train_gan/gaussian"] == runs[GAUSSIAN].info.run_id
-    assert {name: tag for name, tag in tags.items() if name.startswith("dvc.")} == {
-        "dvc.data/prepare": MD5,
-        "dvc.experiment": "slow-newt",
-    }
-    assert set(runs.files("comparison")) == {"evaluate.json", "figures", "params.yaml", "report.html", "scores.csv"}
+    assert {name: tag for name, tag in tags.items() if name.startswith("dvc.")} == {"dvc.experiment": "slow-newt"}
+    texts = {"params.yaml", "dvc_hashes.yaml"}
+    assert set(runs.files("comparison")) == {"evaluate.json", "figures", "report.html", "scores.csv"} | texts
+    hashes = runs.client.download_artifacts(parent.info.run_id, "dvc_hashes.yaml")
+    assert Path(hashes).read_text() == f"data/prepare: {MD5}\n"
     assert runs.files("comparison", "figures") == ["figures/comparison.png"]
     inputs = {given.dataset.name: given.dataset for given in parent.inputs.dataset_inputs}
     assert (inputs["pets"].digest, json.loads(inputs["pets"].profile)) == (MD5, {"images": 12})
