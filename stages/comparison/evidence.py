@@ -44,7 +44,9 @@ class Outcomes:
 
     models: arm -> classifier -> (R, n) classes that scikit-learn's classifiers predict. facts: arm -> its arm.json.
     examinations: one for each replicate. groups: (n,) of the test images, where whole groups were sampled. controls:
-    pairs of arms that differ in nothing but the generator, the second one's being a control.
+    pairs of arms that differ in nothing but the generator, the second one's being a control. plain: arm of `augment` ->
+    the rival that differs from it in having no generated images, or else the first one. words: arm -> what people call
+    it. shifted: whether the test set is of another domain than the labelled images.
     """
 
     predictions: Predictions
@@ -53,6 +55,9 @@ class Outcomes:
     examinations: Sequence["Examination"]
     groups: Groups | None
     controls: Sequence[tuple[str, str]]
+    plain: Mapping[str, str]
+    words: Mapping[str, str]
+    shifted: bool
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,53 @@
+"""Puts the evidence to the three questions: which contrasts answer them, and whether anything can be concluded."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from stages.comparison import soundness
+from stages.comparison.answers import Rule, augment, no_answer, stand_in
+from stages.comparison.contrasts import Measured
+from stages.comparison.evidence import Evidence, Outcomes
+from stages.comparison.leak import leak_answer, sets_of_filter
+from stages.comparison.params import QuestionParams
+from stages.comparison.scores import Scores
+from stages.comparison.wording import measure_words
+
+
+def answers(evidence: Evidence, measured: Measured) -> dict[str, Any]:
+    """`answers` of metrics/evaluate.json: augment, stand_in, leak."""
+    outcomes, params = evidence.outcomes, evidence.params
+    found = {}
+    for name, question in (("augment", params.augment), ("stand_in", params.stand_in)):
+        rule = _rule(measured, question, outcomes.words)
+        if name == "augment":
+            contrasts = measured.contrasts(question, params.margin, tests=rule.contrasts)
+            found[name] = augment(contrasts, outcomes.plain, rule)
+        else:
+            contrasts = measured.contrasts(question, -params.margin, tests=rule.arms)
+            found[name] = stand_in(contrasts, dict(outcomes.controls), rule)
+        reason = soundness.dead(measured, question.rivals[0], outcomes.words)
+        if reason is not None:
+            found[name] = no_answer(found[name], reason)
+    privacy = {name: each.privacy for name, each in evidence.generators.items()}
+    return found | {"leak": leak_answer(sets_of_filter(privacy, params.leak_margin), params.leak_margin)}
+
+
+def warnings(measured: Measured, outcomes: Outcomes, models: Mapping[str, Mapping[str, Scores]]) -> list[str]:
+    """`warnings` of metrics/evaluate.json."""
+    params = measured.params
+    contrasts = min(len(each.arms) * len(each.rivals) for each in (params.augment, params.stand_in))
+    validation = outcomes.facts[params.reference]["validation_scores"]
+    return soundness.warnings(measured, params.reference, models, validation, outcomes.shifted, contrasts)
+
+
+def _rule(measured: Measured, question: QuestionParams, words: Mapping[str, str]) -> Rule:
+    params = measured.params
+    return Rule(
+        level=round(1 - params.confidence, 12),
+        margin=params.margin,
+        replicates=measured.replicates,
+        contrasts=len(question.arms) * len(question.rivals),
+        arms=len(question.arms),
+        measure=measure_words(params.measure),
+        words=words,
+    )
