@@ -110,7 +110,7 @@ def comparison_figure(
         axes.axvspan(-100 * params.margin, 100 * params.margin, color="#56B4E9", alpha=0.18, lw=0, zorder=0)
         axes.axvline(0, color=INK, lw=1, zorder=1)
         for arm, rivals in _questions(answers):
-            _write(axes, row, f"{words[arm]} minus", colours[arm], weight="bold")
+            _write(axes, row, f"{words[arm]} minus", colours[arm], weight="bold", place="figure fraction")
             for rival, entry in rivals.items():
                 row += 1
                 labels[row] = words[rival]
@@ -138,7 +138,7 @@ def _questions(answers: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Mappi
 def _height(params: EvaluateParams) -> float:
     """Inches, the same for both panels, which stand side by side: what the one with more rows needs."""
     contrasts = sum(len(each.arms) * (1 + len(each.rivals)) for each in (params.augment, params.stand_in))
-    return max(0.44 * (len(params.arms) + len(params.rivals)), 0.27 * contrasts) + 0.85
+    return max(0.42 * (len(params.arms) + len(params.rivals)), 0.24 * contrasts) + 0.8
 
 
 def _panel(height: float) -> tuple[Figure, Axes]:
@@ -152,11 +152,10 @@ def _title(figure: Figure, title: str, subtitle: str) -> None:
     figure.axes[0].set_title(subtitle, x=0, ha="left", size=10.5, weight="normal")
 
 
-def _write(axes: Axes, row: float, text: str, colour: str, weight: str) -> None:
-    """A line of text from the axes' left edge."""
-    axes.annotate(
-        text, (0, row), xycoords=("axes fraction", "data"), va="center", color=colour, weight=weight, zorder=5
-    )
+def _write(axes: Axes, row: float, text: str, colour: str, weight: str, place: str = "axes fraction") -> None:
+    """A line of text from the left edge of the axes, or that of the figure."""
+    line = axes.annotate(text, (0.01, row), xycoords=(place, "data"), va="center", color=colour, weight=weight, zorder=5)
+    line.set_in_layout(False)
 
 
 def _without_names(axes: Axes, rows: int) -> None:
@@ -165,7 +164,7 @@ def _without_names(axes: Axes, rows: int) -> None:
 
 
 def _wrapped(name: str) -> str:
-    return fill(name, width=18)
+    return fill(name, width=22)
 
 
 def _colours(arms: Sequence[str], params: EvaluateParams) -> dict[str, str]:

@@ -19,10 +19,17 @@ QUESTIONS = {
     "stand_in": "Can they stand in for the real images?",
     "leak": "Do they give away the real images?",
 }
-# Whether an outcome is good news, bad news or neither: its colour and its sign.
-GOOD, BAD, NEUTRAL = "good", "bad", "neutral"
-TONES = {"helps": GOOD, "stands_in": GOOD, "no_sign": GOOD, "worse": BAD, "falls_short": BAD, "leaks": BAD}
-SIGNS = {GOOD: "\N{CHECK MARK}", BAD: "\N{MULTIPLICATION X}", NEUTRAL: "?"}
+# The tone and the sign of an outcome: good news, bad news, or neither.
+_GOOD, _BAD = ("good", "\N{CHECK MARK}"), ("bad", "\N{MULTIPLICATION X}")
+TONES = {
+    "helps": _GOOD,
+    "stands_in": _GOOD,
+    "no_sign": _GOOD,
+    "worse": _BAD,
+    "falls_short": _BAD,
+    "leaks": _BAD,
+    "no_better": ("neutral", "="),
+}
 # What the checks of `prepare` look for, in the words and the order of the report.
 CHECKS = {
     "empty": "file without content",
@@ -157,9 +164,9 @@ def sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
-def tone(outcome: str) -> str:
-    """GOOD, BAD or NEUTRAL."""
-    return TONES.get(outcome, NEUTRAL)
+def tone(outcome: str) -> tuple[str, str]:
+    """good, bad or neutral, and a sign that says the same without colour."""
+    return TONES.get(outcome, ("neutral", "?"))
 
 
 def heeded(warning: str) -> tuple[str, str]:
