@@ -1,6 +1,6 @@
 """The answers to augment and stand_in: what the contrasts come to, by rules fixed beforehand, and in plain words."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,6 +110,15 @@ def no_answer(answer: Answer, reason: str) -> Answer:
         "answer": "No answer: nothing was learned",
         "sentence": reason,
         "arms": arms,
+    }
+
+
+def not_asked(margin: float) -> Answer:
+    """Of a question that no arm is named for."""
+    return {"outcome": "not_asked", "answer": "Not asked", "number": "no arm is named"} | {
+        "sentence": "No arm is named for this question.",
+        "margin": margin,
+        "arms": {},
     }
 
 

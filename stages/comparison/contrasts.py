@@ -13,6 +13,7 @@ from stages.comparison.scores import Predictions, Scorer, Scores, score
 from stages.comparison.statistics import (
     Groups,
     Resampled,
+    VarianceParts,
     bootstrap,
     holm,
     paired_differences,
@@ -79,13 +80,10 @@ class Measured:
             return None
         images = len(self.predictions.truth)
         resamples, seed = self.params.bootstrap, self.params.seed
-        return bootstrap(
-            self.scorer, self.predictions.arms, self.replicates, images, resamples, seed, self.groups
-        )
+        return bootstrap(self.scorer, self.predictions.arms, self.replicates, images, resamples, seed, self.groups)
 
     def differences(self, arm: str, rival: str) -> dict[str, dict[str, float]]:
-        """Measure -> `mean` paired difference, and the bounds of its interval, `low` and `high`, where there are draws.
-        """
+        """Measure -> `mean` paired difference, with its interval's bounds, `low` and `high`, where there are draws."""
         table = {}
         for measure in self.scores[arm]:
             table[measure] = {"mean": float(self._seen(arm, rival, measure).mean())}
@@ -120,16 +118,21 @@ class Measured:
         rule = Criterion(level, len(pairs)) if margin > 0 else Criterion(2 * level / tests, 1)
         found = {}
         for (arm, rival), *of in zip(pairs, p, holm(p), p_margin, holm(p_margin), strict=True):
+            tested = dict(zip(("p", "p_holm", "p_margin", "p_margin_holm"), of, strict=True))
             spread = draws.means[arm][key] - draws.means[rival][key]
-            parts = variance_parts(seen[arm, rival], draws.by_image[arm][key] - draws.by_image[rival][key])
             found[arm, rival] = Contrast(
                 float(seen[arm, rival].mean()),
                 *percentile_interval(spread, params.confidence),
                 *percentile_interval(spread, 1 - 2 * level / tests),
-                *of,
-                needed=replicates_needed(params.margin, parts, rule),
+                **tested,
+                needed=replicates_needed(params.margin, self.variance(arm, rival, draws), rule),
             )
         return found
+
+    def variance(self, arm: str, rival: str, draws: Resampled) -> VarianceParts:
+        """Where that of the paired difference comes from."""
+        key = self.params.measure_key
+        return variance_parts(self._seen(arm, rival, key), draws.by_image[arm][key] - draws.by_image[rival][key])
 
     def _seen(self, arm: str, rival: str, measure: str) -> Floats:
         """(R,) paired differences."""

@@ -21,8 +21,7 @@ from stages.comparison.evidence import Pixels
 from stages.comparison.params import EvaluateParams
 from stages.comparison.scores import Scores
 from stages.comparison.statistics import paired_differences
-from stages.comparison.wording import MEASURE_NAMES, signed_points
-from stages.comparison.wording import classifier_words
+from stages.comparison.wording import MEASURE_NAMES, classifier_words, signed_points
 
 # An image (C, H, W) and the one to see beside it; None where there is no such picture.
 PicturePair = tuple[Pixels | None, Pixels | None]

@@ -16,7 +16,7 @@ def leak_answer(sets: Mapping[str, Mapping[str, Any]], margin: float) -> Answer:
     return {
         "outcome": outcome,
         "answer": HEADLINES[outcome],
-        "number": f"strongest attack: AUC {worst[named][1]:.2f} (0.5 is a guess)" if named else "no attack was possible",
+        "number": f"strongest attack: AUC {worst[named][1]:.2f} (0.5 is a guess)" if named else "no attack was made",
         "sentence": " ".join(of["sentence"] for of in sets.values() if of["outcome"] == outcome),
         "margin": margin,
         "sets": dict(sets),

@@ -32,9 +32,10 @@ Measure = Annotated[
 
 
 class QuestionParams(_Section):
-    """Contrasts of one question, named before any result is seen: every arm against every rival."""
+    """Contrasts of one question, named before any result is seen: every arm against every rival. Without arms it is not
+    asked."""
 
-    arms: tuple[str, ...] = Field(min_length=1)
+    arms: tuple[str, ...]
     rivals: tuple[str, ...] = Field(min_length=1)
 
     @property
@@ -89,26 +90,30 @@ class EvaluateParams(_Section):
     licence: Annotated[str, Field(min_length=1)] | None
 
     @property
+    def questions(self) -> dict[str, QuestionParams]:
+        """Those of augment and stand_in that are asked."""
+        both = {"augment": self.augment, "stand_in": self.stand_in}
+        return {name: question for name, question in both.items() if question.arms}
+
+    @property
     def arms(self) -> tuple[str, ...]:
         """The arms in question, each once."""
-        return tuple(dict.fromkeys(self.augment.arms + self.stand_in.arms))
+        return tuple(dict.fromkeys(arm for each in self.questions.values() for arm in each.arms))
 
     @property
     def rivals(self) -> tuple[str, ...]:
-        """The rivals of both questions, each once."""
-        return tuple(dict.fromkeys(self.augment.rivals + self.stand_in.rivals))
+        """The rivals of the questions asked, each once."""
+        return tuple(dict.fromkeys(rival for each in self.questions.values() for rival in each.rivals))
 
     @property
     def reference(self) -> str:
         """The first rival, with which every other arm is compared too, as exploration."""
-        return self.augment.rivals[0]
+        return self.rivals[0]
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
         """Every arm of a question against each of its rivals."""
-        return [
-            (arm, rival) for each in (self.augment, self.stand_in) for arm in each.arms for rival in each.rivals
-        ]
+        return [(arm, rival) for each in self.questions.values() for arm in each.arms for rival in each.rivals]
 
     @property
     def measure_key(self) -> str:
@@ -121,3 +126,9 @@ class EvaluateParams(_Section):
         if len(arms) == 1 or len(set(arms)) < len(arms):
             raise ValueError("a learning curve takes two arms or more, each named once, or none: []")
         return arms
+
+    @model_validator(mode="after")
+    def _something_is_asked(self) -> Self:
+        if not self.questions:
+            raise ValueError("augment.arms and stand_in.arms are both empty: name an arm in one of them")
+        return self

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stages.comparison import soundness
-from stages.comparison.answers import Rule, augment, no_answer, stand_in
+from stages.comparison.answers import Rule, augment, no_answer, not_asked, stand_in
 from stages.comparison.contrasts import Measured
 from stages.comparison.evidence import Evidence, Outcomes
 from stages.comparison.leak import leak_answer, sets_of_filter
@@ -18,6 +18,9 @@ def answers(evidence: Evidence, measured: Measured) -> dict[str, Any]:
     outcomes, params = evidence.outcomes, evidence.params
     found = {}
     for name, question in (("augment", params.augment), ("stand_in", params.stand_in)):
+        if name not in params.questions:
+            found[name] = not_asked(params.margin)
+            continue
         rule = _rule(measured, question, outcomes.words)
         if name == "augment":
             contrasts = measured.contrasts(question, params.margin, tests=rule.contrasts)
@@ -32,12 +35,13 @@ def answers(evidence: Evidence, measured: Measured) -> dict[str, Any]:
     return found | {"leak": leak_answer(sets_of_filter(privacy, params.leak_margin), params.leak_margin)}
 
 
-def warnings(measured: Measured, outcomes: Outcomes, models: Mapping[str, Mapping[str, Scores]]) -> list[str]:
+def warnings(measured: Measured, outcomes: Outcomes, models: Mapping[str, Scores]) -> list[str]:
     """`warnings` of metrics/evaluate.json."""
     params = measured.params
-    contrasts = min(len(each.arms) * len(each.rivals) for each in (params.augment, params.stand_in))
-    validation = outcomes.facts[params.reference]["validation_scores"]
-    return soundness.warnings(measured, params.reference, models, validation, outcomes.shifted, contrasts)
+    contrasts = min(len(each.arms) * len(each.rivals) for each in params.questions.values())
+    reference = params.reference
+    validation = outcomes.facts[reference]["validation_scores"] if outcomes.shifted else None
+    return soundness.warnings(measured, reference, models.get(reference, {}), validation, contrasts)
 
 
 def _rule(measured: Measured, question: QuestionParams, words: Mapping[str, str]) -> Rule:

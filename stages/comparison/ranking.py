@@ -17,8 +17,8 @@ def weighted_auroc(truth: Ints, probabilities: Probabilities, weights: Floats) -
     """Mean over the classes of the area under the ROC curve of one class against the rest: (B, R) in 0..1.
 
     truth: (n,); probabilities: (R, n, K); weights: (B, n), not negative. A class without weight, or with all of it, is
-    left out of the mean. With two classes it is their one AUROC. The area is Mann and Whitney's statistic, the weight of
-    the pairs that are in order, ties half (Hanley and McNeil (1982), Radiology 143(1)).
+    left out of the mean. With two classes it is their one AUROC. The area is Mann and Whitney's statistic, the weight
+    of the pairs that are in order, ties half (Hanley and McNeil (1982), Radiology 143(1)).
     """
     by_class = [
         np.stack([_auroc(own[truth == k, k], own[truth != k, k], weights, truth == k) for own in probabilities], axis=1)

@@ -160,9 +160,7 @@ class Scorer:
                 scores["auroc"] = weighted_auroc(truth, of.probabilities[arm], weights)
             case SensitivityParams(sensitivity_at_specificity=share, of=name):
                 number = list(self.classes).index(name)
-                scores[SENSITIVITY] = sensitivity_at_specificity(
-                    truth, of.probabilities[arm], weights, number, share
-                )
+                scores[SENSITIVITY] = sensitivity_at_specificity(truth, of.probabilities[arm], weights, number, share)
         return scores
 
 

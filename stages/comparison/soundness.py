@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from stages.comparison.contrasts import Measured
 from stages.comparison.params import SensitivityParams
-from stages.comparison.scores import Scores
+from stages.comparison.scores import MEASURES, Scores
 from stages.comparison.statistics import least_p, percentile_interval
 from stages.comparison.wording import classifier_words, percent
 
@@ -33,8 +33,8 @@ def dead(measured: Measured, reference: str, words: Mapping[str, str]) -> str | 
         return None
     return (
         f"Nothing can be concluded: {words[reference]}, the reference, is not clearly better than guessing "
-        f"({key.replace('_', ' ')} {percent(mean)}, guessing {percent(chance)}). Raise train_downstream.classifier.steps, "
-        "change its learning_rate, or take more labels (prepare.labels_per_class)."
+        f"({key.replace('_', ' ')} {percent(mean)}, guessing {percent(chance)}). Raise "
+        "train_downstream.classifier.steps, change its learning_rate, or take more labels (prepare.labels_per_class)."
     )
 
 
@@ -50,19 +50,19 @@ def _chance(measured: Measured) -> tuple[str, float]:
 def warnings(
     measured: Measured,
     reference: str,
-    models: Mapping[str, Scores],
-    validation: Sequence[float | None],
-    shifted: bool,
+    models: Scores,
+    validation: Sequence[float | None] | None,
     contrasts: int,
 ) -> list[str]:
     """Sentences that belong on top of the report.
 
-    models: arm -> classifier of scikit-learn -> scores. validation: the reference's scores, by replicate. shifted:
-    whether the test set is another domain than the labelled images.
+    models: classifier of scikit-learn on the reference's images -> measure -> (R,). validation: under domain shift, the
+    reference's scores by replicate; None where the test set is of the labelled images' domain. contrasts: how many a
+    question has at least.
     """
     level = round(1 - measured.params.confidence, 12)
-    found = [_weak_network(measured, reference, models.get(reference, {}))]
-    if shifted:
+    found = [_weak_network(measured, reference, models)]
+    if validation is not None:
         found.append(_shift(measured, reference, validation))
     if least_p(measured.replicates, contrasts) > level:
         found.append(
@@ -77,7 +77,7 @@ def _weak_network(measured: Measured, reference: str, models: Scores) -> str | N
     of the paired differences lies more than the margin below 0."""
     from scipy.stats import t
 
-    key = measured.params.measure_key if measured.params.measure_key in ("balanced_accuracy", "macro_f1") else "accuracy"
+    key = measured.params.measure_key if measured.params.measure_key in MEASURES else MEASURES[0]
     if measured.replicates == 1 or not models:
         return None
     best = max(models, key=lambda name: models[name][key].mean())
@@ -89,9 +89,9 @@ def _weak_network(measured: Measured, reference: str, models: Scores) -> str | N
         return None
     return (
         f"The network is clearly worse than scikit-learn's {classifier_words(best)} on the same images "
-        f"({percent(network.mean())} and {percent(other.mean())} {key.replace('_', ' ')}): it has learned too little, and "
-        "what is compared here may not hold for one that has. Raise train_downstream.classifier.steps, or change its "
-        "learning_rate."
+        f"({percent(network.mean())} and {percent(other.mean())} {key.replace('_', ' ')}): it has learned too little, "
+        "and what is compared here may not hold for one that has. Raise train_downstream.classifier.steps, or change "
+        "its learning_rate."
     )
 
 

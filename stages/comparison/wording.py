@@ -5,7 +5,6 @@ from typing import Any
 
 from stages.comparison.params import Measure, SensitivityParams
 
-ROUNDING = 1e-9  # of a mean of differences: less is 0
 MEASURE_NAMES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -208,7 +207,8 @@ def measure_words(measure: Measure) -> str:
 
 def signed_points(share: float) -> str:
     """A share as percentage points with its sign: 0.012 is +1.2; the minus is the typographic one."""
-    return "0.0" if abs(share) < ROUNDING else f"{100 * share:+.1f}".replace("-", "\N{MINUS SIGN}")
+    points = f"{100 * share:+.1f}".replace("-", "\N{MINUS SIGN}")
+    return "0.0" if float(points[1:]) == 0 else points
 
 
 def listed(words: Sequence[str]) -> str:
