@@ -154,6 +154,7 @@ def _generator(params: Params, dataset: Dataset, name: str, synthetic: ImageSet)
         privacy=privacy,
         synthetic=(synthetic.pixels, synthetic.labels),
         pairs=(drawn.pixels, nearest.pixels, captions(shown)),
+        arms=[arm for arm, each in params.train_downstream.arms.items() if each.generator == name],
     )
 
 

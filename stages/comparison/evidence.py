@@ -64,13 +64,14 @@ class Outcomes:
 class GeneratorEvidence:
     """One generator. section: its section of params.yaml. quality: `replicates` of metrics/train_gan/<name>.json.
     privacy: metrics/filter_memorized/<name>.json. synthetic: what passed every replicate's filter. pairs: generated
-    images, the real ones nearest to them, and captions."""
+    images, the real ones nearest to them, and captions. arms: those that train on the images."""
 
     section: Facts
     quality: Mapping[str, Mapping[str, float]]
     privacy: Facts
     synthetic: Labelled
     pairs: tuple[Pixels, Pixels, Sequence[str]]
+    arms: Sequence[str]
 
     @property
     def withheld(self) -> bool:

@@ -145,10 +145,10 @@ def _panel(height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _title(figure: Figure, title: str, subtitle: str) -> None:
-    """Above everything, from the figure's left edge."""
+def _title(figure: Figure, title: str, legend: str) -> None:
+    """The title above everything, the legend below it, both from the figure's left edge."""
     figure.suptitle(title, x=0.01, ha="left", weight="bold", size=12.5)
-    figure.axes[0].set_title(subtitle, x=0, ha="left", size=10.5, weight="normal")
+    figure.supxlabel(legend, x=0.01, ha="left", size=10.5)
 
 
 def _write(axes: Axes, row: float, text: str, colour: str, weight: str, place: str = "axes fraction") -> None:

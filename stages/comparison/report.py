@@ -23,8 +23,11 @@ from stages.comparison.wording import (
     percent,
     setting_words,
     signed_points,
+    two_sample_words,
 )
-from stages.downstream.words import glossary
+from stages.downstream.words import glossary, maker_words
+TEST = "two_sample_auc"
+
 
 @dataclass(frozen=True)
 class ReportContent:
@@ -57,6 +60,7 @@ def render_report(content: ReportContent) -> str:
         numbers=numbers,
         answers=numbers["answers"],
         notices=notices(numbers),
+        makers=maker_names(evidence),
         in_words=outcomes.words,
         glossary=glossary(outcomes.words[arm] for arm in (*params.arms, *params.rivals)),
         pictures=content.pictures,
@@ -73,6 +77,12 @@ def render_report(content: ReportContent) -> str:
         findings_text=_findings_text(content.findings),
         **_optional_parts(content),
     )
+
+
+def maker_names(evidence: Evidence) -> dict[str, str]:
+    """Generator -> what draws its images, in words."""
+    kinds = {name: each.section["kind"] for name, each in evidence.generators.items()}
+    return {name: maker_words(name, kinds) for name in kinds}
 
 
 def notices(numbers: Facts) -> list[str]:
@@ -97,6 +107,7 @@ def _optional_parts(content: ReportContent) -> dict[str, Any]:
         "per_class": numbers.get("per_class", {}),
         "side_by_side": side_by_side(numbers, content.evidence.params),
         "fidelity": fidelity,
+        "told_apart": _told_apart(fidelity),
         "fidelity_measures": [
             name for name in FIDELITY_MEASURES if any(name in each["measures"] for each in fidelity.values())
         ],
@@ -112,6 +123,16 @@ def side_by_side(numbers: Facts, params: EvaluateParams) -> list[str]:
     means = {arm: numbers["arms"][arm][params.measure_key]["mean"] for arm in params.arms if arm in per_class}
     best = [max(means, key=means.__getitem__)] if means else []
     return best + [arm for arm in (params.reference,) if arm in per_class]
+
+
+def _told_apart(fidelity: Facts) -> list[dict[str, Any]]:
+    """The two-sample test of each generator's images, where it was made: its name, AUC, floor and words."""
+    tested = {name: (each["measures"], each["floor"]) for name, each in fidelity.items()}
+    return [
+        {"name": name, "auc": own[TEST]["mean"], "floor": floor[TEST]["mean"], "words": two_sample_words(fidelity[name])}
+        for name, (own, floor) in tested.items()
+        if TEST in own and TEST in floor
+    ]
 
 
 def _arms_text(content: ReportContent) -> str:
