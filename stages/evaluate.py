@@ -12,6 +12,7 @@ from stages.comparison.origin import control_pairs, plain_rivals
 from stages.comparison.publication import publish
 from stages.comparison.release import kept_everywhere, published_columns
 from stages.comparison.scores import align, align_models
+from stages.comparison.terminal import closing
 from stages.downstream.words import arm_words
 from stages.plumbing import images, results, workdir
 from stages.plumbing.artifacts import FilterMetrics, GanMetrics, PrepareMetrics
@@ -75,8 +76,7 @@ def main(run: StageRun) -> None:
     workdir.write_bytes(workdir.METRICS / "scores.csv", published.scores.to_csv(index=False).encode())
     workdir.write_bytes(workdir.METRICS / "report.html", published.report.encode())
     run.write_metrics(published.numbers)
-    for each in published.numbers["answers"].values():
-        print(f"{each['answer']}: {each['number']}")  # noqa: T201
+    run.last_words = closing(published.numbers, workdir.METRICS / "report.html")
     recording.record_comparison(params)
 
 

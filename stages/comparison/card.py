@@ -8,9 +8,8 @@ import numpy as np
 from stages.comparison.evidence import Evidence, GeneratorEvidence
 from stages.comparison.origin import Spread, made_from, spreads
 from stages.comparison.privacy import privacy_section
-from stages.comparison.report import notices
 from stages.comparison.templates import template
-from stages.comparison.wording import QUESTIONS, count, percent
+from stages.comparison.wording import QUESTIONS, count, notices, percent
 
 
 def render_card(evidence: Evidence, numbers: Mapping[str, Any]) -> str:
@@ -30,9 +29,7 @@ def render_card(evidence: Evidence, numbers: Mapping[str, Any]) -> str:
     )
 
 
-def _told(
-    evidence: Evidence, name: str, generator: GeneratorEvidence, numbers: Mapping[str, Any]
-) -> dict[str, Any]:
+def _told(evidence: Evidence, name: str, generator: GeneratorEvidence, numbers: Mapping[str, Any]) -> dict[str, Any]:
     """What the card says of one generator's set."""
     replicates = len(evidence.outcomes.predictions.replicates)
     found = spreads(generator.quality)

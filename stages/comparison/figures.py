@@ -153,7 +153,9 @@ def _title(figure: Figure, title: str, legend: str) -> None:
 
 def _write(axes: Axes, row: float, text: str, colour: str, weight: str, place: str = "axes fraction") -> None:
     """A line of text from the left edge of the axes, or that of the figure."""
-    line = axes.annotate(text, (0.01, row), xycoords=(place, "data"), va="center", color=colour, weight=weight, zorder=5)
+    line = axes.annotate(
+        text, (0.01, row), xycoords=(place, "data"), va="center", color=colour, weight=weight, zorder=5
+    )
     line.set_in_layout(False)
 
 
@@ -202,9 +204,7 @@ def _name_rows(axes: Axes, labels: Sequence[str], colours: Sequence[str]) -> Non
         label.set_color(colour)
 
 
-def learning_curve_figure(
-    numbers: Mapping[str, Any], params: EvaluateParams, words: Mapping[str, str]
-) -> bytes | None:
+def learning_curve_figure(numbers: Mapping[str, Any], params: EvaluateParams, words: Mapping[str, str]) -> bytes | None:
     """Score against labels per class without synthetic images, and the contrast's arms at their own number of labels.
 
     numbers: as metrics/evaluate.json: `learning_curve`, of two budgets or more, else there is None, and `worth`, which
@@ -228,7 +228,9 @@ def learning_curve_figure(
             score = numbers["arms"][arm][measure]
             axes.axhline(100 * score["mean"], color=colours[arm], lw=1, ls=":", zorder=1)
             # arms of the same number of labels stand side by side, the same way apart whatever the axis spans
-            _draw_scores(axes, [own * ratio ** (0.035 * place)], [score], fmt=marks[arm], color=colours[arm], label=words[arm])
+            _draw_scores(
+                axes, [own * ratio ** (0.035 * place)], [score], fmt=marks[arm], color=colours[arm], label=words[arm]
+            )
         axes.set_xscale("log")
         axes.set_xlim(ticks[0] * ratio**-0.1, ticks[-1] * ratio ** (0.1 + 0.035 * len(arms)))
         axes.set_xticks(ticks, [str(tick) for tick in ticks])

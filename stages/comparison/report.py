@@ -20,12 +20,14 @@ from stages.comparison.wording import (
     MEASURE_NAMES,
     check_words,
     classifier_words,
+    notices,
     percent,
     setting_words,
     signed_points,
     two_sample_words,
 )
 from stages.downstream.words import glossary, maker_words
+
 TEST = "two_sample_auc"
 
 
@@ -85,12 +87,6 @@ def maker_names(evidence: Evidence) -> dict[str, str]:
     return {name: maker_words(name, kinds) for name in kinds}
 
 
-def notices(numbers: Facts) -> list[str]:
-    """What belongs on top of any page: why there is no answer, where there is none, and the warnings."""
-    dead = [each["sentence"] for each in numbers["answers"].values() if each["outcome"] == "no_answer"]
-    return list(dict.fromkeys(dead + numbers["warnings"]))
-
-
 def _optional_parts(content: ReportContent) -> dict[str, Any]:
     """What the numbers may lack, each part empty where it was not measured, in the form in which it is shown."""
     numbers = content.numbers
@@ -129,7 +125,12 @@ def _told_apart(fidelity: Facts) -> list[dict[str, Any]]:
     """The two-sample test of each generator's images, where it was made: its name, AUC, floor and words."""
     tested = {name: (each["measures"], each["floor"]) for name, each in fidelity.items()}
     return [
-        {"name": name, "auc": own[TEST]["mean"], "floor": floor[TEST]["mean"], "words": two_sample_words(fidelity[name])}
+        {
+            "name": name,
+            "auc": own[TEST]["mean"],
+            "floor": floor[TEST]["mean"],
+            "words": two_sample_words(fidelity[name]),
+        }
         for name, (own, floor) in tested.items()
         if TEST in own and TEST in floor
     ]
@@ -184,7 +185,9 @@ def _settings_text(outcomes: Outcomes) -> str:
         if len(facts["settings"]) > 1:
             tried = zip(facts["settings"], facts["validation"], strict=True)
             scores = ", ".join(f"{setting_words(setting)}: {percent(score)}" for setting, score in tried)
-            rows.append(f"{outcomes.words[arm]} ({scores}; chosen: {setting_words(facts['settings'][facts['chosen']])})")
+            rows.append(
+                f"{outcomes.words[arm]} ({scores}; chosen: {setting_words(facts['settings'][facts['chosen']])})"
+            )
     return f"Mean validation scores by setting. {'; '.join(rows)}."
 
 

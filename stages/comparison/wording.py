@@ -168,6 +168,12 @@ def tone(outcome: str) -> tuple[str, str]:
     return TONES.get(outcome, ("neutral", "?"))
 
 
+def notices(numbers: Mapping[str, Any]) -> list[str]:
+    """What belongs on top of any page: why there is no answer, where there is none, and the warnings."""
+    dead = [each["sentence"] for each in numbers["answers"].values() if each["outcome"] == "no_answer"]
+    return list(dict.fromkeys(dead + numbers["warnings"]))
+
+
 def heeded(warning: str) -> tuple[str, str]:
     """The words of a warning that matter, up to its first colon or full stop, and the rest."""
     head, colon, rest = warning.partition(": ")

@@ -71,7 +71,7 @@ def arm_words(arm: ArmParams, generators: Mapping[str, GeneratorParams]) -> str:
     generators: all of params.yaml, by name; generators of one kind are numbered in their order.
     """
     parts = [_images(arm, generators), _policy(arm), _BALANCING.get(arm.balancing, "")]
-    words = " + ".join(part for part in parts if part)
+    words = " + ".join(part for part in parts if part).replace(" + no ", ", no ")
     return f"{words}, {arm.labels.per_class} labels per class" if isinstance(arm.labels, LabelBudget) else words
 
 
