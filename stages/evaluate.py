@@ -8,6 +8,7 @@ import numpy as np
 
 from stages.comparison.evidence import Evidence, Finding, GeneratorEvidence, Outcomes
 from stages.comparison.examples import captions, suspicious
+from stages.comparison.leak import judge_set, withheld
 from stages.comparison.origin import control_pairs, plain_rivals
 from stages.comparison.publication import publish
 from stages.comparison.release import kept_everywhere, published_columns
@@ -148,13 +149,36 @@ def _generator(params: Params, dataset: Dataset, name: str, synthetic: ImageSet)
     shown = suspicious(results.decisions(name), params.evaluate.nearest_pairs)
     drawn = results.generated(name, sorted(set(shown["replicate"])), shown["id"].tolist())
     nearest = dataset.by_id(shown["nearest"].tolist())
+    section, evaluate = params.train_gan.generators[name], params.evaluate
+    leak = judge_set(_attacks(dataset, synthetic), privacy, evaluate.leak_margin, made_here=section.kind != "external")
     return GeneratorEvidence(
-        section=params.train_gan.generators[name].model_dump(mode="json"),
+        section=section.model_dump(mode="json"),
         quality=workdir.read_json(workdir.METRICS / "train_gan" / f"{name}.json", GanMetrics)["replicates"],
         privacy=privacy,
         synthetic=(synthetic.pixels, synthetic.labels),
+        leak=leak,
+        withheld=withheld(leak.outcome, privacy, evaluate.publish_leaking),
         pairs=(drawn.pixels, nearest.pixels, captions(shown)),
         arms=[arm for arm, each in params.train_downstream.arms.items() if each.generator == name],
+    )
+
+
+def _attacks(dataset: Dataset, synthetic: ImageSet) -> dict[str, dict[str, float]]:
+    """What attacks find on a generator's set as it is published: see `published.attack_published`."""
+    from torch import from_numpy
+
+    from stages.memorization.published import attack_published, candidates
+
+    ids, seen, held_out = dataset.membership()
+    rows = candidates(seen, held_out)
+    real = dataset.by_id(ids[rows].tolist())
+    drawn_in = synthetic.extra["replicate"]
+    return attack_published(
+        from_numpy(real.pixels),
+        seen[:, rows],
+        held_out[:, rows],
+        [from_numpy(synthetic.pixels[drawn_in == replicate]) for replicate in range(dataset.replicates)],
+        real.groups,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from stages.comparison.contrasts import Contrast, worst
 from stages.comparison.statistics import least_p
-from stages.comparison.wording import listed, sentence, signed_points
+from stages.comparison.wording import listed, signed_points
 
 Answer = dict[str, Any]
 Rivals = Mapping[str, Contrast]
@@ -83,23 +83,36 @@ def augment(arms: Mapping[str, Rivals], plain: Mapping[str, str], rule: Rule) ->
     return _answer(outcome, headline[outcome], _number(rivals, plain[arm], rule), sentences, outcomes, arms, rule)
 
 
-def stand_in(arms: Mapping[str, Rivals], controls: Mapping[str, str], rule: Rule) -> Answer:
-    """The answer to whether generated images can take the place of the real ones. controls: arm -> the arm that differs
-    in nothing but its generator, which is none of a GAN."""
+def stand_in(arms: Mapping[str, Rivals], rule: Rule) -> Answer:
+    """The answer to whether generated images can take the place of the real ones."""
     outcomes = {arm: stand_in_outcome(rivals, rule) for arm, rivals in arms.items()}
     sentences = {arm: _stand_in_sentence(arm, outcomes[arm], arms[arm], rule) for arm in arms}
     outcome, arm = _leading(outcomes, arms, STAND_IN)
     strongest = worst(arms[arm])
     headline = {
-        "stands_in": f"Yes, within {_margin(rule)} of real images",
-        "falls_short": f"No, {_points(arms[arm][strongest].mean)} behind {rule.words[strongest]}",
+        "stands_in": f"Yes, within {_margin(rule).replace('percentage ', '')} of real images",
+        "falls_short": f"No, {100 * abs(arms[arm][strongest].mean):.1f} points behind {rule.words[strongest]}",
         "undecided": "Not decided",
     }
-    answer = _answer(outcome, headline[outcome], _number(arms[arm], strongest, rule), sentences, outcomes, arms, rule)
-    enough = [each for each in set(controls.values()) if outcomes.get(each) == "stands_in"]
-    if enough:
-        answer["sentence"] += f" {sentence(f'no GAN is needed for that: {rule.words[enough[0]]} are enough')}"
-    return answer
+    return _answer(outcome, headline[outcome], _number(arms[arm], strongest, rule), sentences, outcomes, arms, rule)
+
+
+def with_control(answer: Answer, control: str, difference: Mapping[str, float], rule: Rule) -> Answer:
+    """The same answer, and what the network adds.
+
+    control: the arm that differs from one in question in nothing but its generator, which is none of a GAN. difference:
+    `mean` of the one minus the other, with `low` and `high` where replicates allow them.
+    """
+    name = rule.words[control]
+    if answer["arms"].get(control, {}).get("outcome") == "stands_in":
+        said = f"No GAN is needed for that: {name} will do."
+    elif difference.get("high", rule.margin) < rule.margin:
+        said = f"The GAN adds less than {_margin(rule)} to what {name} would do."
+    elif difference.get("low", 0) > 0:
+        said = f"The GAN adds {signed_points(difference['mean'])} points to what {name} would do."
+    else:
+        return answer
+    return answer | {"sentence": f"{answer['sentence']} {said}"}
 
 
 def no_answer(answer: Answer, reason: str) -> Answer:
@@ -158,38 +171,37 @@ def _answer(
 
 
 def _augment_sentence(arm: str, outcome: str, rivals: Rivals, plain: str, rule: Rule) -> str:
-    name, strongest, least = rule.words[arm], worst(rivals), _margin(rule)
+    strongest, least = worst(rivals), _margin(rule)
     if outcome == "worse":
-        return _said(f"{name} makes it worse", plain, rivals[plain], rule)
+        remark = "the same training without these images"
+        return f"{_compared(arm, plain, rivals[plain], rule, remark)}: they make it worse."
     if outcome == "helps":
-        return _said(f"{name} helps", strongest, rivals[strongest], rule, ", its strongest rival")
+        return f"{_compared(arm, strongest, rivals[strongest], rule, 'the strongest rival')}: the images help."
+    head = _compared(arm, strongest, rivals[strongest], rule)
     if outcome == "no_better":
         level = [rule.words[each] for each in rivals if rule.no_gain(rivals[each])]
-        return _said(
-            f"{name} is no better, by {least} or more, than {listed(level)}", strongest, rivals[strongest], rule
-        )
-    remedy = _remedy(rivals, f"a gain of {least}", rule)
-    return _said(f"whether {name} helps remains open", strongest, rivals[strongest], rule, remedy)
+        return f"{head}: a gain of {least} or more over {listed(level)} is ruled out."
+    return f"{head}: whether the images help remains open{_remedy(rivals, f'a gain of {least}', rule)}."
 
 
 def _stand_in_sentence(arm: str, outcome: str, rivals: Rivals, rule: Rule) -> str:
-    name, strongest, least = rule.words[arm], worst(rivals), _margin(rule)
-    heads = {
-        "stands_in": f"{name} can stand in for real images: less than {least} behind every rival",
-        "falls_short": f"{name} fall short of real images by more than {least}",
-        "undecided": f"whether {name} can stand in for real images remains open",
+    strongest, least = worst(rivals), _margin(rule)
+    ends = {
+        "stands_in": f"less than {least} behind every rival, so they can stand in for real images",
+        "falls_short": f"they fall short of real images by more than {least}",
+        "undecided": f"whether they can stand in for real images remains open"
+        f"{_remedy(rivals, 'it of images as good as real ones', rule)}",
     }
-    remedy = _remedy(rivals, f"a lag of less than {least}", rule) if outcome == "undecided" else ""
-    return _said(heads[outcome], strongest, rivals[strongest], rule, remedy or ", the strongest")
+    return f"{_compared(arm, strongest, rivals[strongest], rule, 'the strongest rival')}: {ends[outcome]}."
 
 
-def _said(head: str, rival: str, contrast: Contrast, rule: Rule, remark: str = "") -> str:
-    size = f"{100 * abs(contrast.mean):.1f}"
-    where = f"{size} percentage points {'above' if contrast.mean > 0 else 'below'} that of {rule.words[rival]}"
+def _compared(arm: str, rival: str, contrast: Contrast, rule: Rule, remark: str = "") -> str:
+    size, rival_words = f"{100 * abs(contrast.mean):.1f}", f"that of {rule.words[rival]}"
+    where = f"{size} percentage points {'above' if contrast.mean > 0 else 'below'} {rival_words}"
     if size == "0.0":
-        where = f"level with that of {rule.words[rival]}"
-    interval = "" if rule.replicates == 1 else f" ({_confidence(rule)} % interval {_range(contrast)})"
-    return sentence(f"{head}; its {rule.measure} is {where}{interval}{remark}")
+        where = f"level with {rival_words}"
+    interval = "" if rule.replicates == 1 else f" ({100 * (1 - rule.level):g} % interval {_range(contrast)})"
+    return f"With {rule.words[arm]}, {rule.measure} is {where}{f', {remark}' if remark else ''}{interval}"
 
 
 def _remedy(rivals: Rivals, what: str, rule: Rule) -> str:
@@ -220,13 +232,5 @@ def _range(contrast: Contrast) -> str:
     return f"{signed_points(contrast.low)} to {signed_points(contrast.high)}"
 
 
-def _confidence(rule: Rule) -> str:
-    return f"{100 * (1 - rule.level):g}"
-
-
 def _margin(rule: Rule) -> str:
     return f"{100 * rule.margin:g} percentage point{'' if rule.margin == 0.01 else 's'}"
-
-
-def _points(share: float) -> str:
-    return f"{100 * abs(share):.1f} points"

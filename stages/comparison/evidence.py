@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.comparison.leak import SetLeak
 from stages.comparison.params import EvaluateParams
 from stages.comparison.scores import ModelLabels, Predictions
 from stages.comparison.statistics import Groups
@@ -63,21 +64,18 @@ class Outcomes:
 @dataclass(frozen=True)
 class GeneratorEvidence:
     """One generator. section: its section of params.yaml. quality: `replicates` of metrics/train_gan/<name>.json.
-    privacy: metrics/filter_memorized/<name>.json. synthetic: what passed every replicate's filter. pairs: generated
-    images, the real ones nearest to them, and captions. arms: those that train on the images."""
+    privacy: metrics/filter_memorized/<name>.json. synthetic: what passed every replicate's filter. leak: whether that
+    gives real images away. withheld: whether it is therefore not given away. pairs: generated images, the real ones
+    nearest to them, and captions. arms: those that train on the images."""
 
     section: Facts
     quality: Mapping[str, Mapping[str, float]]
     privacy: Facts
     synthetic: Labelled
+    leak: SetLeak
+    withheld: bool
     pairs: tuple[Pixels, Pixels, Sequence[str]]
     arms: Sequence[str]
-
-    @property
-    def withheld(self) -> bool:
-        """Whether too many images resemble the real ones that they were drawn from for the set to be given away."""
-        own_source = self.privacy.get("own_source")
-        return own_source is not None and not own_source["publishable"]
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def _worth(outcomes: Outcomes, measured: Measured, classes: int) -> Numbers:
     """`learning_curve`: labels per class -> {mean, std}, and `worth`: arm in question -> what it reaches on it."""
     params, facts = measured.params, outcomes.facts
     scores = {arm: values[params.measure_key] for arm, values in measured.scores.items()}
-    budgets = {round(facts[arm]["trained_on_labels"] / classes): arm for arm in params.learning_curve}
+    budgets = {round(facts[arm]["labels_used"] / classes): arm for arm in params.learning_curve}
     curve = {budget: scores[arm] for budget, arm in sorted(budgets.items())}
     if len(curve) < 2:
         return {}
@@ -101,22 +101,20 @@ def _worth(outcomes: Outcomes, measured: Measured, classes: int) -> Numbers:
     drawn = {budget: draws[arm] for budget, arm in budgets.items()}
     numbers["worth"] = {
         arm: _of_arm(
-            worth_in_labels(curve, scores[arm], drawn, draws[arm], params.confidence), arm, facts[arm], classes
+            worth_in_labels(curve, scores[arm], drawn, draws[arm], params.confidence),
+            arm,
+            round(facts[arm]["labels_used"] / classes),
         )
         for arm in params.arms
     }
     return numbers
 
 
-def _of_arm(worth: Worth, arm: str, facts: Mapping[str, Any], classes: int) -> Numbers:
-    """An arm's worth in numbers and words. The words say that labels were used to choose by, which a plain training on
-    as many labels would not need."""
-    learned, used = facts["labels_of_train"] / classes, facts["labels_used"] / classes
-    choices = f"; choices took {used - learned:g} more labels per class" if worth.supported and used > learned else ""
+def _of_arm(worth: Worth, arm: str, labels: int) -> Numbers:
+    """An arm's worth in numbers and words; labels: how many it used per class."""
     bounds = {name: getattr(worth, name) for name in ("labels", "low", "high")}
     finite = {name: value for name, value in bounds.items() if 0 < value < math.inf}
-    sentence = worth.sentence(arm, round(learned))
-    return {"labels_per_class": round(learned), "sentence": f"{sentence}{choices}.", **finite}
+    return {"labels_per_class": labels, "sentence": worth.sentence(arm, labels), **finite}
 
 
 def _fidelity_by_generator(outcomes: Outcomes, classes: Sequence[str]) -> Numbers:

@@ -40,7 +40,7 @@ def power(gain: float, replicates: int, parts: VarianceParts, criterion: Criteri
       based on permutations of observations", Annals of Mathematical Statistics 23), at the level that R replicates
       can attain. Of Holm's levels the first is taken, level / contrasts: where other contrasts show something, the
       chance is greater.
-    - the interval, with the variance that the crossed bootstrap has (Owen (2007), theorem 1; see `bootstrap_means`):
+    - the interval, with the variance that the crossed bootstrap has (Owen (2007), theorem 1; see `bootstrap`):
       s^2 (R - 1) / R^2 + images + 2 cells / R.
 
     For a gain of 0 it is half the chance to tell equal arms apart. At level .05 that chance is at most .052 where

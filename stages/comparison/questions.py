@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from stages.comparison import soundness
-from stages.comparison.answers import Rule, augment, no_answer, not_asked, stand_in
+from stages.comparison.answers import Rule, augment, no_answer, not_asked, stand_in, with_control
 from stages.comparison.contrasts import Measured
 from stages.comparison.evidence import Evidence, Outcomes
-from stages.comparison.leak import leak_answer, sets_of_filter
+from stages.comparison.leak import leak_answer
 from stages.comparison.params import QuestionParams
 from stages.comparison.scores import Scores
 from stages.comparison.wording import measure_words
@@ -27,12 +27,17 @@ def answers(evidence: Evidence, measured: Measured) -> dict[str, Any]:
             found[name] = augment(contrasts, outcomes.plain, rule)
         else:
             contrasts = measured.contrasts(question, -params.margin, tests=rule.arms)
-            found[name] = stand_in(contrasts, dict(outcomes.controls), rule)
+            found[name] = stand_in(contrasts, rule)
+        for arm, control in outcomes.controls:
+            if arm in question.arms:
+                difference = measured.differences(arm, control)[params.measure_key]
+                found[name] = with_control(found[name], control, difference, rule)
         reason = soundness.dead(measured, question.rivals[0], outcomes.words)
         if reason is not None:
             found[name] = no_answer(found[name], reason)
-    privacy = {name: each.privacy for name, each in evidence.generators.items()}
-    return found | {"leak": leak_answer(sets_of_filter(privacy, params.leak_margin), params.leak_margin)}
+    sets = {name: each.leak for name, each in evidence.generators.items()}
+    given_away = {name: not each.withheld for name, each in evidence.generators.items()}
+    return found | {"leak": leak_answer(sets, given_away, params.leak_margin)}
 
 
 def warnings(measured: Measured, outcomes: Outcomes, models: Mapping[str, Scores]) -> list[str]:

@@ -79,6 +79,20 @@ class Dataset:
         groups: list[str | None] = self._table["group"].filter(self._rows(replicate, *roles)).to_pylist()
         return groups
 
+    def membership(self) -> tuple[NDArray[np.str_], NDArray[np.bool_], NDArray[np.bool_]]:
+        """What attacks on a published set need: ids (n,) of all real images outside the test set; by replicate, (R, n),
+        whether its generators may learn from them, and whether nothing in it sees them but the memorization threshold.
+
+        An image that choices are made on is neither.
+        """
+
+        def playing(*roles: str) -> NDArray[np.bool_]:
+            return np.stack([self._rows(replicate, *roles) for replicate in range(self.replicates)])
+
+        outside = playing(*(role for role in ROLES if role != TEST)).any(axis=0)
+        seen, unseen = playing(*SEEN), ~playing(*SEEN, VALIDATION, TEST)
+        return self._ids[outside], seen[:, outside], unseen[:, outside]
+
     def fingerprint(self, replicate: int) -> str:
         """What the replicate is made of: its images, labels and roles, and what holds for all images.
 

@@ -109,8 +109,8 @@ class Params(BaseModel):
             for name in section.named:
                 if isinstance(arms[name].labels, LabelBudget):
                     raise ValueError(
-                        f"evaluate.{question}: {name} is trained on a budget of labels, but arms are compared at equal "
-                        "labels, all of them: name another arm"
+                        f"train_downstream.arms.{name}.labels: an arm that is compared needs labels: all, so that all "
+                        "have the same labels; budgets are for evaluate.learning_curve"
                     )
             for name in section.arms:
                 if arms[name].real == (question == "stand_in"):

@@ -51,6 +51,10 @@ def refuse(tmp_path: Path) -> Callable[[dict[str, Any]], str]:
         ({"train_downstream.classifier.steps": None}, ["train_downstream.classifier.steps", "integer"]),
         ({"evaluate.contrast.rivals": ["clasic"]}, ["evaluate.contrast.rivals", "'clasic'", "classic"]),
         ({"evaluate.learning_curve": ["real", "clasic"]}, ["evaluate.learning_curve", "'clasic'", "classic"]),
+        (
+            {"train_downstream.arms.classic.labels": {"per_class": 3}},
+            ["train_downstream.arms.classic.labels: an arm that is compared needs labels: all", "per_class: 3"],
+        ),
         ({"train_downstream.arms.classic.settings": [[]]}, ["train_downstream.arms.classic.settings.0", "[]"]),
         ({"parallel.jobs": 0}, ["parallel.jobs", "greater than or equal to 1"]),
     ],
