@@ -98,7 +98,7 @@ def privacy_section(metrics: Entry) -> PrivacySection:
 
 def attack_words(name: str) -> str:
     """What an attacker asks."""
-    return ATTACKS.get(name, name.replace("_", " "))
+    return (ATTACKS | PUBLISHED_ATTACKS).get(name, name.replace("_", " "))
 
 
 def _outcome(dropped_share: float, alpha: float) -> str:

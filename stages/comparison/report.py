@@ -8,7 +8,6 @@ import numpy as np
 
 from stages.comparison.evidence import Evidence, Facts, Finding, Outcomes
 from stages.comparison.figures import model_arms
-from stages.comparison.origin import control_words
 from stages.comparison.params import EvaluateParams
 from stages.comparison.privacy import privacy_section
 from stages.comparison.templates import template
@@ -74,7 +73,6 @@ def render_report(content: ReportContent) -> str:
         arms_text=_arms_text(content),
         comparison_text=_comparison_text(content),
         privacy={name: privacy_section(each.privacy) for name, each in evidence.generators.items()},
-        control=control_words([each.section for each in evidence.generators.values()]),
         found=found,
         findings_text=_findings_text(content.findings),
         **_optional_parts(content),

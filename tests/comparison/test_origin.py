@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.comparison.origin import KINDS, Spread, control_pairs, control_words, kind_words, made_from, spreads
+from stages.comparison.origin import KINDS, Spread, control_pairs, kind_words, made_from, spreads
 from stages.downstream.params import ArmParams
 from stages.generators.params import AnyGenerator
 
@@ -89,16 +89,3 @@ def test_only_arms_that_differ_in_nothing_but_the_generator_meet_a_control() -> 
     assert control_pairs(ARMS, generators) == pairs
     soft = generators | {"gaussian": Section("gaussian", "teacher")}
     assert control_pairs(ARMS, soft) == [("gan_classic", "made_classic"), ("soft_classic", "gaussian_classic")]
-
-
-@pytest.mark.parametrize(
-    ("gan", "control", "words"),
-    [
-        ({"kind": "projection", "layers": "dense"}, "gaussian", "the Gaussian it starts from"),
-        ({"kind": "projection", "layers": "convolutional"}, "gaussian", "its control"),
-        ({"kind": "image_conditioned", "layers": "dense"}, "gaussian", "its control"),
-        ({"kind": "projection", "layers": "dense"}, "external", "its control"),
-    ],
-)
-def test_only_what_starts_from_the_gaussian_is_said_to(gan: dict[str, str], control: str, words: str) -> None:
-    assert control_words([gan, {"kind": control}]) == words
