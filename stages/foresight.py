@@ -6,13 +6,14 @@ it for its templates before any stage does, and has no words for a wrong one.
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.comparison.params import Measure, SensitivityParams
 from stages.downstream.params import ArmParams, FixMatch, LabelBudget, PseudoLabels, Synthetic
 from stages.generators.params import AdversarialParams, GeneratorParams
 from stages.generators.requests import class_plan
@@ -29,7 +30,7 @@ def check(params: Params, dataset: Dataset) -> None:
     Raises:
         UserError: one message that names everything that would stop a later stage, and which keys to change.
     """
-    found = list(_of_generators(params))
+    found = [*_of_generators(params), *_of_measure(params.evaluate.measure, dataset.classes)]
     for replicate in range(dataset.replicates):
         found += _of_classes(dataset, replicate)
         found += _of_plan(params, dataset, replicate)
@@ -55,6 +56,11 @@ def _of_generators(params: Params) -> Iterator[str]:
         if arm.generator is not None:
             for problem in _of_scores(arm, sections[arm.generator], params.generate.scores):
                 yield f"train_downstream.arms.{name}: {problem}"
+
+
+def _of_measure(measure: Measure, classes: Sequence[str]) -> Iterator[str]:
+    if isinstance(measure, SensitivityParams) and measure.of not in classes:
+        yield f"evaluate.measure.of: {measure.of!r} is no class of the data set ({', '.join(classes)})"
 
 
 def _is_nothing(path: Path) -> bool:

@@ -44,20 +44,20 @@ def main(run: StageRun) -> None:
     trials = [workdir.read_json(unit / "trials.json") for unit in tried]
     chosen = choice.choose(trials) if trials else choice.no_choice(dataset.replicates)
     final = [_final_job(job, chosen.setting, stop) for job, stop in zip(jobs, chosen.steps, strict=True)]
-    trained, fitted = zip(*run.fan_out(train, final, "replicate"), strict=True)
+    trained = run.fan_out(train, final, "replicate")
 
     test_ids, names = dataset.ids(0, TEST), params.scikit_learn.classifiers
     labels = {role: len(dataset.ids(0, role)) for role in (TRAIN, VALIDATION)}
     with run.replacing(DATA / run.item) as folder:
         probabilities = _load(trained, "probabilities")
         images.write_table(folder / "predictions.parquet", records.predictions(test_ids, probabilities))
-        predicted = [_load(fitted, name) for name in names]
+        predicted = [_load(trained, name) for name in names]
         images.write_table(folder / "models.parquet", records.model_predictions(test_ids, predicted, names))
         for replicate, unit in enumerate(trained):
             shutil.copyfile(unit / "classifier.safetensors", folder / f"{replicate}.safetensors")
         facts = [workdir.read_json(unit / "facts.json") for unit in trained]
         workdir.write_json(folder / "arm.json", records.arm_facts(arm, chosen, facts, labels, len(dataset.classes)))
-    for stage, units in ((jobs[0].unit, tried), (final[0].unit, trained), (_scikit_learn_unit(final[0]), fitted)):
+    for stage, units in ((jobs[0].unit, tried), (final[0].unit, trained)):
         workdir.forget_others(stage, [unit.name for unit in units])
 
 
@@ -69,17 +69,13 @@ def _job(run: StageRun, arm: ArmParams, replicate: int, dataset: Dataset) -> Job
     params = run.params.train_downstream
     shared = params.model_dump(mode="json", exclude={"arms", "scikit_learn"})
     synthetic = [_synthetic_set(arm, replicate)] if arm.adds_synthetic else []
-    inputs = (run.code, shared, params.scikit_learn.images, arm, dataset.fingerprint(replicate), *synthetic)
+    inputs = (run.code, shared, arm, dataset.fingerprint(replicate), *synthetic)
     return Job(f"{run.name}@{run.item}@choice", workdir.fingerprint(*inputs), arm, replicate, params)
 
 
 def _final_job(job: Job, chosen: int, stop: int | None) -> Job:
-    key = workdir.fingerprint(job.key, chosen, stop)
+    key = workdir.fingerprint(job.key, job.params.scikit_learn, chosen, stop)
     return replace(job, unit=job.unit.removesuffix("@choice"), key=key, chosen=chosen, stop=stop)
-
-
-def _scikit_learn_unit(job: Job) -> str:
-    return f"{job.unit}@scikit_learn"
 
 
 def _synthetic_set(arm: ArmParams, replicate: int) -> Path:
@@ -99,41 +95,27 @@ def choose(job: Job) -> Path:
     return workdir.finished(job.unit, job.key, build)
 
 
-def train(job: Job) -> tuple[Path, Path]:
-    """In a worker process: trains the chosen setting on all labels, then scikit-learn's classifiers on what that one
-    was shown, unless an earlier run finished them."""
+def train(job: Job) -> Path:
+    """In a worker process: trains the chosen setting on all labels, and scikit-learn's classifiers on what it was
+    shown, unless an earlier run finished that."""
 
     def build(folder: Path) -> None:
         from safetensors.torch import save_file
 
         from stages.downstream.arms import train_arm
+        from stages.downstream.classical import predict_labels
 
         data, ask = _data(job)
         result = train_arm(job.arm, data, job.params, job.replicate, ask, job.chosen, job.stop)
         save_file(result.state, folder / "classifier.safetensors")
         np.save(folder / "probabilities.npy", result.test_probabilities, allow_pickle=False)
-        save_file(vars(result.shown), folder / "shown.safetensors")
+        for name in job.params.scikit_learn.classifiers:
+            predicted = predict_labels(name, result.shown, data.test_images.cpu(), job.params.seed)
+            np.save(folder / f"{name}.npy", predicted, allow_pickle=False)
         facts = ("history", "images", "steps")
         workdir.write_json(folder / "facts.json", {name: getattr(result, name) for name in facts})
 
-    trained = workdir.finished(job.unit, job.key, build)
-    return trained, _fit_scikit_learn(job, trained)
-
-
-def _fit_scikit_learn(job: Job, trained: Path) -> Path:
-    def build(folder: Path) -> None:
-        from safetensors.torch import load_file
-        from torch import from_numpy
-
-        from stages.downstream.classical import predict_labels
-        from stages.downstream.training import Examples
-
-        shown = Examples(**load_file(trained / "shown.safetensors"))
-        test = from_numpy(Dataset.open().role(job.replicate, TEST).pixels)
-        for name in job.params.scikit_learn.classifiers:
-            np.save(folder / f"{name}.npy", predict_labels(name, shown, test, job.params.seed), allow_pickle=False)
-
-    return workdir.finished(_scikit_learn_unit(job), workdir.fingerprint(job.key, job.params.scikit_learn), build)
+    return workdir.finished(job.unit, job.key, build)
 
 
 def _data(job: Job) -> "tuple[ArmData, GuessPool]":

@@ -237,6 +237,13 @@ def test_scores_that_filters_go_by_must_be_noted(prepared: Callable[..., Dataset
     foresight.check(params(**by("confidence", "gaussian_classic")), dataset)
 
 
+def test_the_class_that_answers_rest_on_must_be_one(prepared: Callable[..., Dataset]) -> None:
+    measure = {"sensitivity_at_specificity": 0.95, "of": "owl"}
+    named = problems(params(evaluate__measure=measure), prepared())
+    assert named == ["  - evaluate.measure.of: 'owl' is no class of the data set (cat, dog)"]
+    foresight.check(params(evaluate__measure=measure | {"of": "dog"}), prepared())
+
+
 def test_images_made_elsewhere_must_be_there(prepared: Callable[..., Dataset], tmp_path: Path) -> None:
     folder = tmp_path / "elsewhere"
     section = {"kind": "external", "path": str(folder), "labels": "class"}

@@ -107,10 +107,12 @@ class Params(BaseModel):
         arms, evaluate = self.train_downstream.arms, self.evaluate
         for question, section in (("augment", evaluate.augment), ("stand_in", evaluate.stand_in)):
             for name in section.named:
-                if isinstance(arms[name].labels, LabelBudget):
+                labels = arms[name].labels
+                if isinstance(labels, LabelBudget):
                     raise ValueError(
                         f"train_downstream.arms.{name}.labels: an arm that is compared needs labels: all, so that all "
-                        "have the same labels; budgets are for evaluate.learning_curve"
+                        f"have the same labels, not per_class: {labels.per_class}; budgets are for "
+                        "evaluate.learning_curve"
                     )
             for name in section.arms:
                 if arms[name].real == (question == "stand_in"):

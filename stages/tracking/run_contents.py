@@ -67,13 +67,13 @@ def points(values: Json) -> Curves:
 
 
 def training(*histories: Json) -> Curves:
-    """One replicate's history.json, or the means of several: losses by step, snapshots' scores by step, quality.
+    """One replicate's history.json, or the means of several: losses by step, measures of samples by step, quality.
 
     A measure with a curve needs no single number.
     """
-    losses, snapshots = (curves(*(each[name] for each in histories)) for name in ("history", "curve"))
+    losses, samples = (curves(*(each[name] for each in histories)) for name in ("history", "curve"))
     quality = curves(*([{"step": 0, **each["quality"]}] for each in histories))
-    return {**quality, **{f"snapshots/{name}": values for name, values in snapshots.items()}, **losses}
+    return {**quality, **{f"samples/{name}": values for name, values in samples.items()}, **losses}
 
 
 def comparison(

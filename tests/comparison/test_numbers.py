@@ -13,6 +13,7 @@ from stages.comparison.evidence import Evidence, Outcomes
 from stages.comparison.examination import Examination
 from stages.comparison.fidelity import ClassFidelity, Fidelity
 from stages.comparison.numbers import all_numbers
+from stages.comparison.params import QuestionParams
 from stages.comparison.scores import align, align_models
 
 CLASSES = ["cat", "dog", "owl"]
@@ -64,6 +65,22 @@ def test_the_answers_rest_on_the_differences_that_are_told(make: Make) -> None:
     assert told == {name: rows["classic_5"][name] for name in ("mean", "low", "high")}
     assert "gan images" in augment["sentence"]
     assert numbers["warnings"] == []
+
+
+def test_generated_images_alone_are_held_against_the_margin_and_their_control(make: Make) -> None:
+    evidence = make()
+    question = QuestionParams(arms=("gan", "classic_2"), rivals=("classic_5",))
+    params = evidence.params.model_copy(update={"stand_in": question})
+    asked = with_outcomes(replace(evidence, params=params), controls=[("gan", "classic_2")])
+    answer = all_numbers(asked)[0]["answers"]["stand_in"]
+    assert answer["outcome"] == "stands_in"
+    assert {arm: each["outcome"] for arm, each in answer["arms"].items()} == {
+        "gan": "stands_in",
+        "classic_2": "falls_short",
+    }
+    assert answer["number"].startswith("against classic_5 images: +")
+    assert answer["sentence"].index("With gan images") < answer["sentence"].index("With classic_2 images")
+    assert "points to what classic_2 images would do" in answer["sentence"]
 
 
 def test_where_the_reference_guesses_nothing_is_answered_but_the_leak(make: Make) -> None:
