@@ -14,6 +14,7 @@ from stages.comparison.publication import publish
 from stages.comparison.release import kept_everywhere, published_columns
 from stages.comparison.scores import align, align_models
 from stages.comparison.summary import summarise
+from stages.comparison.terminal import closing
 from stages.downstream.words import arm_words
 from stages.plumbing import images, results, stale, workdir
 from stages.plumbing.artifacts import FilterMetrics, GanMetrics, PrepareMetrics
@@ -80,9 +81,8 @@ def main(run: StageRun) -> None:
     filtered = {name: each.privacy for name, each in evidence.generators.items()}
     summary = summarise(published.numbers, filtered, params.evaluate)
     workdir.write_json(workdir.METRICS / "evaluate_summary.json", summary)
-    for each in published.numbers["answers"].values():
-        print(f"{each['answer']}: {each['number']}")  # noqa: T201
-    print(_who_may_see(params.evaluate.publish_real_images))  # noqa: T201
+    told = closing(published.numbers, workdir.METRICS / "report.html")
+    run.last_words = f"{_who_may_see(params.evaluate.publish_real_images)}\n{told}"
     recording.record_comparison(params)
 
 
@@ -176,6 +176,7 @@ def _generator(params: Params, dataset: Dataset, name: str, synthetic: ImageSet)
         leak=leak,
         withheld=withheld(leak.outcome, privacy, evaluate.publish_leaking),
         pairs=(drawn.pixels, nearest.pixels, captions(shown)),
+        arms=[arm for arm, each in params.train_downstream.arms.items() if each.generator == name],
     )
 
 

@@ -96,6 +96,11 @@ def privacy_section(metrics: Entry) -> PrivacySection:
     )
 
 
+def attack_words(name: str) -> str:
+    """What an attacker asks."""
+    return (ATTACKS | PUBLISHED_ATTACKS).get(name, name.replace("_", " "))
+
+
 def _outcome(dropped_share: float, alpha: float) -> str:
     """What the share dropped says about the generator."""
     if dropped_share > MEMORISED:

@@ -23,12 +23,13 @@ class Found(Artifact):
 
 
 class PrepareMetrics(Artifact):
-    """metrics/prepare.json. ignored: reason -> files. checks: by kind. roles: of the first replicate, role -> class
-    (and `all`) -> images."""
+    """metrics/prepare.json. ignored: reason -> files. notes: what a user should know, a sentence each. checks: by kind.
+    roles: of the first replicate, role -> class (and `all`) -> images."""
 
     read: Count
     images: Count
     ignored: dict[str, Count]
+    notes: list[str]
     replicates: Count
     checks: dict[str, Found]
     roles: dict[str, dict[str, Count]]

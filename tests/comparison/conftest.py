@@ -172,6 +172,7 @@ def make_generator(make_privacy: Callable[[list[str]], dict[str, Any]]) -> Calla
             synthetic=(images[:27], np.repeat([0, 1, 2], 9)),
             leak=leak,
             withheld=withheld(leak.outcome, found, publish_leaking=False),
+            arms=[name],
             pairs=(images[27:29], images[29:], [f"p 0.0123 of {name}, dropped", f"p 0.0678 of {name}, kept"]),
         )
 
@@ -193,7 +194,7 @@ def make_evidence(
         fields: dict[str, Any] = {
             "dataset": "pets",
             "classes": classes,
-            "prepared": {"read": 1797, "images": 546, "checks": checks},
+            "prepared": {"read": 1797, "images": 546, "notes": [], "checks": checks},
             "findings": findings,
             "params": make_params(publish_real_images=show_real),
             "outcomes": Outcomes(

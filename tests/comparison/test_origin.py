@@ -9,7 +9,6 @@ from stages.comparison.origin import (
     KINDS,
     Spread,
     control_pairs,
-    control_words,
     kind_words,
     made_from,
     plain_rivals,
@@ -99,19 +98,6 @@ def test_only_arms_that_differ_in_nothing_but_the_generator_meet_a_control() -> 
     assert control_pairs(ARMS, generators) == pairs
     soft = generators | {"gaussian": Section("gaussian", "teacher")}
     assert control_pairs(ARMS, soft) == [("gan_classic", "made_classic"), ("soft_classic", "gaussian_classic")]
-
-
-@pytest.mark.parametrize(
-    ("gan", "control", "words"),
-    [
-        ({"kind": "projection", "layers": "dense"}, "gaussian", "the Gaussian it starts from"),
-        ({"kind": "projection", "layers": "convolutional"}, "gaussian", "its control"),
-        ({"kind": "image_conditioned", "layers": "dense"}, "gaussian", "its control"),
-        ({"kind": "projection", "layers": "dense"}, "external", "its control"),
-    ],
-)
-def test_only_what_starts_from_the_gaussian_is_said_to(gan: dict[str, str], control: str, words: str) -> None:
-    assert control_words([gan, {"kind": control}]) == words
 
 
 def test_plain_training_is_the_rival_that_differs_in_the_generated_images_alone() -> None:
