@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.downstream.choice import choose
@@ -18,14 +18,12 @@ scores = st.integers(1, 4).flatmap(
 )
 
 
-@settings(max_examples=50)
 @given(scores)
 def test_the_choice_has_the_highest_mean_and_is_the_first_of_equals(rows):
     means = [sum(row) for row in rows]
     assert choose(np.array(rows)) == means.index(max(means))
 
 
-@settings(max_examples=50)
 @given(scores, st.randoms(use_true_random=False))
 def test_the_choice_does_not_depend_on_the_order_of_replicates(rows, random):
     columns = list(zip(*rows, strict=True))
