@@ -6,13 +6,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 from ruamel.yaml import YAML
+
+from tests.fork_server import serving
 
 # Before any test imports torch: as in the stages, one thread, because two on tiny networks collapse on a busy machine.
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
@@ -43,10 +47,22 @@ ARMS_OF_GAN = ("gan_classic", "synthetic_only")
 KEPT_ARMS = (*BASELINES, *ARMS_OF_GAN, "gaussian_only")
 
 
+COMMANDS = "UNDERSTUDY_COMMANDS"  # the folder of commands that start fast
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest come first: begun last, one would keep one process busy and the other waiting."""
     first = [f"test_pipeline_{part}.py" for part in ("runs", "promises", "results")]
     items.sort(key=lambda item: first.index(item.path.name) if item.path.name in first else len(first))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One server for all processes that share the tests out: they inherit where it is."""
+    if not hasattr(config, "workerinput"):
+        stack = ExitStack()
+        config.add_cleanup(stack.close)
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        os.environ[COMMANDS] = str(stack.enter_context(serving(Path(folder))))
 
 
 def read_params(folder: Path) -> dict[str, Any]:
@@ -114,9 +130,10 @@ def hears_ctrl_c() -> None:
 
 @pytest.fixture(scope="session")
 def run_in() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a command in a folder, with the variables of `fresh_environment`."""
+    """Runs a command in a folder, with the variables of `fresh_environment`; see `fork_server`."""
     site_cache = str(Path(os.environ.get("TMPDIR", "/tmp")) / f"dvc-site-{os.getpid()}")  # noqa: S108
     environment = fresh_environment() | {"DVC_SITE_CACHE_DIR": site_cache}
+    environment["PATH"] = f"{os.environ[COMMANDS]}{os.pathsep}{environment['PATH']}"
 
     def run(command: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(  # noqa: S602
@@ -150,10 +167,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, run_in: Callable[..., Any
             arms = read_params(folder)["train_downstream"]["arms"]
             kept = {arm: arms[arm] for arm in KEPT_ARMS}
             contrast = {"evaluate.contrast.rivals": [*BASELINES], "evaluate.learning_curve": []}
-            edit_params(folder, TINY | contrast | {"train_downstream.arms": kept, "parallel.jobs": 2})
+            edit_params(folder, TINY | contrast | {"train_downstream.arms": kept})
             first = run_in("dvc repro", folder)
             assert first.returncode == 0, first.stdout + first.stderr
-            edit_params(folder, {"parallel.jobs": 1})
             done.touch()
     return folder
 

@@ -24,7 +24,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("new kind")
     for name in ("stages", "tests/generators", "tests/labelling"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "tests/conftest.py"):
+    for name in ("pyproject.toml", "tests/conftest.py", "tests/fork_server.py"):
         shutil.copy(ROOT / name, folder / name)
     (diff,) = (block for block in blocks(ROOT / "docs/contributing.md", "diff") if str(FILE) in block)
     apply_diff(diff, folder)
