@@ -1,14 +1,16 @@
 """Commands of the project without their start: one process imports what they need, and splits off a copy for each.
 
-`python -m stages.train_gan gan` spends five seconds on importing torch and its like, and one on its work where the work
-is tiny; tests of the whole pipeline run some fifty such commands. Libraries alone are imported beforehand: the project's
-code is read anew by each command. Drills, and tests that kill, start processes as people do.
+`python -m stages.train_gan gan` spends five seconds on importing torch and its like, and one on its work where that is
+tiny; tests of the whole pipeline run some fifty such commands. Libraries alone are imported beforehand: the project's
+code is read anew by each command. A command is killed by its process group, which must be of this session.
 """
 
 import array
 import contextlib
+import gc
 import importlib
 import json
+import multiprocessing
 import os
 import runpy
 import shlex
@@ -68,33 +70,36 @@ def serving(folder: Path) -> Iterator[Path]:
         words = {"python": sys.executable, "server": __file__, "address": str(address), "name": name}
         (commands / name).write_text(_COMMAND.format(**{key: shlex.quote(word) for key, word in words.items()}))
         (commands / name).chmod(0o755)
-    with subprocess.Popen([sys.executable, __file__, str(address)]) as server:  # noqa: S603
-        try:
-            yield commands
-        finally:
-            server.terminate()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(address))
+        listener.listen()
+        command = [sys.executable, __file__, str(listener.fileno())]
+        with subprocess.Popen(command, pass_fds=[listener.fileno()]) as server:  # noqa: S603
+            try:
+                yield commands
+            finally:
+                server.terminate()
 
 
 def ask(address: str, module: str, arguments: list[str]) -> int:
-    """Has the server run a module here, with this process's variables and terminal; its exit status."""
+    """Has the server run a module here, with this process's variables, terminal and process group; its exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whom it concerns is of the same process group
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(address)
-        request = json.dumps([module, arguments, str(Path.cwd()), dict(os.environ)]).encode()
+        request = json.dumps([module, arguments, str(Path.cwd()), dict(os.environ), os.getpgrp()]).encode()
         client.sendmsg([b"%20d" % len(request)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, _DESCRIPTORS)])
         client.sendall(request)
         status = client.makefile().read()
     return int(status or 1)
 
 
-def serve(address: str) -> tuple[str, list[str]]:
-    """Answers until it is ended; in each process that was split off, returns the module that it is to run."""
+def serve(descriptor: int) -> None:
+    """Answers until it is ended, or the tests are gone."""
     parent = os.getppid()
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(address)
-        listener.listen()
+    with socket.socket(fileno=descriptor) as listener:
         listener.settimeout(1)
         imported = False
-        while os.getppid() == parent:  # the tests may have been killed
+        while os.getppid() == parent:
             with contextlib.suppress(ChildProcessError):
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
@@ -107,9 +112,8 @@ def serve(address: str) -> tuple[str, list[str]]:
                 imported = True
             with client:
                 if os.fork() == 0:
-                    listener.close()
-                    return _become(client)
-    sys.exit()
+                    _answer(client)
+                    os._exit(0)
 
 
 def _import_libraries() -> None:
@@ -117,41 +121,42 @@ def _import_libraries() -> None:
         warnings.simplefilter("ignore")
         for library in LIBRARIES:
             importlib.import_module(library)
+    gc.collect()
+    gc.freeze()  # or each copy would go through all that was imported
 
 
-def _become(client: socket.socket) -> tuple[str, list[str]]:
-    """Waits for a copy of this process and tells how it ended; in the copy, returns what it is to run."""
+def _answer(client: socket.socket) -> None:
+    """Runs what is asked for in a copy of this process, and tells how it ended."""
     client.settimeout(None)
-    head, (rights,), *_ = client.recvmsg(20, socket.CMSG_SPACE(_DESCRIPTORS.itemsize * 3))
-    descriptors = array.array("i", rights[2])
-    request = client.makefile("rb").read(int(head))
-    worker = os.fork()
-    if worker:
-        for descriptor in descriptors:
-            os.close(descriptor)
-        status = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
-        client.sendall(str(status if status >= 0 else 128 - status).encode())
-        os._exit(0)
-    client.close()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    for own, descriptor in enumerate(descriptors):
+    head, ((_, _, sent),), *_ = client.recvmsg(20, socket.CMSG_SPACE(_DESCRIPTORS.itemsize * len(_DESCRIPTORS)))
+    module, arguments, folder, variables, group = json.loads(client.makefile("rb").read(int(head)))
+    for own, descriptor in enumerate(array.array("i", sent)):
         os.dup2(descriptor, own)
         os.close(descriptor)
-    module, arguments, folder, variables = json.loads(request)
+    os.setpgid(0, group)
     os.environ.clear()
     os.environ.update(variables)
     os.chdir(folder)
     sys.path[:1] = [folder, *filter(None, variables.get("PYTHONPATH", "").split(os.pathsep))]
     sys.argv = [module, *arguments]
-    return module, arguments
+    copy = multiprocessing.get_context("fork").Process(target=_run, args=(module,))
+    copy.start()
+    copy.join()
+    assert copy.exitcode is not None
+    client.sendall(str(copy.exitcode if copy.exitcode >= 0 else 128 - copy.exitcode).encode())
+
+
+def _run(module: str) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 2:  # noqa: PLR2004
+    if len(sys.argv) == 2:
         os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", MLFLOW_DISABLE_TELEMETRY="true")
         os.environ.update(DVC_NO_ANALYTICS="1", PYTORCH_NVML_BASED_CUDA_CHECK="1")
-        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-        runpy.run_module(serve(sys.argv[1])[0], run_name="__main__", alter_sys=True)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        serve(int(sys.argv[1]))
     else:
         _, server, program, *words = sys.argv
         if program == "dvc":
