@@ -47,7 +47,7 @@ ARMS_OF_GAN = ("gan_classic", "synthetic_only")
 KEPT_ARMS = (*BASELINES, *ARMS_OF_GAN, "gaussian_only")
 
 
-COMMANDS = "UNDERSTUDY_COMMANDS"  # the folder of commands that start fast
+SHARED = "UNDERSTUDY_SHARED"  # the folder that all processes share which share the tests out
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -57,12 +57,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One server for all processes that share the tests out: they inherit where it is."""
+    """What all processes share is made by the first of them; the others inherit where it is."""
     if not hasattr(config, "workerinput"):
         stack = ExitStack()
         config.add_cleanup(stack.close)
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        os.environ[COMMANDS] = str(stack.enter_context(serving(Path(folder))))
+        os.environ[SHARED] = stack.enter_context(tempfile.TemporaryDirectory())
+        stack.enter_context(serving(Path(os.environ[SHARED])))
+
+
+def once(name: str, make: Callable[[Path], None]) -> Path:
+    """A place that the first process to want it fills; the others wait meanwhile."""
+    place = Path(os.environ[SHARED]) / name
+    with place.with_name(f"{name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (done := place.with_name(f"{name}.done")).exists():
+            make(place)
+            done.touch()
+    return place
 
 
 def read_params(folder: Path) -> dict[str, Any]:
@@ -110,11 +121,15 @@ def copy_project(folder: Path) -> Path:
     return folder
 
 
-def fresh_environment() -> dict[str, str]:
-    """Variables as on a fresh machine: our Python first in PATH, no git identity, no MLflow server."""
+def fresh_environment(anew: bool = False) -> dict[str, str]:
+    """Variables as on a fresh machine: our Python first in PATH, no git identity, no MLflow server.
+
+    anew: commands start as people start them, and not as copies of what `fork_server` has ready.
+    """
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "GIT_"))}
+    quick = [] if anew else [str(Path(os.environ[SHARED]) / "commands")]
     return inherited | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join([*quick, str(Path(sys.executable).parent), os.environ["PATH"]]),
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_CONFIG_SYSTEM": os.devnull,
         "DVC_NO_ANALYTICS": "1",
@@ -130,10 +145,9 @@ def hears_ctrl_c() -> None:
 
 @pytest.fixture(scope="session")
 def run_in() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a command in a folder, with the variables of `fresh_environment`; see `fork_server`."""
+    """Runs a command in a folder, with the variables of `fresh_environment`."""
     site_cache = str(Path(os.environ.get("TMPDIR", "/tmp")) / f"dvc-site-{os.getpid()}")  # noqa: S108
     environment = fresh_environment() | {"DVC_SITE_CACHE_DIR": site_cache}
-    environment["PATH"] = f"{os.environ[COMMANDS]}{os.pathsep}{environment['PATH']}"
 
     def run(command: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(  # noqa: S602
@@ -152,26 +166,21 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, run_in: Callable[..., Any]) -> Path:
-    """A tiny project in which `dvc repro` has run once, with KEPT_ARMS. Tests look at it, or take a copy.
+def finished(run_in: Callable[..., Any]) -> Path:
+    """A tiny project in which `dvc repro` has run once, with KEPT_ARMS. Tests look at it, or take a copy."""
+    from tests.tracking.toy import migrated_store
 
-    The processes that share the tests out share it: the first one to want it makes it, and the others wait.
-    """
-    place = tmp_path_factory.getbasetemp()
-    place = place.parent if os.environ.get("PYTEST_XDIST_WORKER") else place
-    folder, done = place / "finished" / "a project", place / "finished.done"
-    with (place / "finished.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not done.exists():
-            copy_project(folder)
-            arms = read_params(folder)["train_downstream"]["arms"]
-            kept = {arm: arms[arm] for arm in KEPT_ARMS}
-            contrast = {"evaluate.contrast.rivals": [*BASELINES], "evaluate.learning_curve": []}
-            edit_params(folder, TINY | contrast | {"train_downstream.arms": kept})
-            first = run_in("dvc repro", folder)
-            assert first.returncode == 0, first.stdout + first.stderr
-            done.touch()
-    return folder
+    def make(place: Path) -> None:
+        folder = copy_project(place / "a project")
+        arms = read_params(folder)["train_downstream"]["arms"]
+        kept = {arm: arms[arm] for arm in KEPT_ARMS}
+        contrast = {"evaluate.contrast.rivals": [*BASELINES], "evaluate.learning_curve": []}
+        edit_params(folder, TINY | contrast | {"train_downstream.arms": kept})
+        (folder / "mlflow.db").write_bytes(migrated_store())
+        first = run_in("dvc repro", folder)
+        assert first.returncode == 0, first.stdout + first.stderr
+
+    return once("finished", make) / "a project"
 
 
 def copy_of(finished: Path, folder: Path) -> Path:

@@ -62,10 +62,10 @@ exec {python} -IS {server} {address} {name} "$@"
 
 
 @contextlib.contextmanager
-def serving(folder: Path) -> Iterator[Path]:
-    """A server, and the folder of commands that ask it, for PATH. It imports nothing before the first asks."""
+def serving(folder: Path) -> Iterator[None]:
+    """A server, and `commands` that ask it, for PATH, in a folder. It imports nothing before the first asks."""
     address, commands = folder / "server", folder / "commands"
-    commands.mkdir(parents=True)
+    commands.mkdir()
     for name in ("python", "dvc"):
         words = {"python": sys.executable, "server": __file__, "address": str(address), "name": name}
         (commands / name).write_text(_COMMAND.format(**{key: shlex.quote(word) for key, word in words.items()}))
@@ -76,7 +76,7 @@ def serving(folder: Path) -> Iterator[Path]:
         command = [sys.executable, __file__, str(listener.fileno())]
         with subprocess.Popen(command, pass_fds=[listener.fileno()]) as server:  # noqa: S603
             try:
-                yield commands
+                yield
             finally:
                 server.terminate()
 
