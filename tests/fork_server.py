@@ -161,6 +161,6 @@ if __name__ == "__main__":
         _, server, program, *words = sys.argv
         if program == "dvc":
             words = ["-m", "dvc", *words]
-        if words[:1] == ["-m"] and words[1].split(".")[0] in ("dvc", "stages"):
+        if words[:1] == ["-m"] and words[1].split(".")[0] in ("dvc", "pytest", "stages"):
             sys.exit(ask(server, words[1], words[2:]))
         os.execv(sys.executable, [sys.executable, *words])  # noqa: S606
