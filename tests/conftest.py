@@ -50,10 +50,20 @@ KEPT_ARMS = (*BASELINES, *ARMS_OF_GAN, "gaussian_only")
 SHARED = "UNDERSTUDY_SHARED"  # the folder that all processes share which share the tests out
 
 
+# The files that take longest come first: begun last, one would keep one process busy and the other waiting. The first
+# makes the project that the two last need; who takes the second need not wait for it.
+FIRST = (
+    "test_pipeline_runs.py",
+    "test_mlflow_server.py",
+    "generators/test_training.py",
+    "test_pipeline_promises.py",
+    "test_pipeline_results.py",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that take longest come first: begun last, one would keep one process busy and the other waiting."""
-    first = [f"test_pipeline_{part}.py" for part in ("runs", "promises", "results")]
-    items.sort(key=lambda item: first.index(item.path.name) if item.path.name in first else len(first))
+    order = {ROOT / "tests" / name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 def pytest_configure(config: pytest.Config) -> None:
