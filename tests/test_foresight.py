@@ -91,8 +91,8 @@ def test_no_image_is_decoded(prepared: Callable[..., Dataset], monkeypatch: pyte
         ({"generate__plan": {"kind": "factor", "factor": [1, 1, 1]}}, {}, "lists 3 factors for 2 classes"),
         ({"generate__plan": {"kind": "factor", "factor": [0.05, 1]}}, {}, "comes to no image of class 'cat'"),
         ({"generate__plan": {"kind": "factor", "factor": 0}}, {}, "comes to no image in any class"),
-        ({"train_downstream__arms__classic__labels": {"per_class": 11}}, {}, "arms.classic: labels: per_class: 11"),
-        ({"train_downstream__arms__classic__labels": {"per_class": 10}}, {VALIDATION: 9}, "more than the 9 labelled"),
+        ({"train_downstream__arms__classic_5__labels": {"per_class": 11}}, {}, "arms.classic_5: labels: per_class: 11"),
+        ({"train_downstream__arms__classic_5__labels": {"per_class": 10}}, {VALIDATION: 9}, "more than the 9 labelled"),
         ({}, {TRAIN: 1}, "class 'dog' has no labelled image in train"),
     ],
 )
@@ -114,7 +114,7 @@ def test_each_shortage_is_told_once_and_its_key_named(
         ({"filter_memorized__thresholds": "per_class"}, {}),
         ({"generate__plan__per_class": 6}, {}),
         ({"generate__plan": {"kind": "factor", "factor": [0.2, 1]}}, {}),
-        ({"train_downstream__arms__classic__labels": {"per_class": 10}}, {}),
+        ({"train_downstream__arms__classic_5__labels": {"per_class": 10}}, {}),
     ],
 )
 def test_what_just_suffices_passes(
@@ -254,6 +254,6 @@ def test_everything_is_told_at_once(prepared: Callable[..., Dataset]) -> None:
         filter_memorized__neighbours=40,
         filter_memorized__shift_pixels=4,
         generate__plan__per_class=5,
-        train_downstream__arms__classic__labels={"per_class": 11},
+        train_downstream__arms__classic_5__labels={"per_class": 11},
     )
     assert len(problems(wrong, prepared(calibration=18, unlabelled=0))) == 7

@@ -35,17 +35,17 @@ class Worth:
         return self.rises and (self.low > 0 or self.high < math.inf)
 
     def sentence(self, arm: str, labels: int) -> str:
-        """The statement on an arm that has `labels` per class, without a full stop; or that there is none to make."""
+        """The statement on an arm that used `labels` per class; or that there is none to make."""
         budgets = f"{self.fewest} to {self.most} labels per class without synthetic images"
         if not self.rises:
-            return f"the scores of {budgets} do not rise beyond chance: they do not tell what those of {arm} are worth"
+            return f"the scores of {budgets} do not rise beyond chance: they do not tell what those of {arm} are worth."
         if not self.supported:
-            return f"the scores of {budgets} vary too much to tell what those of {arm} are worth"
+            return f"the scores of {budgets} vary too much to tell what those of {arm} are worth."
         count = "1 label" if labels == 1 else f"{labels} labels"
         verb = "reaches" if labels == 1 else "reach"
         return (
             f"{count} per class with {arm} {verb} what {self._words(self.labels)} without reach "
-            f"({100 * self.confidence:g} % interval {self._range()})"
+            f"({100 * self.confidence:g} % interval {self._range()})."
         )
 
     def _range(self) -> str:
@@ -71,7 +71,7 @@ def worth_in_labels(
     """Inverse of the learning curve at an arm's mean score, with its bootstrap interval.
 
     curve: labels per class (>= 1) -> scores (R,) of the same training without synthetic images, at least two budgets;
-    arm: scores (R,). curve_draws and arm_draws: their means (B,) from one call of `bootstrap_means`, or from several
+    arm: scores (R,). curve_draws and arm_draws: their means (B,) from one call of `bootstrap`, or from several
     with the same seed, so that they share resamples; every draw has a curve of its own. Raises ValueError for fewer
     than two budgets or other budgets in the draws.
     """

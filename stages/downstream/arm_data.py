@@ -39,15 +39,14 @@ class ArmData:
 
 @dataclass(frozen=True)
 class Labelled:
-    """Real images with labels (on the CPU) that an arm trains on, and how many of them come from `validation`."""
+    """Real images with their labels, these on the CPU."""
 
     images: Tensor
     labels: Tensor
-    from_validation: int
 
 
-def labelled_images(arm: ArmParams, data: ArmData, seed: int) -> Labelled:
-    """The real images with labels that the arm may train on.
+def labelled_images(arm: ArmParams, data: ArmData, final: bool, seed: int) -> Labelled:
+    """The real images with labels that the arm may train on: those of `train` to choose by, all in its final run.
 
     A budget of k labels a class takes k at random, the same for every budget as far as they go; validation images only
     where `train` has too few.
@@ -57,13 +56,13 @@ def labelled_images(arm: ArmParams, data: ArmData, seed: int) -> Labelled:
     """
     seen = data.seen
     train, validation = seen.labels.cpu(), seen.validation_labels.cpu()
-    if arm.labels == "train":
-        return Labelled(seen.images, train, 0)
+    if arm.labels == "all" and not final:
+        return Labelled(seen.images, train)
     images, labels = torch.cat([seen.images, seen.validation_images]), torch.cat([train, validation])
     if isinstance(arm.labels, LabelBudget):
         chosen = _first_of_each_class(labels, len(train), arm.labels.per_class, seen.classes, seed)
-        return Labelled(images[chosen], labels[chosen], int((chosen >= len(train)).sum()))
-    return Labelled(images, labels, len(validation))
+        return Labelled(images[chosen], labels[chosen])
+    return Labelled(images, labels)
 
 
 def _first_of_each_class(labels: Tensor, preferred: int, count: int, classes: int, seed: int) -> Tensor:

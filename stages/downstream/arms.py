@@ -1,4 +1,8 @@
-"""Arms: each way of training a classifier, one replicate and one setting at a time."""
+"""Arms: each way of training a classifier, one replicate at a time.
+
+First the settings are tried: trained on the labels of `train`, scored on those of `validation`. The one that served
+best is then trained once more, on all labels. An arm that has nothing to choose is trained once.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,51 +21,61 @@ from stages.downstream.fixmatch import train_fixmatch
 from stages.downstream.mixing import build_mixing
 from stages.downstream.params import ArmParams, FixMatch, OtherSeeds, Setting, TrainDownstreamParams
 from stages.downstream.sampling import draw_order
-from stages.downstream.training import Examples, Seeds, Trained, derive_seeds, predict, train_classifier
+from stages.downstream.training import Examples, Seeds, Trained, Validate, derive_seeds, predict, train_classifier
 from stages.imaging.pixels import to_bytes, to_network_range
 from stages.labelling import pool
-from stages.labelling.data import ReplicateData
 from stages.labelling.pool import PoolLabels
+
+# the ensemble's labels of the pool, learned from all labels (True) or from those of `train`
+GuessPool = Callable[[bool], PoolLabels]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a setting came to in the choice.
+
+    validation_score: balanced accuracy on `validation`. step: the one after which its weights were kept, from 1.
+    """
+
+    validation_score: float
+    step: int
 
 
 @dataclass(frozen=True)
 class ArmResult:
-    """What one training run came to.
+    """What the arm's training came to.
 
-    validation_score: balanced accuracy on `validation`, None where its labels were trained on.
     test_probabilities: float32 (test images, classes).
     state: the classifier's tensors, contiguous, on the CPU.
-    history: mean losses, {step, loss}.
+    history: mean losses, {step, loss}, up to the step that was kept.
     images: how many images the training had of each source: with real labels, synthetic, with pseudo-labels.
-    from_validation: how many of the real labels are those of validation images.
-    steps: optimiser steps taken.
+    steps: optimiser steps of a whole training, the same for all arms.
     shown: what scikit-learn's classifiers are to learn from, to be held against this one.
     """
 
-    validation_score: float | None
     test_probabilities: NDArray[np.float32]
     state: dict[str, Tensor]
     history: list[dict[str, float]]
     images: dict[Source, int]
-    from_validation: int
     steps: int
     shown: Examples
 
 
 @dataclass(frozen=True)
 class Bench:
-    """One arm on one replicate: what all its settings share."""
+    """One arm on one replicate, to choose by or in its final run: what all its settings share."""
 
     arm: ArmParams
     data: ArmData
     params: TrainDownstreamParams
     replicate: int
-    guess_pool: Callable[[ReplicateData], PoolLabels]
+    guess_pool: GuessPool
+    final: bool
 
     @cached_property
     def labelled(self) -> Labelled:
         """The real images with labels, which exist even where the arm itself trains on synthetic ones alone."""
-        return labelled_images(self.arm, self.data, self.seeds.order)
+        return labelled_images(self.arm, self.data, self.final, self.seeds.order)
 
     @property
     def real(self) -> Labelled | None:
@@ -74,32 +88,63 @@ class Bench:
         return derive_seeds(self.params.seed, self.replicate)
 
     def validate(self, model: nn.Module) -> float:
-        """Balanced accuracy on `validation`, on which an arm chooses."""
+        """Balanced accuracy on `validation`, by which an arm chooses."""
         return balanced_accuracy(predict(model, self.data.seen.validation_images), self.data.seen.validation_labels)
 
 
-def run_arm(
+def try_settings(
+    arm: ArmParams, data: ArmData, params: TrainDownstreamParams, replicate: int, guess_pool: GuessPool
+) -> list[Trial]:
+    """Trains the classifier once for each setting of the arm, on the labels of `train`, and scores it on `validation`.
+
+    Raises:
+        UserError: what `check_data` finds wrong, a training that diverges.
+    """
+    check_data(arm, data)
+    bench = Bench(arm, data, params, replicate, guess_pool, final=False)
+    advice = advise(bench)
+    fitted = (_fit_setting(setting, _parts(setting, bench, advice), bench) for setting in arm.settings)
+    return [Trial(bench.validate(trained.model), trained.step) for trained in fitted]
+
+
+def train_arm(
     arm: ArmParams,
     data: ArmData,
     params: TrainDownstreamParams,
     replicate: int,
-    guess_pool: Callable[[ReplicateData], PoolLabels],
-) -> list[ArmResult]:
-    """Trains the classifier once for each setting of the arm, on one replicate.
+    guess_pool: GuessPool,
+    chosen: int,
+    stop: int | None,
+) -> ArmResult:
+    """Trains the classifier on all labels of the arm, which look at nothing any more.
 
-    guess_pool: the ensemble's labels of the pool, which others have asked for too where the arm's labels are `train`'s.
+    chosen: the number of its setting. stop: the step after which the replicate's trial kept its weights, None for the
+    end of the training.
 
     Raises:
         UserError: what `check_data` and `labelled_images` find wrong, a training that diverges.
     """
     check_data(arm, data)
-    bench = Bench(arm, data, params, replicate, guess_pool)
-    advice = advise(bench)
-    return [_run_setting(setting, bench, advice) for setting in arm.settings]
+    bench = Bench(arm, data, params, replicate, guess_pool, final=True)
+    setting = arm.settings[chosen]
+    parts = _parts(setting, bench, advise(bench))
+    trained = _fit_setting(setting, parts, bench, stop)
+    images: dict[Source, int] = dict.fromkeys(get_args(Source), 0)
+    return ArmResult(
+        test_probabilities=predict(trained.model, data.test_images).numpy(),
+        state={name: tensor.cpu().contiguous() for name, tensor in trained.model.state_dict().items()},
+        history=trained.history,
+        images=images | {part.source: len(part.labels) for part in parts},
+        steps=params.classifier.steps,
+        shown=_shown(parts, bench),
+    )
 
 
 def advise(bench: Bench) -> Advice:
-    """What teachers that learn from the arm's own labelled images make of pool and synthetic images."""
+    """What teachers that learn from the arm's own labelled images make of pool and synthetic images.
+
+    A classifier that teaches is the end of its training, whatever checkpoints there are.
+    """
 
     @cache
     def classifier() -> nn.Module:
@@ -128,17 +173,16 @@ def _all_real(bench: Bench) -> Part:
 
 
 def _guess_of_ensemble(bench: Bench) -> PoolLabels:
-    """The ensemble's labels of the pool; validation images that the arm trains on can't choose its members too."""
+    """The ensemble's labels of the pool. With a budget, there are no other labels to choose its members by."""
     seen, real = bench.data.seen, bench.labelled
-    if bench.arm.labels == "train":
-        return bench.guess_pool(seen)
-    held_out = slice(0 if real.from_validation else None)
+    if bench.arm.labels == "all":
+        return bench.guess_pool(bench.final)
     budget = replace(
         seen,
         images=real.images,
         labels=real.labels.to(seen.labels.device),
-        validation_images=seen.validation_images[held_out],
-        validation_labels=seen.validation_labels[held_out],
+        validation_images=seen.validation_images[:0],
+        validation_labels=seen.validation_labels[:0],
     )
     return pool.teach(budget, bench.seeds.initialisation)
 
@@ -148,24 +192,15 @@ def _parts(setting: Setting, bench: Bench, advice: Advice) -> list[Part]:
     return batch_parts(setting, bench.data, bench.real, places, advice, seed)
 
 
-def _run_setting(setting: Setting, bench: Bench, advice: Advice) -> ArmResult:
+def _fit_setting(setting: Setting, parts: Sequence[Part], bench: Bench, stop: int | None = None) -> Trained:
+    """Checkpoints are looked at to choose by; the final run ends where they say."""
+    validate = None if bench.final else bench.validate
+    if isinstance(setting, FixMatch):
+        return _fit_fixmatch(setting, bench, validate, stop)
     seeds = bench.seeds
     if isinstance(setting, OtherSeeds):
         seeds = derive_seeds(bench.params.seed + setting.other_seeds, bench.replicate)
-    parts = _parts(setting, bench, advice)
-    trained = _fit_fixmatch(setting, bench) if isinstance(setting, FixMatch) else fit(parts, bench, seeds)
-    from_validation = bench.real.from_validation if bench.real else 0
-    images: dict[Source, int] = dict.fromkeys(get_args(Source), 0)
-    return ArmResult(
-        validation_score=None if from_validation else bench.validate(trained.model),
-        test_probabilities=predict(trained.model, bench.data.test_images).numpy(),
-        state={name: tensor.cpu().contiguous() for name, tensor in trained.model.state_dict().items()},
-        history=trained.history,
-        images=images | {part.source: len(part.labels) for part in parts},
-        from_validation=from_validation,
-        steps=bench.params.classifier.steps,
-        shown=_shown(parts, bench),
-    )
+    return fit(parts, bench, seeds, validate, stop)
 
 
 def _shown(parts: Sequence[Part], bench: Bench) -> Examples:
@@ -186,8 +221,10 @@ def _compose(parts: Sequence[Part], bench: Bench, seeds: Seeds) -> tuple[Example
     return compose(parts, bench.arm, bench.params.classifier.steps, bench.data.seen.classes, seeds.order)
 
 
-def fit(parts: Sequence[Part], bench: Bench, seeds: Seeds) -> Trained:
-    """Trains on batches with a fixed number of images of each part."""
+def fit(
+    parts: Sequence[Part], bench: Bench, seeds: Seeds, validate: Validate | None = None, stop: int | None = None
+) -> Trained:
+    """Trains on batches with a fixed number of images of each part; validate, stop: see `train_classifier`."""
     augment = bench.arm.augment
     return train_classifier(
         *_compose(parts, bench, seeds),
@@ -195,11 +232,12 @@ def fit(parts: Sequence[Part], bench: Bench, seeds: Seeds) -> Trained:
         build_mixing(augment),
         bench.params.classifier,
         seeds,
-        _validator(bench),
+        validate,
+        stop,
     )
 
 
-def _fit_fixmatch(setting: FixMatch, bench: Bench) -> Trained:
+def _fit_fixmatch(setting: FixMatch, bench: Bench, validate: Validate | None, stop: int | None) -> Trained:
     params, seen, seeds = bench.params, bench.data.seen, bench.seeds
     real, steps = _all_real(bench), params.classifier.steps
     drawn = round(setting.unlabelled_share * real.places)
@@ -214,13 +252,9 @@ def _fit_fixmatch(setting: FixMatch, bench: Bench) -> Trained:
         params.classifier,
         setting.fixmatch_threshold,
         seeds,
-        _validator(bench),
+        validate,
+        stop,
     )
-
-
-def _validator(bench: Bench) -> Callable[[nn.Module], float] | None:
-    """Scores a checkpoint; None where validation labels are trained on, so that nothing can choose."""
-    return None if bench.real is not None and bench.real.from_validation else bench.validate
 
 
 def balanced_accuracy(probabilities: Tensor, labels: Tensor) -> float:

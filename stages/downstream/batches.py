@@ -53,7 +53,7 @@ class Advice:
     """What an arm may ask for, each computed at most once.
 
     pool: a teacher's guesses for the unlabelled pool. own_confidence: the probability (N,) of every synthetic image's
-    own class, by a classifier trained on the arm's real labels.
+    own class, by a classifier trained on the real labels alone.
     """
 
     pool: Callable[[Teacher], Guess]

@@ -1,24 +1,39 @@
 """Which of an arm's settings serves best."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-def validation_scores(facts: Sequence[Sequence[dict[str, Any]]]) -> NDArray[np.float64]:
-    """Validation scores (settings, replicates), NaN where there is none; facts: of each replicate's settings."""
-    return np.array([[setting["validation_score"] for setting in settings] for settings in facts], dtype=float).T
+@dataclass(frozen=True)
+class Chosen:
+    """What validation chose for an arm.
 
-
-def choose(scores: NDArray[np.float64]) -> int:
-    """The setting (row) with the highest mean validation score over replicates (columns); the first of equals.
-
-    One choice for the whole arm: chosen per replicate on some 50 images, noise alone would look like 5 points.
-    Raises ValueError when there are several settings but not all scores are numbers: nothing can be chosen on them.
+    setting: its number. steps: for each replicate, the step to stop its final training after; None for the end.
+    scores: validation scores (settings, replicates); None where there was nothing to choose.
     """
-    means = scores.mean(axis=1)
-    if len(means) > 1 and not np.isfinite(means).all():
-        raise ValueError("several settings, but no validation score to choose on")
-    return int(means.argmax())
+
+    setting: int
+    steps: list[int | None]
+    scores: NDArray[np.float64] | None
+
+
+def no_choice(replicates: int) -> Chosen:
+    """That of an arm with one setting, which is trained to the end."""
+    return Chosen(0, [None] * replicates, None)
+
+
+def choose(trials: Sequence[Sequence[Mapping[str, Any]]]) -> Chosen:
+    """The setting with the highest mean validation score over replicates, the first of equals.
+
+    One choice for the whole arm: chosen per replicate on some 50 images, noise alone would look like 5 points. Where
+    the training stops is each replicate's own.
+
+    trials: the fields of an `arms.Trial`, of each replicate's settings.
+    """
+    scores = np.array([[trial["validation_score"] for trial in settings] for settings in trials]).T
+    setting = int(scores.mean(axis=1).argmax())
+    return Chosen(setting, [settings[setting]["step"] for settings in trials], scores)

@@ -11,8 +11,6 @@ Pseudo-labels are hard and not smoothed. The true ones are smoothed, which teach
 than 1 - s + s/K: a threshold above that leaves most of the pool unused.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
@@ -24,6 +22,7 @@ from stages.downstream.training import (
     Examples,
     Seeds,
     Trained,
+    Validate,
     check_converged,
     make_optimizer,
     summarise,
@@ -46,7 +45,8 @@ def train_fixmatch(
     params: ClassifierParams,
     threshold: float,
     seeds: Seeds,
-    validate: Callable[[nn.Module], float] | None = None,
+    validate: Validate | None = None,
+    stop: int | None = None,
 ) -> Trained:
     """Trains a student on both sets, on their device; it is the teacher that is validated and returned.
 
@@ -64,6 +64,7 @@ def train_fixmatch(
         threshold: probability, 0..1, from which the teacher's class becomes a pseudo-label.
         seeds: streams for initial weights and augmentation.
         validate: scores a classifier in evaluation mode, the higher the better; as in `train_classifier`.
+        stop: the step to end after; likewise.
 
     Raises:
         UserError: the training diverged, or the images are too small for the classifier.
@@ -75,8 +76,9 @@ def train_fixmatch(
     choice = Choice(teacher.module, validate, len(order), params.checkpoints)
     targets = targets_of(labelled, params.label_smoothing)
     generator = Generator(device).manual_seed(seeds.augmentation)
-    losses, shares = torch.empty(2, len(order), device=device)
-    for step, (rows, pool) in enumerate(zip(order.to(device), unlabelled_order.to(device), strict=True)):
+    batches = zip(order[:stop].to(device), unlabelled_order[:stop].to(device), strict=True)
+    losses, shares = torch.empty(2, len(order[:stop]), device=device)
+    for step, (rows, pool) in enumerate(batches):
         images = to_network_range(unlabelled[pool])
         taught = pseudo_label(teacher, weak(images, generator), threshold)
         inputs = torch.cat([weak(to_network_range(labelled.images[rows]), generator), strong(images, generator)])
@@ -91,7 +93,7 @@ def train_fixmatch(
         losses[step], shares[step] = loss.detach(), taught.sum(dim=1).mean()
     check_converged(losses, params)
     student.load_state_dict(choice.weights)
-    return Trained(student.eval(), _history(losses, shares, choice.scores))
+    return Trained(student.eval(), _history(losses, shares, choice.scores), choice.kept or len(losses))
 
 
 @torch.no_grad()

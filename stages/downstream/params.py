@@ -47,7 +47,7 @@ class RandAugmentParams(_Section):
 
 
 class LabelBudget(_Section):
-    """So many labelled images of every class, taken from `train` and, where these do not suffice, `validation`."""
+    """So many labels of every class in all, taken from `train` and, where these do not suffice, `validation`."""
 
     per_class: int = Field(ge=1)
 
@@ -71,7 +71,7 @@ class Duplicated(_Section):
 class QualityFilter(_Section):
     """Which synthetic images are trained on: the best `keep` of every class, as a share.
 
-    By the probability that a classifier trained on the arm's real labels gives to the image's class (`confidence`),
+    By the probability that a classifier trained on the real labels alone gives to the image's class (`confidence`),
     by the logit of the GAN's discriminator (`discriminator`), or by how near the image's latent lies to the middle
     (`truncation`).
     """
@@ -140,14 +140,23 @@ STRONG = ("randaugment", "trivialaugment")  # policies under which FixMatch lear
 
 
 class ArmParams(_Section):
-    """One way to train the classifier. It chooses one of its settings on `validation`, once for all replicates."""
+    """One way to train the classifier.
+
+    labels: all, those of `train` and of `validation`, or a budget of them. Where there is something to choose, settings
+    are trained on `train` and scored on `validation`, once for all replicates; the one that is chosen is then trained
+    on all labels.
+    """
 
     images: str = Field(pattern=r"^data/(prepare|filter_memorized/[a-z][a-z0-9_]*)$")
     real: bool
-    labels: Literal["train", "train_and_validation"] | LabelBudget
+    labels: Literal["all"] | LabelBudget
     balancing: Literal["none", "oversampling", "class_weights", "synthetic"]
     augment: Literal["none", "classic", "randaugment", "trivialaugment", "mixup", "cutmix"]
     settings: list[Setting] = Field(min_length=1, max_length=4)
+
+    def chooses(self, checkpoints: int) -> bool:
+        """Whether `validation` has something to choose; checkpoints: among how many of them a training may."""
+        return self.labels == "all" and (len(self.settings) > 1 or checkpoints > 1)
 
     @property
     def adds_synthetic(self) -> bool:
@@ -178,8 +187,6 @@ class ArmParams(_Section):
             raise ValueError(
                 f"real: false leaves nothing to train on without synthetic images: use images: {_OF_GENERATOR}NAME"
             )
-        if not self.real and self.labels != "train":
-            raise ValueError("real: false uses no real labels, so it goes with labels: train alone")
         for setting in self.settings:
             if isinstance(setting, Synthetic) and (setting.synthetic_share == 1) == self.real:
                 raise ValueError(
@@ -200,12 +207,20 @@ class ArmParams(_Section):
         return self
 
     @model_validator(mode="after")
-    def _choice_is_possible(self) -> Self:
-        if self.labels != "train" and len(self.settings) > 1:
+    def _budget_is_kept(self) -> Self:
+        if self.labels != "all" and len(self.settings) > 1:
             raise ValueError(
-                "labels: train alone leaves the validation labels to choose on, so with other labels one setting is "
-                f"allowed, not {len(self.settings)}"
+                "labels: per_class leaves no label to choose by, so one setting is allowed, not "
+                f"{len(self.settings)}: state labels: all, or one setting"
             )
+        if self.labels != "all" and self.adds_synthetic:
+            raise ValueError(
+                f"labels: per_class goes with images: data/prepare, for the generator of {self.images} used all labels"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _settings_differ(self) -> Self:
         if len(set(self.settings)) < len(self.settings):
             raise ValueError("settings must differ from each other")
         return self

@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stages.downstream.params import ArmParams, PseudoLabels
+from stages.downstream.choice import Chosen
+from stages.downstream.params import ArmParams
 
 
 def predictions(test_ids: NDArray[np.str_], probabilities: Sequence[NDArray[np.float32]]) -> pa.Table:
@@ -49,44 +50,26 @@ def model_predictions(
     )
 
 
-def looks_at_validation(arm: ArmParams, checkpoints: int) -> bool:
-    """Whether validation labels have a part in what the arm came to, other than by being trained on.
-
-    The GAN's snapshots were chosen on them, and so were settings, checkpoints and the members of the ensemble.
-    """
-    teachers = [setting.teacher for setting in arm.settings if isinstance(setting, PseudoLabels)]
-    return arm.adds_synthetic or len(arm.settings) > 1 or checkpoints > 1 or "ensemble" in teachers
-
-
 def arm_facts(
-    arm: ArmParams,
-    scores: NDArray[np.float64],
-    chosen: int,
-    facts: Sequence[Sequence[Mapping[str, Any]]],
-    labels: Mapping[str, int],
-    checkpoints: int,
+    arm: ArmParams, chosen: Chosen, runs: Sequence[Mapping[str, Any]], labels: Mapping[str, int], classes: int
 ) -> dict[str, Any]:
-    """What arm.json says: the settings, how the arm chose among them, and what the chosen one was trained on.
+    """What arm.json says: the settings, how the arm chose among them, and what its classifiers were trained on.
 
-    scores: validation scores (settings, replicates), NaN where validation labels were trained on. facts: of each
-    replicate's settings. labels: number of labels by role. checkpoints: among
-    how many of them each training chooses.
+    An arm of generated images alone counts all labels, for its generator used them.
+
+    runs: `history`, `images` and `steps` of each replicate's `arms.ArmResult`. labels: number of labels by role.
     """
-    runs = [settings[chosen] for settings in facts]
-    known, run = not np.isnan(scores).any(), runs[0]
-    # the GAN learned from all labels of train, whatever part of them the arm itself trains on
-    from_train = labels["train"] if arm.adds_synthetic else run["images"]["real"] - run["from_validation"]
-    looks = known and looks_at_validation(arm, checkpoints)
+    scores, images = chosen.scores, runs[0]["images"]
     return {
         "settings": [setting.model_dump(mode="json", exclude_defaults=True) for setting in arm.settings],
-        "chosen": chosen,
-        "validation": scores.mean(axis=1).tolist() if known else [],
-        "validation_scores": scores[chosen].tolist() if known else [None] * scores.shape[1],
-        "labels_used": from_train + (labels["validation"] if looks else run["from_validation"]),
-        "labels_of_train": from_train,
-        "trained_on_labels": run["images"]["real"],
-        "synthetic_images": run["images"]["synthetic"],
-        "pseudo_labels": run["images"]["pseudo_labelled"],
-        "steps": run["steps"],
+        "chosen": chosen.setting,
+        "validation": [] if scores is None else scores.mean(axis=1).tolist(),
+        "validation_scores": [None] * len(runs) if scores is None else scores[chosen.setting].tolist(),
+        "labels": "all" if arm.labels == "all" else arm.labels.model_dump(),
+        "labels_used": sum(labels.values()) if arm.labels == "all" else classes * arm.labels.per_class,
+        "trained_on_labels": images["real"],
+        "synthetic_images": images["synthetic"],
+        "pseudo_labels": images["pseudo_labelled"],
+        "steps": runs[0]["steps"],
         "history": {str(replicate): each["history"] for replicate, each in enumerate(runs)},
     }

@@ -18,6 +18,7 @@ from stages.imaging.pixels import to_network_range
 from stages.plumbing.errors import UserError
 
 HISTORY_POINTS = 20
+Validate = Callable[[nn.Module], float]  # scores a classifier in evaluation mode, the higher the better
 WARM_UP = 0.2  # share of the steps in which the learning rate rises
 
 
@@ -50,10 +51,11 @@ class Seeds:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained classifier, in evaluation mode, and its history: see `summarise`."""
+    """A trained classifier, in evaluation mode, its history (see `summarise`), and the step after which it was kept."""
 
     model: nn.Sequential
     history: list[dict[str, float]]
+    step: int
 
 
 def derive_seeds(seed: int, replicate: int) -> Seeds:
@@ -69,12 +71,14 @@ def train_classifier(
     mixing: Mixing | None,
     params: ClassifierParams,
     seeds: Seeds,
-    validate: Callable[[nn.Module], float] | None = None,
+    validate: Validate | None = None,
+    stop: int | None = None,
 ) -> Trained:
     """Trains on the examples in the order given, on their device; returns the last weights, unless `params` say else.
 
     With `weight_averaging`, it is their moving average that is validated and returned. With several `checkpoints`, it
     is the one that `validate` scores highest, of equal ones the last; without `validate` nothing can choose.
+    With `stop` the training ends early, at what a whole one has after so many steps.
 
     Args:
         examples: the set.
@@ -83,7 +87,8 @@ def train_classifier(
         mixing: applied after it, to images and targets; None leaves both as they are.
         params: the classifier and its training.
         seeds: streams for initial weights and augmentation.
-        validate: scores a classifier in evaluation mode, the higher the better.
+        validate: looks at checkpoints.
+        stop: the step to end after, counted from 1; None for all of them.
 
     Raises:
         UserError: the training diverged, or the images are too small for the classifier.
@@ -92,8 +97,8 @@ def train_classifier(
     model = untrained(examples, params, seeds)
     average = moving_average(model, params.weight_averaging) if params.weight_averaging else None
     choice = Choice(model if average is None else average.module, validate, len(order), params.checkpoints)
-    batches = _batches(examples, order, augment, mixing, params.label_smoothing, seeds.augmentation)
-    losses = torch.empty(len(order), device=device)
+    batches = _batches(examples, order[:stop], augment, mixing, params.label_smoothing, seeds.augmentation)
+    losses = torch.empty(len(order[:stop]), device=device)
     for step, loss in enumerate(_optimise(model, batches, params, len(order)), start=1):
         losses[step - 1] = loss
         if average is not None:
@@ -101,7 +106,7 @@ def train_classifier(
         choice.look(step)
     check_converged(losses, params)
     model.load_state_dict(choice.weights)
-    return Trained(model.eval(), summarise(losses, choice.scores))
+    return Trained(model.eval(), summarise(losses, choice.scores), choice.kept or len(losses))
 
 
 def _batches(
@@ -165,15 +170,14 @@ class Choice:
     """Validates a model at evenly spaced steps, the last one among them, and keeps its best weights.
 
     model: what is validated, trained elsewhere. checkpoints: how many; none is looked at where there is but one, or
-    no `validate`, so that the last weights are kept.
+    no `validate`, so that the last weights are kept. kept: the step of the best weights, None where none was looked at.
     """
 
-    def __init__(
-        self, model: nn.Module, validate: Callable[[nn.Module], float] | None, steps: int, checkpoints: int
-    ) -> None:
+    def __init__(self, model: nn.Module, validate: Validate | None, steps: int, checkpoints: int) -> None:
         self._model, self._validate = model, validate
         self._steps = {-(-steps * i // checkpoints) for i in range(1, checkpoints + 1)} if checkpoints > 1 else set()
         self.scores: dict[int, float] = {}
+        self.kept: int | None = None
         self.weights = model.state_dict()  # the model's own tensors, which change with it until a copy is kept
 
     def look(self, step: int) -> None:
@@ -184,6 +188,7 @@ class Choice:
         self.scores[step] = self._validate(self._model.eval())
         self._model.train(training)
         if self.scores[step] == max(self.scores.values()):
+            self.kept = step
             self.weights = {name: tensor.clone() for name, tensor in self._model.state_dict().items()}
 
 

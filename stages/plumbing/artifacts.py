@@ -77,9 +77,11 @@ class Attack(Artifact):
 
 
 class SetLevel(Artifact):
-    """Tests of a whole set (`memorization.set_level`); copied: by class."""
+    """Tests of a whole set (`memorization.set_level`), C_T with its interval over replicates; copied: by class."""
 
     data_copying_z: float
+    data_copying_low: float
+    data_copying_high: float
     authentic: Share
     authentic_fresh: Share
     copied: dict[str, Share]
@@ -125,14 +127,18 @@ class FilterMetrics(Drops):
 
 
 class ArmFacts(Artifact):
-    """arm.json: what `downstream.records.arm_facts` gives. history: replicate -> points of the training."""
+    """arm.json: what `downstream.records.arm_facts` gives.
+
+    validation: mean score of each setting, none where nothing was chosen; validation_scores: of each replicate, the
+    chosen one's. history: replicate -> points of the final training, up to the step that was kept.
+    """
 
     settings: list[dict[str, Any]]
     chosen: Count
     validation: list[Share]
     validation_scores: list[Share | None]
+    labels: Literal["all"] | dict[Literal["per_class"], Count]
     labels_used: Count
-    labels_of_train: Count
     trained_on_labels: Count
     synthetic_images: Count
     pseudo_labels: Count

@@ -63,7 +63,8 @@ def replicate_roles(
     """Role of every image in one replicate, as an array (N,); images that play none have ''.
 
     labels, given, groups: as for `test_rows`, whose result is `test`. Per class `labels_per_class` become train and
-    `validation_per_class` validation (from the source's own validation set, where it has one); of the others,
+    `validation_per_class` validation (from the source's own validation set, where it has one), but no more than the
+    class has in train; of the others,
     stratified by class, with unlabelled images as a class of their own, `calibration` images set the memorization
     threshold, and of what then remains the share or count `unlabelled` is the pool. With `labels_per_class: all`,
     train is every labelled image that validation and calibration leave. `imbalance_factor` makes train a long tail.
@@ -78,15 +79,16 @@ def replicate_roles(
     random = np.random.default_rng(np.random.SeedSequence((params.seed, replicate)))
     may = _candidates(labels, test, given, groups)
     available = _count_classes(labels[may[TRAIN]], len(class_names))
-    needs = _needs(available, bool(_official_validation(labels, given).any()), class_names, params)
-    _check_enough(labels, groups, may, class_names, needs, params)
+    validation = _validation_sizes(available, params, class_names)
+    needs = _needs(available, validation, bool(_official_validation(labels, given).any()), class_names, params)
+    _check_enough(labels, groups, may, class_names, needs, validation)
     own = may
     if not _all_different(groups[may[UNLABELLED_POOL]]):
         own = _keep_groups_apart(may, labels, groups, class_names, needs, random)
 
     roles = np.full(len(labels), "", dtype="<U11")
     roles[test] = TEST
-    _draw(roles, labels, groups, may, own, needs, params, random)
+    _draw(roles, labels, groups, may, own, needs, validation, params, random)
     return roles
 
 
@@ -185,14 +187,27 @@ def _at_least_one(sizes: NDArray[np.float64]) -> Sizes:
     return np.maximum(np.rint(sizes), 1).astype(np.int64)
 
 
-def _needs(everything: Sizes, official_validation: bool, class_names: list[str], params: PrepareParams) -> Needs:
+def _validation_sizes(everything: Sizes, params: PrepareParams, class_names: list[str]) -> Sizes:
+    """Number of validation images of each class (K,): `validation_per_class`, at most as many as train has of it.
+
+    everything: as for `_train_sizes`. Where train takes what is left, a class gives validation at most half of what it
+    has; that calibration takes of it too is not foreseen.
+    """
+    most = _train_sizes(everything, params, class_names)(np.maximum(everything, 1))
+    if params.labels_per_class == "all":
+        most = np.minimum(most, np.maximum(everything // 2, 1))
+    return np.minimum(most, params.validation_per_class)
+
+
+def _needs(
+    everything: Sizes, validation: Sizes, official_validation: bool, class_names: list[str], params: PrepareParams
+) -> Needs:
     """What the roles need of the images beside the test set and the source's own validation set."""
-    validation = 0 if official_validation else params.validation_per_class
     train_last = params.labels_per_class == "all"
     return Needs(
         train=_train_sizes(everything, params, class_names),
         train_last=train_last,
-        validation=np.full(len(class_names), validation),
+        validation=np.zeros_like(validation) if official_validation else validation,
         calibration=params.calibration,
         pool=params.unlabelled.count
         if isinstance(params.unlabelled, PoolCount)
@@ -222,6 +237,7 @@ def _draw(
     may: dict[str, Mask],
     own: dict[str, Mask],
     needs: Needs,
+    validation: Sizes,
     params: PrepareParams,
     random: np.random.Generator,
 ) -> None:
@@ -230,11 +246,11 @@ def _draw(
     may: the images that each role may have. own: those of them whose groups are kept for it; groups that their role
     turns out not to use are free again for the role that comes last.
     """
-    classes = len(needs.validation)
+    classes = len(validation)
     orders = _orders(labels, groups, may[TRAIN] | may[VALIDATION], classes, random)
     if not needs.train_last:
         _give_per_class(roles, orders, own[TRAIN], TRAIN, needs.train(_count_classes(labels[own[TRAIN]], classes)))
-    _give_per_class(roles, orders, own[VALIDATION], VALIDATION, np.full(classes, params.validation_per_class))
+    _give_per_class(roles, orders, own[VALIDATION], VALIDATION, validation)
     rest = np.flatnonzero((roles == "") & may[UNLABELLED_POOL])
     rest = stratified_order(rest, labels + (classes + 1) * own[CALIBRATION], random)
     rest = rest[np.argsort(_occurrence(groups[rest]) > 0, kind="stable")]  # one image of each group comes first
@@ -310,7 +326,7 @@ def _check_enough(
     may: dict[str, Mask],
     class_names: list[str],
     needs: Needs,
-    params: PrepareParams,
+    validation: Sizes,
 ) -> None:
     """Raises UserError when a class has too few images beside the test set, or all of them in one group."""
     available = _count_classes(labels[may[TRAIN]], len(class_names))
@@ -332,11 +348,10 @@ def _check_enough(
         )
         return
     official = _count_classes(labels[may[VALIDATION]], len(class_names))
-    if official.min() < params.validation_per_class:
+    for label in np.flatnonzero(official < validation).tolist():
         raise UserError(
-            f"class {class_names[official.argmin()]!r} has {official.min()} images in the source's validation set "
-            f"that share no group with the test set, but prepare.validation_per_class asks for "
-            f"{params.validation_per_class}"
+            f"class {class_names[label]!r} has {official[label]} images in the source's validation set that share no "
+            f"group with the test set, but prepare.validation_per_class asks for {validation[label]}"
         )
 
 

@@ -75,7 +75,7 @@ def test_the_order_of_the_budgets_does_not_matter():
 def test_the_sentence_states_labels_and_interval():
     worth = Worth(8.9, 7.2, 12.4, 2, 20, 0.95, rises=True)
     assert worth.sentence("gan_classic", 5) == (
-        "5 labels per class with gan_classic reach what 9 without reach (95 % interval 7 to 12)"
+        "5 labels per class with gan_classic reach what 9 without reach (95 % interval 7 to 12)."
     )
     assert worth.sentence("gan", 1).startswith("1 label per class with gan reaches what 9")
 
@@ -93,7 +93,7 @@ def test_the_sentence_states_labels_and_interval():
 def test_open_ends_are_said_and_never_extrapolated(labels, low, high, words):
     worth = Worth(labels, low, high, 2, 10, 0.95, rises=True)
     assert worth.supported
-    assert worth.sentence("gan", 5) == f"5 labels per class with gan {words}"
+    assert worth.sentence("gan", 5) == f"5 labels per class with gan {words}."
 
 
 def test_a_curve_that_is_flat_within_noise_supports_nothing():
@@ -101,7 +101,7 @@ def test_a_curve_that_is_flat_within_noise_supports_nothing():
     assert not flat.supported
     assert flat.sentence("gan", 5) == (
         "the scores of 2 to 10 labels per class without synthetic images do not rise beyond chance: "
-        "they do not tell what those of gan are worth"
+        "they do not tell what those of gan are worth."
     )
 
 

@@ -15,7 +15,6 @@ from tests.downstream.toy import CLASSES, changed
 ARMS: dict[str, dict[str, Any]] = {
     "real": {"augment": "none"},
     "classic": {},
-    "classic_all_labels": {"labels": "train_and_validation"},
     "pseudo_label": {"settings": [{"pool_share": 0.5, "teacher": "classifier"}]},
     "gan": {"images": "data/filter_memorized/gan", "augment": "none", "settings": [{"synthetic_share": 0.5}]},
     "synthetic_only": {"images": "data/filter_memorized/gan", "real": False, "settings": [{"synthetic_share": 1}]},
@@ -53,7 +52,7 @@ def arm(**changes: Any) -> dict[str, Any]:
     plain = {
         "images": "data/prepare",
         "real": True,
-        "labels": "train",
+        "labels": "all",
         "balancing": "none",
         "augment": "classic",
         "settings": [{}],

@@ -2,7 +2,6 @@
 
 import warnings
 from dataclasses import fields, replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -13,48 +12,77 @@ from sklearn.metrics import balanced_accuracy_score
 from torch import Generator
 
 from stages.downstream.arm_data import ArmData, SyntheticData
-from stages.downstream.arms import Bench, advise, balanced_accuracy, run_arm
+from stages.downstream.arms import (
+    Bench,
+    Trial,
+    _fit_setting,
+    _parts,
+    advise,
+    balanced_accuracy,
+    train_arm,
+    try_settings,
+)
 from stages.downstream.classical import predict_labels
 from stages.downstream.classifiers import build_classifier
-from stages.downstream.params import LabelBudget
+from stages.downstream.params import ArmParams, LabelBudget
 from stages.downstream.training import predict
 from stages.labelling import pool
 from stages.plumbing.errors import UserError
 from tests.downstream.toy import FIELDS, changed
 
+LABELLED = {"train", "validation"}
 # what each arm's classifier may depend on, beside the parameters
 MAY_SEE = {
-    "real": {"train"},
-    "classic": {"train"},
-    "classic_all_labels": {"train", "validation"},
-    "pseudo_label": {"train", "unlabelled"},
-    "gan": {"train", "synthetic"},
+    "real": LABELLED,
+    "classic": LABELLED,
+    "pseudo_label": LABELLED | {"unlabelled"},
+    "gan": LABELLED | {"synthetic"},
     "synthetic_only": {"synthetic"},
-    "oversampled": {"train"},
-    "weighted": {"train"},
-    "mixup": {"train"},
+    "oversampled": LABELLED,
+    "weighted": LABELLED,
+    "mixup": LABELLED,
     "three_labels": {"train"},
-    "five_labels": {"train", "validation"},
-    "duplicated": {"train"},
-    "real_again": {"train"},
-    "fixmatch": {"train", "unlabelled"},
-    "gan_balanced": {"train", "synthetic"},
-    "gan_filtered": {"train", "synthetic"},
-    "gan_soft": {"train", "synthetic"},
+    "five_labels": LABELLED,
+    "duplicated": LABELLED,
+    "real_again": LABELLED,
+    "fixmatch": LABELLED | {"unlabelled"},
+    "gan_balanced": LABELLED | {"synthetic"},
+    "gan_filtered": LABELLED | {"synthetic"},
+    "gan_soft": LABELLED | {"synthetic"},
     "shuffled_labels": {"synthetic"},
 }
 ARM_NAMES = sorted(MAY_SEE)
 
 
-def nobody(_data):
+def nobody(_final):
     raise AssertionError("nobody asks for the pool's labels")
 
 
-def run(params, name, data, replicate=0):
+def run(params, name, data, replicate=0, chosen=0, stop=None):
+    """The final run of an arm."""
     if name == "gan_soft":
         soft = torch.nn.functional.one_hot(data.synthetic.labels, 3) * 0.9 + 0.1 / 3
         data = changed(data, synthetic=replace(data.synthetic, probabilities=soft))
-    return run_arm(params.arms[name], data, params, replicate, partial(pool.teach, seed=replicate))[0]
+    return train_arm(params.arms[name], data, params, replicate, nobody, chosen, stop)
+
+
+def tried(params, name, data, replicate=0):
+    """The settings of an arm as the choice sees them."""
+    return try_settings(params.arms[name], data, params, replicate, nobody)
+
+
+def bench(params, arm, data, guess_pool=nobody, final=True):
+    return Bench(arm, data, params, 0, guess_pool, final)
+
+
+def with_all_labels_in_train(data):
+    """The data as they would be if the validation images were training images too."""
+    seen = data.seen
+    return changed(
+        data,
+        train_images=torch.cat([seen.images, seen.validation_images]),
+        train_labels=torch.cat([seen.labels, seen.validation_labels]),
+    )
 
 
 @pytest.fixture
@@ -81,7 +109,6 @@ def test_an_arm_depends_on_the_images_it_may_see_and_on_no_others(short, make_da
 def test_the_same_run_twice_gives_the_same_bytes(short, make_data, name):
     first, again = run(short, name, make_data()), run(short, name, make_data())
     assert first.test_probabilities.tobytes() == again.test_probabilities.tobytes()
-    assert first.validation_score == again.validation_score
     assert first.history == again.history
     assert all(torch.equal(tensor, again.state[key]) for key, tensor in first.state.items())
 
@@ -135,10 +162,8 @@ def test_what_the_network_is_shown_teaches_other_classifiers_too(params, make_da
 def test_the_images_of_each_source_are_counted(short, make_data):
     results = {name: run(short, name, make_data()) for name in ARM_NAMES}
     real = {name: result.images["real"] for name, result in results.items()}
-    other = {"classic_all_labels": 21, "three_labels": 9, "five_labels": 15, "synthetic_only": 0, "shuffled_labels": 0}
-    assert real == {name: other.get(name, 12) for name in ARM_NAMES}
-    from_validation = {name: result.from_validation for name, result in results.items()}
-    assert from_validation == {name: {"classic_all_labels": 9, "five_labels": 3}.get(name, 0) for name in ARM_NAMES}
+    other = {"three_labels": 9, "five_labels": 15, "synthetic_only": 0, "shuffled_labels": 0}
+    assert real == {name: other.get(name, 21) for name in ARM_NAMES}
     synthetic = {name: result.images["synthetic"] for name, result in results.items()}
     whole = dict.fromkeys(("gan", "gan_soft", "synthetic_only", "gan_balanced", "shuffled_labels"), 45)
     assert synthetic == {name: (whole | {"gan_filtered": 27}).get(name, 0) for name in ARM_NAMES}
@@ -160,7 +185,7 @@ def test_every_arm_takes_the_same_steps(short, make_data):
 
 def test_the_teacher_is_the_classic_arm(short, make_data):
     data = make_data()
-    guess = advise(Bench(short.arms["pseudo_label"], data, short, 0, nobody)).pool("classifier")
+    guess = advise(bench(short, short.arms["pseudo_label"], data)).pool("classifier")
     classic = run(short, "classic", replace(data, test_images=data.seen.unlabelled))
     assert np.array_equal(guess.labels.numpy(), classic.test_probabilities.argmax(axis=1))
     assert np.array_equal(guess.confidence.numpy(), classic.test_probabilities.max(axis=1))
@@ -168,7 +193,7 @@ def test_the_teacher_is_the_classic_arm(short, make_data):
 
 def test_synthetic_images_are_judged_by_the_classic_arm(short, make_data):
     data = make_data()
-    confidence = advise(Bench(short.arms["gan_filtered"], data, short, 0, nobody)).own_confidence()
+    confidence = advise(bench(short, short.arms["gan_filtered"], data)).own_confidence()
     classic = run(short, "classic", replace(data, test_images=data.synthetic.images))
     own = classic.test_probabilities[np.arange(45), data.synthetic.labels.numpy()]
     assert np.array_equal(confidence.numpy(), own)
@@ -179,21 +204,23 @@ def ensemble_arm(short, labels):
     return short.arms["pseudo_label"].model_copy(update={"labels": labels, "settings": [setting]})
 
 
-def test_the_ensembles_guess_is_the_one_that_generators_learn_from(short, make_data):
-    data, asked = make_data(), []
+@pytest.mark.parametrize("final", [False, True])
+def test_the_ensembles_guess_is_the_one_that_generators_learn_from(short, make_data, final):
+    """It is asked for the one that learned from the labels of the run at hand."""
+    asked = []
 
-    def guess_pool(seen):
-        asked.append(seen)
+    def guess_pool(all_labels):
+        asked.append(all_labels)
         return pool.PoolLabels(torch.arange(60) % 3, torch.linspace(0, 1, 60), "all", 0.0, 1.0)
 
-    guess = advise(Bench(ensemble_arm(short, "train"), data, short, 0, guess_pool)).pool("ensemble")
-    assert asked == [data.seen]
+    guess = advise(bench(short, ensemble_arm(short, "all"), make_data(), guess_pool, final)).pool("ensemble")
+    assert asked == [final]
     assert torch.equal(guess.labels, torch.arange(60) % 3)
     assert torch.equal(guess.confidence, torch.linspace(0, 1, 60))
 
 
-@pytest.mark.parametrize(("per_class", "held_out"), [(3, 9), (5, 0)])
-def test_validation_images_that_are_trained_on_choose_no_teacher(short, make_data, monkeypatch, per_class, held_out):
+@pytest.mark.parametrize("per_class", [3, 5])
+def test_the_ensemble_of_a_budget_sees_no_other_label(short, make_data, monkeypatch, per_class):
     seen, budget = [], LabelBudget(per_class=per_class)
 
     def teach(data, _seed):
@@ -201,15 +228,82 @@ def test_validation_images_that_are_trained_on_choose_no_teacher(short, make_dat
         return pool.PoolLabels(torch.zeros(60, dtype=torch.int64), torch.ones(60), "all", 0.0, 1.0)
 
     monkeypatch.setattr(pool, "teach", teach)
-    advise(Bench(ensemble_arm(short, budget), make_data(), short, 0, nobody)).pool("ensemble")
+    advise(bench(short, ensemble_arm(short, budget), make_data())).pool("ensemble")
     assert len(seen[0].images) == len(seen[0].labels) == 3 * per_class
-    assert len(seen[0].validation_images) == len(seen[0].validation_labels) == held_out
+    assert len(seen[0].validation_images) == len(seen[0].validation_labels) == 0
 
 
-def test_no_validation_score_where_validation_labels_were_trained_on(short, make_data):
-    assert run(short, "classic_all_labels", make_data()).validation_score is None
-    assert run(short, "five_labels", make_data()).validation_score is None
-    assert run(short, "three_labels", make_data()).validation_score is not None
+# the choice, and what is carried over from it
+
+
+@pytest.mark.parametrize("name", ["classic", "gan", "gan_filtered", "pseudo_label", "fixmatch", "weighted"])
+def test_the_final_run_is_a_plain_training_on_all_labels(short, make_data, name):
+    """As a setting is tried where all these images are of `train`: the two differ in labels alone."""
+    data = make_data()
+    joined = with_all_labels_in_train(data)
+    setting, advice = short.arms[name].settings[0], bench(short, short.arms[name], joined, final=False)
+    parts = _parts(setting, advice, advise(advice))
+    plain = predict(_fit_setting(setting, parts, advice).model, data.test_images)
+    assert np.array_equal(run(short, name, data).test_probabilities, plain.numpy())
+
+
+@pytest.mark.parametrize("name", ["classic", "gan_filtered", "pseudo_label", "fixmatch"])
+def test_the_choice_trains_on_no_validation_image(params, make_data, monkeypatch, name):
+    """Other validation images change what a setting scores, and nothing of the classifier that is scored."""
+    data, classifiers = make_data(), []
+    score = Bench.validate
+
+    def spy(self, model):
+        classifiers.append([tensor.clone() for tensor in model.state_dict().values()])
+        return score(self, model)
+
+    monkeypatch.setattr(Bench, "validate", spy)
+    wrong = changed(data, validation_labels=(data.seen.validation_labels + 1) % 3)
+    other = changed(wrong, validation_images=255 - data.seen.validation_images)
+    trials = [tried(params, name, each) for each in (data, wrong, other)]
+    assert len(classifiers) == 3
+    for each in classifiers[1:]:
+        assert all(torch.equal(first, tensor) for first, tensor in zip(classifiers[0], each, strict=True))
+    assert trials[0] != trials[1]
+    finals = [run(params, name, each).test_probabilities for each in (data, wrong)]
+    assert not np.array_equal(*finals)
+
+
+def test_each_setting_is_scored_on_validation(params, make_data):
+    settings = [{"synthetic_share": 0.5}, {"synthetic_share": 0.5, "shuffled_labels": True, "loss_weight": 1.0}]
+    arm = ArmParams.model_validate(params.arms["synthetic_only"].model_dump() | {"real": True, "settings": settings})
+    good, bad = try_settings(arm, make_data(), params, 0, nobody)
+    assert good.validation_score > 0.9 > bad.validation_score
+    assert (good.step, bad.step) == (30, 30)
+
+
+@pytest.mark.parametrize("name", ["classic", "fixmatch"])
+def test_the_final_run_ends_at_the_step_that_the_choice_kept(params, make_data, monkeypatch, name):
+    """It is then what the whole training was after so many steps."""
+    params = params.model_copy(update={"classifier": params.classifier.model_copy(update={"checkpoints": 3})})
+    scores = iter([0.1, 0.9, 0.5, 0.9])
+    monkeypatch.setattr(Bench, "validate", lambda _self, _model: next(scores))
+    (trial,) = tried(params, name, make_data())
+    assert trial == Trial(0.9, 20)
+
+    passed = []
+    monkeypatch.setattr(Bench, "validate", lambda _self, model: passed.append(predict(model, test)) or 0.0)
+    data = make_data()
+    test = data.test_images
+    try_settings(params.arms[name], with_all_labels_in_train(data), params, 0, nobody)
+    final = run(params, name, data, stop=20)
+    assert np.array_equal(final.test_probabilities, passed[1].numpy())
+    assert final.history[-1]["step"] == 20
+    assert len(passed) == 4, "the final run looks at nothing"
+
+
+def test_the_chosen_setting_is_the_one_that_is_trained(short, make_data):
+    settings = [{"synthetic_share": share} for share in (0.25, 0.5)]
+    changes = {"settings": settings}
+    arm = ArmParams.model_validate(short.arms["gan"].model_dump() | changes)
+    both = short.model_copy(update={"arms": short.arms | {"both": arm}})
+    second = run(both, "both", make_data(), chosen=1)
+    assert np.array_equal(second.test_probabilities, run(short, "gan", make_data()).test_probabilities)
 
 
 def test_no_test_labels_are_known_here():

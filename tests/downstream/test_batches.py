@@ -30,7 +30,7 @@ def make_arm(arm: Callable[..., dict[str, Any]]) -> Callable[..., ArmParams]:
 
 
 def real(data: ArmData) -> Labelled:
-    return Labelled(data.seen.images, data.seen.labels, 0)
+    return Labelled(data.seen.images, data.seen.labels)
 
 
 SETTINGS = [
@@ -117,7 +117,7 @@ def test_a_loss_weight_holds_for_synthetic_images_alone(make_data, make_arm, adv
 def unbalanced(data: ArmData) -> Labelled:
     """6, 4 and 2 images of the three classes."""
     rows = torch.cat([(data.seen.labels == label).nonzero()[:4, 0] for label in range(3)])[[*range(10), 0, 3]]
-    return Labelled(data.seen.images[rows], torch.tensor([0] * 6 + [1] * 4 + [2] * 2), 0)
+    return Labelled(data.seen.images[rows], torch.tensor([0] * 6 + [1] * 4 + [2] * 2))
 
 
 def counted(labels: Tensor, order: Tensor) -> list[int]:
@@ -153,14 +153,15 @@ def test_budgets_of_labels_contain_the_smaller_ones(make_data, make_arm):
     data = make_data()
 
     def chosen(per_class: int) -> Labelled:
-        return labelled_images(make_arm(labels=LabelBudget(per_class=per_class).model_dump()), data, seed=3)
+        return labelled_images(make_arm(labels=LabelBudget(per_class=per_class).model_dump()), data, final=True, seed=3)
 
     previous: set[bytes] = set()
+    validation = {image.numpy().tobytes() for image in data.seen.validation_images}
     for per_class in range(1, 8):
         labelled = chosen(per_class)
         assert torch.bincount(labelled.labels).tolist() == [per_class] * 3
-        assert labelled.from_validation == max(0, 3 * (per_class - 4))
         images = {image.numpy().tobytes() for image in labelled.images}
+        assert len(images & validation) == max(0, 3 * (per_class - 4)), "those of train come first"
         assert previous < images
         previous = images
     with pytest.raises(UserError, match="per_class: 8 is more than the 7 labelled images"):

@@ -22,14 +22,14 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ("half, yet no real", SYNTHETIC | {"real": False, "settings": [{"synthetic_share": 0.5}]}, "contradicts real"),
     ("nothing to train on", {"real": False}, "leaves nothing to train on"),
     (
-        "labels without real images",
-        SYNTHETIC | {"real": False, "labels": "train_and_validation", "settings": [{"synthetic_share": 1}]},
-        "goes with labels: train alone",
+        "generated images on a budget",
+        SYNTHETIC | {"labels": {"per_class": 3}, "settings": [{"synthetic_share": 0.5}]},
+        "the generator of data/filter_memorized/gan used all labels",
     ),
     (
-        "choice without validation",
+        "choice on a budget",
         {
-            "labels": "train_and_validation",
+            "labels": {"per_class": 3},
             "settings": [{"pool_share": 0.5, "teacher": "classifier"}, {"pool_share": 1, "teacher": "classifier"}],
         },
         "one setting is allowed, not 2",
@@ -57,7 +57,7 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ("unknown balancing", {"balancing": "smote"}, "'none', 'oversampling', 'class_weights' or 'synthetic'"),
     ("topping up with nothing", {"balancing": "synthetic"}, "tops up rare classes"),
     ("no labels of a class", {"labels": {"per_class": 0}}, "greater than or equal to 1"),
-    ("unknown labels", {"labels": "test"}, "'train' or 'train_and_validation'"),
+    ("unknown labels", {"labels": "train"}, "Input should be 'all'"),
     ("weak FixMatch", {"settings": [FIXMATCH]}, "needs a strong policy, augment: randaugment or trivialaugment"),
     (
         "weighted FixMatch",
@@ -93,6 +93,19 @@ def test_possible_arms_are_let_in(section):
         "shuffled_labels",
     ]
     assert {one.generator for one in checked.arms.values()} == {"gan", None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "checkpoints", "chooses"),
+    [
+        ({}, 1, False),
+        ({}, 2, True),
+        ({"settings": [{"pool_share": 0.5, "teacher": "ensemble"}, {}]}, 1, True),
+        ({"labels": {"per_class": 3}}, 2, False),
+    ],
+)
+def test_an_arm_chooses_where_there_is_something_to_choose(arm, changes, checkpoints, chooses):
+    assert ArmParams.model_validate(arm(**changes)).chooses(checkpoints) == chooses
 
 
 def test_every_field_must_be_stated(arm):

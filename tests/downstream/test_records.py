@@ -1,25 +1,27 @@
+import json
 from typing import Any
 
 import numpy as np
 import pytest
 
 from stages.downstream import records
+from stages.downstream.choice import Chosen, no_choice
 from stages.downstream.params import ArmParams
+from stages.plumbing.artifacts import ArmFacts
 
 LABELS = {"train": 50, "validation": 40}
 
 
-def run_of(real: int = 50, from_validation: int = 0) -> dict[str, object]:
+def run_of(real: int = 90) -> dict[str, Any]:
     images = {"real": real, "synthetic": 0, "pseudo_labelled": 0}
-    history = [{"step": 7, "loss": 1.0}]
-    return {"images": images, "from_validation": from_validation, "steps": 7, "history": history}
+    return {"images": images, "steps": 7, "history": [{"step": 7, "loss": 1.0}]}
 
 
 def make_arm(**changes: object) -> ArmParams:
     values: dict[str, object] = {
         "images": "data/prepare",
         "real": True,
-        "labels": "train",
+        "labels": "all",
         "balancing": "none",
         "augment": "none",
         "settings": [{}],
@@ -43,44 +45,46 @@ POOLED = [{"pool_share": 0.5, "teacher": "classifier"}, {"pool_share": 1.0, "tea
 SYNTHETIC = {"images": "data/filter_memorized/gan", "settings": [{"synthetic_share": 0.5}]}
 
 
+def facts_of(chosen: Chosen, run: dict[str, Any], **changes: object) -> dict[str, Any]:
+    """Of two replicates and ten classes, as they are read back."""
+    told = records.arm_facts(make_arm(**changes), chosen, [run, run], LABELS, classes=10)
+    ArmFacts.model_validate_json(json.dumps(told))
+    return told
+
+
 @pytest.mark.parametrize(
-    ("changes", "checkpoints", "run", "labels_used"),
+    ("changes", "run", "labels", "used"),
     [
-        ({}, 1, run_of(), 50),
-        ({}, 5, run_of(), 90),
-        ({"settings": POOLED[:1]}, 1, run_of(), 50),
-        ({"settings": POOLED}, 1, run_of(), 90),
-        ({"settings": [{"pool_share": 1.0, "teacher": "ensemble"}]}, 1, run_of(), 90),
-        ({"labels": "train_and_validation"}, 1, run_of(90, 40), 90),
-        ({"labels": "train_and_validation"}, 5, run_of(90, 40), 90),
-        ({"labels": {"per_class": 3}}, 1, run_of(30), 30),
-        ({"labels": {"per_class": 7}}, 1, run_of(70, 20), 70),
-        (SYNTHETIC, 1, run_of(), 90),
-        (SYNTHETIC | {"labels": {"per_class": 3}}, 1, run_of(30), 90),
-        (SYNTHETIC | {"real": False, "settings": [{"synthetic_share": 1.0}]}, 1, run_of(0), 90),
+        ({}, run_of(), "all", 90),
+        (SYNTHETIC, run_of(), "all", 90),
+        (SYNTHETIC | {"real": False, "settings": [{"synthetic_share": 1.0}]}, run_of(0), "all", 90),
+        ({"labels": {"per_class": 3}}, run_of(30), {"per_class": 3}, 30),
+        ({"labels": {"per_class": 7}}, run_of(70), {"per_class": 7}, 70),
     ],
 )
-def test_each_label_counts_that_was_trained_on_or_chosen_by(
-    changes: dict[str, object], checkpoints: int, run: dict[str, Any], labels_used: int
+def test_all_labels_count_but_for_a_budget(
+    changes: dict[str, object], run: dict[str, Any], labels: object, used: int
 ) -> None:
-    arm = make_arm(**changes)
-    score = np.nan if run["from_validation"] else 0.5
-    facts = records.arm_facts(arm, np.full((len(arm.settings), 2), score), 0, [[run], [run]], LABELS, checkpoints)
-    assert facts["labels_used"] == labels_used
+    facts = facts_of(no_choice(2), run, **changes)
+    assert (facts["labels"], facts["labels_used"]) == (labels, used)
     assert facts["trained_on_labels"] == run["images"]["real"]
 
 
-def test_an_arm_trained_on_validation_has_no_score_there() -> None:
-    arm, run = make_arm(labels="train_and_validation"), run_of(90, 40)
-    facts = records.arm_facts(arm, np.full((1, 2), np.nan), 0, [[run], [run]], LABELS, 1)
+def test_the_scores_are_those_of_the_choice() -> None:
+    facts = facts_of(Chosen(1, [7, 4], np.array([[0.25, 0.75], [0.5, 1.0]])), run_of(), settings=POOLED)
+    assert facts["chosen"] == 1
+    assert facts["validation"] == [0.5, 0.75]
+    assert facts["validation_scores"] == [0.5, 1.0]
+
+
+def test_an_arm_that_chose_nothing_has_no_scores() -> None:
+    facts = facts_of(no_choice(2), run_of())
     assert facts["validation"] == []
     assert facts["validation_scores"] == [None, None]
 
 
 def test_settings_are_told_without_what_was_not_asked_for() -> None:
-    arm, run = make_arm(**SYNTHETIC), run_of()
-    facts = records.arm_facts(arm, np.full((1, 2), 0.5), 0, [[run], [run]], LABELS, 1)
-    assert facts["settings"] == [{"synthetic_share": 0.5}]
+    assert facts_of(no_choice(2), run_of(), **SYNTHETIC)["settings"] == [{"synthetic_share": 0.5}]
 
 
 def test_predictions_of_further_classifiers_keep_their_place() -> None:

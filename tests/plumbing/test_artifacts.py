@@ -20,9 +20,9 @@ ARM = {
     "chosen": 1,
     "validation": [0.7, 0.8],
     "validation_scores": [0.9, None],
+    "labels": "all",
     "labels_used": 100,
-    "labels_of_train": 50,
-    "trained_on_labels": 50,
+    "trained_on_labels": 100,
     "synthetic_images": 998,
     "pseudo_labels": 0,
     "steps": 300,
@@ -98,6 +98,7 @@ def test_a_key_with_a_flipped_letter_is_refused(artifacts: Any, tmp_path: Path) 
         (FilterMetrics, ("own_source", "publishable"), 2),
         (ArmFacts, ("chosen",), 2),
         (ArmFacts, ("validation",), [0.7]),
+        (ArmFacts, ("labels",), "train"),
     ],
 )
 def test_an_impossible_value_is_refused(

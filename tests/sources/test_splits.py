@@ -95,12 +95,12 @@ def digest(rows: list[NDArray[Any]]) -> str:
             {
                 "seed": 123456,
                 "test_share": 0.2,
-                "labels_per_class": 1,
+                "labels_per_class": 9,
                 "validation_per_class": 9,
                 "calibration": 1,
                 "unlabelled": {"share": 0.0},
             },
-            "84cee2a090156d51",
+            "04a684429afd72a8",
         ),
         (True, {"validation_per_class": 5, "calibration": 200}, "d0ab00b2758890b1"),
     ],
@@ -147,7 +147,7 @@ def test_roles_have_the_sizes_asked_for(
     roles = roles_of(params, replicate, labels)
     assert set(np.unique(roles)) <= {*ROLES, ""}
     assert per_class(labels, roles, TRAIN) == [labels_per_class] * 3
-    assert per_class(labels, roles, VALIDATION) == [validation] * 3
+    assert per_class(labels, roles, VALIDATION) == [min(validation, labels_per_class)] * 3
     assert np.sum(roles == CALIBRATION) == calibration
     rest = len(labels) - np.sum(np.isin(roles, [TRAIN, VALIDATION, CALIBRATION, TEST]))
     assert np.sum(roles == UNLABELLED_POOL) == round(rest * share)
@@ -234,6 +234,30 @@ def test_a_given_validation_set_stays_out_of_a_test_set_that_is_drawn() -> None:
 def test_labels_per_class_by_name() -> None:
     roles = roles_of(make_params(labels_per_class={"c": 2, "a": 11, "b": 7}))
     assert per_class(LABELS, roles, TRAIN) == [11, 7, 2]
+
+
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize(
+    ("labels", "trained", "validated"),
+    [
+        ({"labels_per_class": {"a": 9, "b": 2, "c": 3}}, [9, 2, 3], [4, 2, 3]),
+        ({"labels_per_class": 30, "imbalance_factor": 15}, [2, 8, 30], [2, 4, 4]),
+        ({"labels_per_class": 4}, [4, 4, 4], [4, 4, 4]),
+    ],
+)
+def test_no_class_has_more_validation_than_training_labels(
+    given: bool, labels: dict[str, object], trained: list[int], validated: list[int]
+) -> None:
+    """Whether validation images are drawn from a set of the source's own or not."""
+    official = np.where(given & (np.arange(len(LABELS)) % 4 == 0), VALIDATION, "")
+    roles = roles_of(make_params(**labels), official=official)
+    assert per_class(LABELS, roles, TRAIN) == trained
+    assert per_class(LABELS, roles, VALIDATION) == validated
+
+
+def test_where_train_takes_what_is_left_validation_has_at_most_half() -> None:
+    roles = roles_of(make_params(labels_per_class="all", validation_per_class=40))
+    assert per_class(LABELS, roles, VALIDATION) == [15, 22, 37]
 
 
 @pytest.mark.parametrize("grouped", [False, True])
@@ -328,14 +352,14 @@ def test_no_group_crosses_a_role_and_sizes_are_exact(
     except UserError:
         assume(False)
     assert not crossing(groups, roles)
-    assert per_class(labels, roles, VALIDATION) == [validation] * 3
+    trained, validated = per_class(labels, roles, TRAIN), per_class(labels, roles, VALIDATION)
     assert np.sum(roles == CALIBRATION) == calibration
-    if isinstance(labels_per_class, int):
-        assert per_class(labels, roles, TRAIN) == [labels_per_class] * 3
-    elif isinstance(labels_per_class, dict):
-        assert per_class(labels, roles, TRAIN) == [1, 2, 3]
+    if labels_per_class != "all":
+        assert trained == ([1, 2, 3] if isinstance(labels_per_class, dict) else [labels_per_class] * 3)
+        assert validated == np.minimum(trained, validation).tolist()
     else:
-        assert min(per_class(labels, roles, TRAIN)) >= 1
+        assert min(trained) >= 1
+        assert max(validated) <= validation
         assert per_class(labels, roles, UNLABELLED_POOL) == [0, 0, 0]
     # with share 1, what plays no role stands in a group that plays one, or in a given set
     idle = np.flatnonzero((roles == "") & (official != TEST) & (official != VALIDATION))
@@ -442,14 +466,13 @@ PAIRS = np.arange(len(LABELS)) // 2
     ("changes", "words"),
     [
         ({"labels_per_class": 40}, r"class 'a' has 30 images beside the test set.*labels_per_class \(40\).*need 44"),
-        ({"validation_per_class": 30}, r"class 'a' has 30 images beside the test set"),
+        ({"labels_per_class": 20, "validation_per_class": 11}, r"class 'a' has 30 images.* need 31"),
         ({"calibration": 500}, r"prepare.calibration asks for 500 images, but 123 are left"),
         ({"test_share": 0.001}, r"class 'a' has 60 images: too few for a test set"),
         ({"unlabelled": {"count": 94}}, r"prepare.unlabelled.count asks for 94 images, but 93 are left"),
         ({"labels_per_class": {"a": 1, "b": 2}}, r"labels_per_class lacks 'c': .* which are 'a', 'b', 'c'"),
         ({"labels_per_class": {"a": 1, "b": 2, "c": 3, "x": 4}}, r"labels_per_class names 'x'"),
         ({"labels_per_class": {"a": 1, "b": 2, "c": 3}, "imbalance_factor": 2}, r"state one of the two"),
-        ({"labels_per_class": "all", "validation_per_class": 30}, r"labels_per_class \(all\).*need 31"),
         ({"labels_per_class": "all", "calibration": 138}, r"class 'a' has no image left for train"),
         ({"labels_per_class": 80, "imbalance_factor": 10}, r"class 'c' has 75 images beside.*\(80\)"),
     ],

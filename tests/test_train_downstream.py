@@ -1,0 +1,164 @@
+"""The stage for one arm, on a data set written here: the choice, the final run, and what a killed one goes on with."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from safetensors.numpy import load_file
+
+from stages import train_downstream
+from stages.downstream import arms
+from stages.plumbing import images, params, workdir
+from stages.plumbing.dataset import TEST, TRAIN, UNLABELLED_POOL, VALIDATION
+from stages.plumbing.images import ImageSet
+from stages.plumbing.stage import StageRun
+from tests.conftest import DEFAULT_PARAMS, ROOT, edit_params
+
+COUNTS = {TRAIN: 12, VALIDATION: 9, UNLABELLED_POOL: 30, TEST: 12}
+IMAGES = sum(COUNTS.values())
+CLASSIC = {
+    "images": "data/prepare",
+    "real": True,
+    "labels": "all",
+    "balancing": "none",
+    "augment": "classic",
+    "settings": [{}],
+}
+ARMS = {
+    "plain": CLASSIC,
+    "budget": CLASSIC | {"labels": {"per_class": 5}},
+    "pooled": CLASSIC | {"settings": [{"pool_share": share, "teacher": "classifier"} for share in (0.2, 0.9)]},
+}
+Train = Callable[[str], dict[str, Any]]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two replicates of noise with a bright bar whose place is the class."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "stages").symlink_to(ROOT / "stages")
+    (tmp_path / "params.yaml").write_bytes(DEFAULT_PARAMS.read_bytes())
+    section = params.load().train_downstream.model_dump(mode="json", exclude={"arms"})
+    section["classifier"] |= {"steps": 8, "width": 4, "batch_size": 16}
+    section["scikit_learn"] = {"classifiers": ["nearest_neighbours"], "images": 20}
+    rivals = {"arms": ["pooled"], "rivals": ["plain"], "measure": "accuracy"}
+    changes = {"evaluate.contrast": rivals, "evaluate.learning_curve": ["budget", "plain"]}
+    edit_params(tmp_path, {"train_downstream": section | {"arms": ARMS}, **changes})
+
+    labels = np.arange(IMAGES) % 3
+    pixels = np.random.default_rng(0).integers(0, 100, (IMAGES, 1, 8, 8), dtype=np.uint8)
+    for label in range(3):
+        pixels[labels == label, :, 2 * label + 1] += 120
+    ids = np.array([f"i{row:02d}" for row in range(IMAGES)])
+    images.write(workdir.DATA / "prepare/images.parquet", ImageSet(ids, pixels, labels), ["a", "b", "c"])
+    roles = np.repeat(list(COUNTS), list(COUNTS.values()))
+    drawn = [np.concatenate([np.roll(roles[:-12], 3 * each), roles[-12:]]) for each in (0, 1)]
+    tables = [pa.table({"id": ids, "replicate": np.full(IMAGES, r), "role": role}) for r, role in enumerate(drawn)]
+    images.write_table(workdir.DATA / "prepare/roles.parquet", pa.concat_tables(tables))
+    image = {"size": 8, "channels": "grey", "fit": "pad", "flip_ok": False}
+    facts = {"name": "toy", "classes": ["a", "b", "c"], "image": image, "replicates": 2}
+    workdir.write_json(workdir.DATA / "prepare/dataset.json", facts)
+    return tmp_path
+
+
+@pytest.fixture
+def train(project: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
+    """Runs the stage for an arm in this process; returns its arm.json."""
+    monkeypatch.setattr(StageRun, "fan_out", lambda _, work, jobs, *__: [work(job) for job in jobs])
+
+    def run(arm: str) -> dict[str, Any]:
+        train_downstream.main(StageRun("train_downstream", params.load(), arm))
+        return json.loads((project / f"data/train_downstream/{arm}/arm.json").read_text())
+
+    return run
+
+
+def made(arm: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((workdir.DATA / "train_downstream" / arm).iterdir())}
+
+
+def units(stage: str) -> set[str]:
+    folder = workdir.WORK / f"train_downstream@{stage}"
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+def test_all_labels_are_used_with_and_without_a_choice(train: Train) -> None:
+    plain, pooled, budget = (train(arm) for arm in ("plain", "pooled", "budget"))
+    assert [each["labels_used"] for each in (plain, pooled, budget)] == [21, 21, 15]
+    assert [each["trained_on_labels"] for each in (plain, pooled, budget)] == [21, 21, 15]
+    assert [len(each["validation"]) for each in (plain, pooled, budget)] == [0, 2, 0]
+    assert pooled["chosen"] == int(np.argmax(pooled["validation"]))
+    assert None not in pooled["validation_scores"]
+    assert units("pooled@choice")
+    assert not units("plain@choice") | units("budget@choice"), "nothing is trained to choose by"
+
+
+def test_predictions_are_those_of_the_weights_that_are_kept(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = []
+    original = arms.train_arm
+    monkeypatch.setattr(arms, "train_arm", lambda *given: results.append(original(*given)) or results[-1])
+    train("pooled")
+    table = pd.read_parquet("data/train_downstream/pooled/predictions.parquet")
+    for replicate, result in enumerate(results):
+        own = table[table["replicate"] == replicate]
+        assert np.array_equal(np.stack(own["probabilities"]), result.test_probabilities)
+        kept = load_file(f"data/train_downstream/pooled/{replicate}.safetensors")
+        assert all(np.array_equal(kept[name], tensor.numpy()) for name, tensor in result.state.items())
+    models = pd.read_parquet("data/train_downstream/pooled/models.parquet")
+    assert models.groupby("replicate").size().tolist() == [12, 12]
+
+
+def test_a_killed_run_goes_on_with_what_was_finished(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    train("pooled")
+    whole, final = made("pooled"), sorted(units("pooled"))
+    shutil.rmtree("data/train_downstream/pooled")
+    shutil.rmtree(workdir.WORK / "train_downstream@pooled" / final[0])
+    trained, original = [], arms.train_arm
+
+    def never(*_: object) -> None:
+        raise AssertionError("the choice was finished")
+
+    monkeypatch.setattr(arms, "try_settings", never)
+    monkeypatch.setattr(arms, "train_arm", lambda *given: trained.append(given) or original(*given))
+    train("pooled")
+    assert made("pooled") == whole
+    assert len(trained) == 1
+
+
+def test_units_of_another_choice_are_forgotten(train: Train, project: Path) -> None:
+    train("pooled")
+    before = units("pooled@choice"), units("pooled")
+    assert [len(each) for each in before] == [2, 2]
+    edit_params(project, {"train_downstream.arms.pooled.settings": ARMS["pooled"]["settings"][1:]})
+    assert train("pooled")["chosen"] == 0
+    assert not units("pooled@choice")
+    assert len(units("pooled")) == 2
+    assert not units("pooled") & before[1]
+
+
+def test_another_classifier_of_scikit_learn_tries_no_setting_again(train: Train, project: Path) -> None:
+    train("pooled")
+    before = units("pooled@choice")
+    edit_params(project, {"train_downstream.scikit_learn.classifiers": ["logistic_regression"]})
+    train("pooled")
+    assert units("pooled@choice") == before
+    models = pd.read_parquet("data/train_downstream/pooled/models.parquet")
+    assert set(models["classifier"]) == {"logistic_regression"}
+
+
+def test_every_replicate_stops_where_its_own_choice_did(
+    train: Train, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit_params(project, {"train_downstream.classifier.checkpoints": 4})
+    scores = iter([0.1, 0.9, 0.1, 0.1, 0.9, 0.1, 0.1, 0.9, 0.1, 0.9])  # of each, the last is the score of what was kept
+    monkeypatch.setattr(arms.Bench, "validate", lambda *_: next(scores))
+    facts = train("plain")
+    assert facts["validation_scores"] == [0.9, 0.9]
+    assert [facts["history"][replicate][-1]["step"] for replicate in "01"] == [4, 6]
+    assert next(scores, None) is None, "the final run looks at nothing"
