@@ -81,8 +81,8 @@ def main(run: StageRun) -> None:
     filtered = {name: each.privacy for name, each in evidence.generators.items()}
     summary = summarise(published.numbers, filtered, params.evaluate)
     workdir.write_json(workdir.METRICS / "evaluate_summary.json", summary)
-    told = closing(published.numbers, workdir.METRICS / "report.html")
-    run.last_words = f"{_who_may_see(params.evaluate.publish_real_images)}\n{told}"
+    answers = closing(published.numbers, workdir.METRICS / "report.html")
+    run.last_words = f"{_who_may_see(params.evaluate.publish_real_images)}\n{answers}"
     recording.record_comparison(params)
 
 

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score
 from torch import Generator
@@ -310,7 +310,6 @@ def test_no_test_labels_are_known_here():
     assert [field.name for field in fields(ArmData) if field.name.startswith("test")] == ["test_images"]
 
 
-@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=50))
 def test_balanced_accuracy_is_sklearns(pairs):
     labels, guesses = torch.tensor(pairs).T

@@ -3,8 +3,6 @@
 torch and MLflow are imported where they are used: they take seconds.
 """
 
-import functools
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from stages.generators.params import TrainGanParams
 from stages.plumbing import images, workdir
 from stages.plumbing.images import ImageSet
 from stages.plumbing.params import Params, TrackingParams
+from tests.conftest import once
 
 ROOT = Path(__file__).parents[2]
 GENERATORS = {"gan": {"kind": "projection", "steps": 300}, "gaussian": {"kind": "gaussian", "rank": 64}}
@@ -37,14 +36,15 @@ FINGERPRINT = "a" * 64
 MD5 = "0123456789abcdef0123456789abcdef.dir"
 
 
-@functools.cache
 def migrated_store() -> bytes:
     """The file of an SQLite store without runs; making one takes MLflow several seconds."""
-    from mlflow.tracking import MlflowClient
 
-    with tempfile.TemporaryDirectory() as folder:
-        MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
-        return (Path(folder) / "mlflow.db").read_bytes()
+    def make(place: Path) -> None:
+        from mlflow.tracking import MlflowClient
+
+        MlflowClient(tracking_uri=f"sqlite:///{place}")
+
+    return once("mlflow.db", make).read_bytes()
 
 
 def settings(publish: bool = False, name: str = "understudy") -> Params:
