@@ -12,7 +12,7 @@ from stages import presets
 from stages.plumbing import params
 
 DEFAULT = "digits_pool"
-_ARM = {"images": "data/prepare", "real": True, "labels": "train", "balancing": "none", "settings": [{}]}
+_ARM = {"images": "data/prepare", "real": True, "labels": "all", "balancing": "none", "settings": [{}]}
 # Changes that leave two arms, which need neither a generator nor a pool.
 TWO_ARMS: dict[str, Any] = {
     "train_downstream.arms": {

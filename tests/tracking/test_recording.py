@@ -136,7 +136,7 @@ def test_comparison_shows_what_the_files_say(project: Path) -> None:
     assert chosen.items() <= child.data.params.items()
     assert child.data.metrics["accuracy"] == pytest.approx(0.891)
     assert runs.curve("gan_classic/1", "loss") == [(20, 1 / 20), (40, 1 / 40)]
-    assert "validation" not in runs["classic_all_labels/0"].data.metrics
+    assert "validation" not in runs["classic_5/0"].data.metrics
     (model,) = runs.client.search_registered_models()
     assert (len(model.latest_versions), model.aliases) == (1, {}), "a trial of dvc exp is no new best"
 

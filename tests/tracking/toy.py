@@ -20,7 +20,7 @@ from stages.plumbing.params import Params, TrackingParams
 
 ROOT = Path(__file__).parents[2]
 GENERATORS = {"gan": {"kind": "projection", "steps": 300}, "gaussian": {"kind": "gaussian", "rank": 64}}
-ARMS = ("real", "gan_classic", "classic_all_labels")
+ARMS = ("real", "gan_classic", "classic_5")
 REPLICATES = 2
 WIDTH = 4
 CLASSES = ["cat", "dog"]
@@ -83,7 +83,7 @@ def write_comparison(folder: Path) -> None:
     for place, arm in enumerate(ARMS):
         for replicate in range(REPLICATES):
             test = 0.9 - place / 100 + replicate / 1000
-            validation = None if arm == "classic_all_labels" else 0.7 + place / 10 + replicate / 100
+            validation = None if arm == "classic_5" else 0.7 + place / 10 + replicate / 100
             measures = {"accuracy": test, "balanced_accuracy": test, "macro_f1": test, "validation": validation}
             rows.append({"arm": arm, "replicate": replicate} | measures)
         workdir.write_json(folder / f"data/train_downstream/{arm}/arm.json", arm_facts(arm))
@@ -144,7 +144,7 @@ def arm_facts(arm: str) -> dict[str, Any]:
 
 
 def all_params() -> dict[str, Any]:
-    arm = {"images": "data/prepare", "real": True, "labels": "train", "augment": "classic", "settings": [{}]}
+    arm = {"images": "data/prepare", "real": True, "labels": "all", "augment": "classic", "settings": [{}]}
     return {
         "train_gan": {"seed": 0, "generators": GENERATORS},
         "train_downstream": {
