@@ -116,7 +116,7 @@ def train_arm(
     chosen: int,
     stop: int | None,
 ) -> ArmResult:
-    """Trains the classifier on all labels of the arm, which look at nothing any more.
+    """Trains the classifier on all labels of the arm: nothing is left to choose, and nothing is looked at.
 
     chosen: the number of its setting. stop: the step after which the replicate's trial kept its weights, None for the
     end of the training.
