@@ -25,7 +25,6 @@ CHANGES: dict[str, Mapping[str, Any]] = {
     DEFAULT: {},
     "no moving average": {"ema_decay": 0.0},
     "no augmentation": {"augment": {"policies": [], "limit": 0.0}},
-    "last snapshot": {"snapshots": 1},
     "relativistic loss, R1 and R2": {"objective": {"kind": "relativistic", "gradient_penalty": 1.0}},
     "convolutional layers, width 64": {"layers": "convolutional", "width": 64},
     "half the steps": {"steps": lambda steps: steps // 2},

@@ -26,7 +26,7 @@ from stages.downstream.training import Examples, derive_seeds, predict, train_cl
 from stages.generators import training
 from stages.generators.drawing import TrainedGenerator
 from stages.generators.params import KINDS, AdversarialParams, GeneratorParams
-from stages.generators.snapshots import draw_classes
+from stages.generators.quality import draw_classes
 from stages.imaging import set_metrics
 from stages.labelling import quick_classifier
 from stages.memorization.filtering import MemorizationFilter, Originals, check_some_kept
@@ -178,12 +178,12 @@ def sampler(made: TrainedGenerator, gan_set: GanSet) -> Sampler:
 def _affordable(gan_set: GanSet, params: AdversarialParams, seed: int, seconds: float) -> int:
     """Steps that fit into the time beside what is done once, by a short training."""
     stamps: list[float] = []
-    probe = {"steps": PROBE, "log_every": PROBE // 2, "checkpoint_every": 2 * PROBE, "snapshots": 1}
+    probe = {"steps": PROBE, "log_every": PROBE // 2, "checkpoint_every": 2 * PROBE, "samples_every": 2 * PROBE}
     started = process_time()
     train(gan_set, params.model_copy(update=probe), seed, lambda _: stamps.append(process_time()))
-    one_snapshot = process_time() - stamps[1]
+    one_look = process_time() - stamps[1]
     per_step = (stamps[1] - stamps[0]) / (PROBE // 2)
-    once = stamps[0] - started - per_step * PROBE / 2 + params.snapshots * one_snapshot
+    once = stamps[0] - started - per_step * PROBE / 2 + params.steps // params.samples_every * one_look
     return max(PROBE, int((seconds - once) / per_step))
 
 
@@ -191,7 +191,7 @@ def train(
     gan_set: GanSet, params: GeneratorParams, seed: int, report: training.Report = lambda _: None
 ) -> TrainedGenerator:
     """A generator, trained without checkpoints."""
-    return training.train(gan_set.data, gan_set.guessed, params, seed, report, Nowhere())
+    return training.train(gan_set.data, gan_set.guessed.final, params, seed, report, Nowhere())
 
 
 def real(gan_set: GanSet, _seed: int) -> tuple[Sampler, int]:
@@ -204,7 +204,7 @@ def references(seconds: float) -> dict[str, Fit]:
     out those that are less sure than not."""
 
     def pool_labels(gan_set: GanSet) -> Tensor:
-        return torch.where(gan_set.guessed.trust > 0.5, gan_set.guessed.labels, -1)
+        return torch.where(gan_set.guessed.final.trust > 0.5, gan_set.guessed.final.labels, -1)
 
     return {
         "dcgan": lambda own, seed: reference_generators.train_dcgan(own.data, seconds, seed),

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from benchmarks import parameters
 from stages.labelling.data import ReplicateData
-from stages.labelling.pool import PoolLabels
+from stages.labelling.pool import Guesses
 from stages.plumbing import code, params, workdir
 from stages.plumbing.dataset import CALIBRATION, TEST, Dataset
 from stages.plumbing.errors import UserError
@@ -38,7 +38,7 @@ class GanSet:
 
     name: str
     data: ReplicateData
-    guessed: PoolLabels
+    guessed: Guesses
     calibration_images: Tensor
     test_images: Tensor
     test_labels: Tensor

@@ -4,7 +4,7 @@ The bare loop takes the same networks through the same forward and backward pass
 batch that stays. The training adds drawing batches, augmentation (kept at its limit), the moving average, logs, sample
 grids and checkpoints, as often as by default. One process, of one thread, runs a round of the training, then as many
 steps of the bare loop, and so on; a second time two such processes take every round together. Seconds are the process's
-own, so that a busy machine changes little. Judging snapshots is reported apart, and so is labelling the pool, which is
+own, so that a busy machine changes little. Looking at samples is reported apart, and so is labelling the pool, which is
 done once for all generators.
 
 Where there is a GPU: bfloat16 and torch.compile beside the bare loop in float32, eager.
@@ -30,7 +30,7 @@ from torch.nn.functional import interpolate
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import parameters
-from stages.generators import snapshots, training
+from stages.generators import quality, training
 from stages.generators.interface import Batch, Draws
 from stages.generators.kinds.projection import Kind
 from stages.generators.objective import hinge
@@ -139,12 +139,12 @@ def _measure(setting: Setting, limit: float, barrier: Barrier) -> np.ndarray[Any
     per_period = default.checkpoint_every // default.log_every
     steps = (1 + per_period * setting.periods) * default.log_every  # one round to warm up
     augment = {"policies": default.augment.policies, "limit": limit}
-    params = setting.params(steps=steps, augment=augment, snapshots=1)
+    params = setting.params(steps=steps, augment=augment)
     data = setting.data()
     loops = [partial(_bare_step, _idle_state(setting, params), _batch(data, params), learn) for learn in (True, False)]
     with tempfile.TemporaryDirectory() as folder:
         report = _Rounds(Path(folder), loops, params.log_every, barrier)
-        _train(data, pool.teach(data, SEED), params, report)
+        _train(data, pool.teach(data, SEED).final, params, report)
     measured = np.array(report.seconds)[1:].reshape(setting.periods, per_period, -1)
     return cast(np.ndarray[Any, Any], measured.sum(axis=1) / (params.checkpoint_every * params.batch_size))
 
@@ -237,18 +237,18 @@ def _print_once() -> float:
     torch.set_num_threads(1)
     setting = SETTINGS[DEFAULT]
     params, data = setting.params(), setting.data()
-    state, judge = setting.state(params), snapshots.Judge(data, pool.learn(data, SEED), SEED)
+    state, judge = setting.state(params), quality.Judge(data, pool.learn(data, SEED), SEED)
     started = time.process_time()
-    guessed = pool.teach(data, SEED)
+    guessed = pool.teach(data, SEED).final
     labelled = time.process_time()
-    for _ in range(params.snapshots):
-        judge.take(0, state.average.module, state.generator)
+    for _ in range(params.steps // params.samples_every):
+        judge.measure(state.average.module, state.generator)
     judged = time.process_time()
     _train(data, guessed, params, lambda _: None)
     whole, judging = time.process_time() - judged, judged - labelled
     print(
-        f"a default GAN ({params.steps} steps): {whole:.1f} s, of which {judging:.1f} s to judge {params.snapshots} "
-        f"snapshots: {judging / whole:.0%}; {labelled - started:.1f} s to label the pool, once for all generators"
+        f"a default GAN ({params.steps} steps): {whole:.1f} s, of which {judging:.1f} s to look at samples: "
+        f"{judging / whole:.0%}; {labelled - started:.1f} s to label the pool, once for all generators"
     )
     return round(judging / whole, 3)
 
@@ -259,7 +259,7 @@ def _print_once() -> float:
 def _print_gpu(size: int, setting: Setting) -> dict[str, float]:
     """Prints and returns images per second and memory of the training and the bare loop, and the share of the peak."""
     half = {"precision": "bfloat16", "compile": True}
-    params = setting.params(batch_size=256, steps=GPU_STEPS, snapshots=1, **half)
+    params = setting.params(batch_size=256, steps=GPU_STEPS, **half)
     data = setting.data().to("cuda")
     step = partial(_bare_step, _idle_state(setting, params, "cuda"), _batch(data, params), learn=True)
     with FlopCounterMode(display=False) as counter:
@@ -297,7 +297,7 @@ def _gpu_training(data: ReplicateData, params: AdversarialParams) -> tuple[float
         memory.append(torch.cuda.max_memory_allocated() / 2**30)
         torch.cuda.reset_peak_memory_stats()
 
-    _train(data, pool.teach(data, SEED), params, report)
+    _train(data, pool.teach(data, SEED).final, params, report)
     rate = params.log_every * params.batch_size / float(np.median(np.diff(times)))
     return rate, max(memory[1:])
 

@@ -19,8 +19,8 @@ TWO_ARMS: dict[str, Any] = {
         "real": _ARM | {"augment": "none"},
         "randaugment": _ARM | {"augment": "randaugment"},
     },
-    "evaluate.contrast.arms": ["randaugment"],
-    "evaluate.contrast.rivals": ["real"],
+    "evaluate.augment": {"arms": ["randaugment"], "rivals": ["real"]},
+    "evaluate.stand_in": {"arms": [], "rivals": ["real"]},
     "evaluate.learning_curve": [],
 }
 

@@ -1,38 +1,44 @@
-"""How often the verdict is wrong between equal arms, and whether it finds gains as often as it foretells.
+"""How often the answers are wrong, and whether they find gains as often as the power foretells.
 
-Every experiment is a data set drawn afresh: 10 replicates of two arms, judged by `compare` as a run of the pipeline is,
-with 300 bootstrap resamples in place of 2,000, which widens no interval and makes its ends a little rougher.
+Every experiment is a data set drawn afresh: 10 replicates of an arm and its rivals, judged by both questions as a run
+of the pipeline is, with 300 bootstrap resamples in place of 2,000, which widens no interval and makes its ends a little
+rougher. The margin is MARGIN.
 
-- simulated: a replicate is right on an image where a latent normal variable is below a threshold, set so that the arms'
-  accuracies in the population differ by exactly the gain. What images, replicates and arms share of that variable is
-  read off the digits' default run, gan_classic beside classic, as the variance parts of its predictions.
+- simulated: a replicate is right on an image where a latent normal variable is below a threshold, set so that the arm's
+  accuracy in the population exceeds that of each rival by exactly the gain. What images, replicates and arms share of
+  that variable is read off the digits' default run, gan_classic beside classic, as the variance parts of its
+  predictions.
 - digits: real training. Logistic regression on 50 of scikit-learn's digits drawn per replicate from one half of the
   set; the arms see the two halves of the pixels, parted at random per replicate, so that they are equal in the
   population. Test images are drawn, with replacement, from the other half.
+- dead: all arms name one class, or guess.
 
-Wrong: "helps" or "hurts" where the gain is 0, at most 17 times of 200 (the 99th percentile of what a true 5 % does).
-Found: "helps". Foretold: the mean over the experiments of the power that the module computes from each experiment's
-own predictions. `python -m benchmarks.verdict`
+Wrong, at most 17 times of 200 each (the 99th percentile of what a true 5 % does): "helps" where the gain is not above
+0, "worse" where it is not below, "no better" where it is the margin or more, "stands in" where it is minus the margin
+or less, "falls short" where it is not below that; and any answer of a dead experiment. Foretold: the mean over the
+experiments of the power for this gain that is computed from each one's own predictions. `python -m benchmarks.verdict`
 """
 
 import argparse
 import gc
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
-from typing import Any
+from functools import partial
 
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from benchmarks import parameters
-from stages.comparison.params import ContrastParams, EvaluateParams
+from stages.comparison.answers import Rule, augment_outcome, stand_in_outcome
+from stages.comparison.contrasts import Measured
+from stages.comparison.params import EvaluateParams, QuestionParams
+from stages.comparison.power import Criterion, power
 from stages.comparison.scores import Predictions
-from stages.comparison.statistics import weighted_scores
-from stages.comparison.verdict import compare, draw_means
+from stages.comparison.soundness import dead
 
 Ints = NDArray[np.int64]
 Draw = Callable[[np.random.Generator], Predictions]
@@ -41,24 +47,39 @@ EXPERIMENTS = 200
 ALLOWED = 17
 REPLICATES = 10
 RESAMPLES = 300
-SIZES = (900, 300)  # test images
-GAINS = (0.02, 0.05)  # shares
-MARGIN = 0.01  # of equal arms; it decides nothing here
-ARM, RIVAL = "arm", "rival"
-ACCURACY = 0.937  # of the rival in the population
+LEVEL, MARGIN = 0.05, 0.02
+LARGE, SMALL = 900, 300  # test images
+ARM = "arm"
+ACCURACY = 0.937  # of the rivals in the population
 LABELLED = 50
 # Shares of the latent variable's variance 1: of an image for both arms, and for each; of an image in a replicate for
 # both arms; of a replicate for each. The rest is noise.
 SHARED_IMAGE, OWN_IMAGE, SHARED_CELL, OWN_REPLICATE = 0.62, 0.085, 0.15, 0.0085
+OUTCOMES = ("helps", "no_better", "worse", "stands_in", "falls_short", "no_answer")
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """Counts over experiments, and the power foretold (a share)."""
+class Case:
+    """What is drawn: the arm's true gain over each of `rivals`."""
 
-    helps: int
-    hurts: int
-    foretold: float
+    name: str
+    images: int
+    gain: float
+    rivals: int
+    draw: Draw
+
+    def wrong(self, outcome: str) -> bool:
+        """Whether the outcome is untrue here."""
+        if self.name.startswith("dead"):
+            return outcome != "no_answer"
+        return {
+            "helps": self.gain <= 0,
+            "worse": self.gain >= 0,
+            "no_better": self.gain >= MARGIN,
+            "stands_in": self.gain <= -MARGIN,
+            "falls_short": self.gain >= -MARGIN,
+            "no_answer": True,
+        }.get(outcome, False)
 
 
 def main() -> None:
@@ -66,59 +87,86 @@ def main() -> None:
     parser.add_argument("--experiments", type=int, default=EXPERIMENTS)
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
-    seeds, parallel = range(options.experiments), Parallel(n_jobs=options.jobs)
-    print(f"{'':<12}{'test images':>12}{'gain':>6}{'helps':>7}{'hurts':>7}{'foretold':>10}{'found/foretold':>16}")
+    parallel = Parallel(n_jobs=options.jobs)
+    heads = "".join(f"{outcome:>12}" for outcome in OUTCOMES)
+    print(f"{'':<13}{'images':>7}{'gain':>7}{'rivals':>7}{heads}{'foretold':>10}")
     numbers: dict[str, float] = {}
-    for size in SIZES:
-        for gain in (0.0, *GAINS):
-            outcome = run(partial(simulate, size, gain), gain, seeds, parallel)
-            numbers |= report("simulated", size, gain, outcome, len(seeds))
-    numbers |= report("digits", min(SIZES), 0.0, run(Digits().draw, 0.0, seeds, parallel), len(seeds))
-    print(f"equal arms may be told apart at most {ALLOWED} times of {EXPERIMENTS}")
+    for case in cases():
+        numbers |= report(case, run(case, range(options.experiments), parallel), options.experiments)
+    print(f"* untrue there, at most {ALLOWED} times of {EXPERIMENTS}")
     print(json.dumps(numbers))
 
 
-def report(name: str, size: int, gain: float, outcome: Outcome, experiments: int) -> dict[str, float]:
-    """Prints a line; returns how often equal arms were told apart, or the ratio of gains found to those foretold."""
-    line = f"{name:<12}{size:>12}{gain:>6g}{outcome.helps:>7}{outcome.hurts:>7}"
-    if gain == 0:
-        print(line, flush=True)
-        return {f"{name}, {size} images: wrong": outcome.helps + outcome.hurts}
-    ratio = outcome.helps / experiments / outcome.foretold
-    print(f"{line}{outcome.foretold:>10.3f}{ratio:>16.2f}", flush=True)
-    return {f"{name}, {size} images, gain {gain:g}: found/foretold": round(ratio, 3)}
+def cases() -> list[Case]:
+    """All that is tried."""
+    simulated = [
+        Case("simulated", images, gain, rivals, partial(simulate, images, gain, rivals))
+        for images, gain, rivals in (
+            (LARGE, 0.0, 1),
+            (SMALL, 0.0, 1),
+            (LARGE, MARGIN, 1),
+            (LARGE, MARGIN, 4),
+            (SMALL, MARGIN, 4),
+            (LARGE, -MARGIN, 1),
+            (SMALL, -MARGIN, 4),
+            (LARGE, 0.05, 1),
+            (LARGE, -0.05, 1),
+        )
+    ]
+    return [
+        *simulated,
+        Case("digits", SMALL, 0.0, 1, Digits().draw),
+        Case("dead: one", SMALL, 0.0, 1, one_class),
+        Case("dead: guess", SMALL, 0.0, 1, guesses),
+    ]
 
 
-def run(draw: Draw, gain: float, seeds: Sequence[int], parallel: Parallel) -> Outcome:
-    """One experiment per seed; `draw` makes its predictions."""
-    numbers = parallel(delayed(experiment)(draw, gain, seed) for seed in seeds)
-    verdicts = [each["verdict"]["outcome"] for each in numbers]
-    powers = [each["power"][ARM][RIVAL]["power_for_margin"] for each in numbers]
-    return Outcome(verdicts.count("helps"), verdicts.count("hurts"), float(np.mean(powers)))
+def report(case: Case, found: tuple[Counter[str], float], experiments: int) -> dict[str, float]:
+    """Prints a line; returns how often the commonest untrue outcome came up, and of gains the ratio to foretold."""
+    counts, foretold = found
+    cells = "".join(f"{counts[each]:>11}{'*' if case.wrong(each) else ' '}" for each in OUTCOMES)
+    print(f"{case.name:<13}{case.images:>7}{case.gain:>7g}{case.rivals:>7}{cells}{foretold:>10.3f}", flush=True)
+    words = f"{case.name}, {case.images} images, gain {case.gain:g} over {case.rivals}"
+    numbers: dict[str, float] = {f"{words}: wrong": max(counts[each] for each in OUTCOMES if case.wrong(each))}
+    if case.gain > 0:
+        numbers[f"{words}: found/foretold"] = round(counts["helps"] / experiments / foretold, 3)
+    return numbers
 
 
-def experiment(draw: Draw, gain: float, seed: int) -> dict[str, Any]:
-    """What `compare` finds. The gain is its margin, so that `power_for_margin` is the power for this gain."""
+def run(case: Case, seeds: Sequence[int], parallel: Parallel) -> tuple[Counter[str], float]:
+    """How often each outcome came up, and the mean power foretold; one experiment per seed."""
+    chosen = settings()
+    found = parallel(delayed(experiment)(case, seed, chosen) for seed in seeds)
+    return Counter(outcome for outcomes, _ in found for outcome in set(outcomes)), float(np.mean([p for _, p in found]))
+
+
+def experiment(case: Case, seed: int, chosen: EvaluateParams) -> tuple[list[str], float]:
+    """The outcomes of augment and stand_in, and the power to find this gain."""
     # statsmodels' Holm collects garbage at every call, and would look through all libraries each time
     gc.freeze()
-    predictions = draw(np.random.default_rng(seed))
-    once = np.ones((1, len(predictions.truth)))
-    scores = {}
-    for arm, labels in predictions.arms.items():
-        measured = weighted_scores(predictions.truth, labels, once, predictions.classes)
-        scores[arm] = {measure: values[0] for measure, values in measured.items()}
-    params = settings().model_copy(update={"seed": seed, "margin": gain or MARGIN})
-    return compare(predictions, scores, draw_means(predictions, params), {}, params)
+    rivals = tuple(f"rival {number}" for number in range(case.rivals))
+    question = QuestionParams(arms=(ARM,), rivals=rivals)
+    params = chosen.model_copy(update={"seed": seed, "augment": question})
+    predictions = case.draw(np.random.default_rng(seed))
+    measured = Measured(predictions, [str(k) for k in range(predictions.classes)], params)
+    if dead(measured, rivals[0], {rivals[0]: rivals[0]}):
+        return ["no_answer"], 0.0
+    rule = Rule(LEVEL, MARGIN, REPLICATES, len(rivals), 1, "accuracy", {})
+    gains = measured.contrasts(question, MARGIN, tests=len(rivals))[ARM]
+    lags = measured.contrasts(question, -MARGIN, tests=1)[ARM]
+    assert measured.draws is not None
+    parts = measured.variance(ARM, rivals[0], measured.draws)
+    chance = power(case.gain, REPLICATES, parts, Criterion(LEVEL, len(rivals)))
+    return [augment_outcome(gains, rivals[0], rule), stand_in_outcome(lags, rule)], chance
 
 
-@cache
 def settings() -> EvaluateParams:
-    """Those of the default run, with the contrast and the resamples of these experiments."""
-    contrast = ContrastParams(arms=(ARM,), rivals=(RIVAL,), measure="accuracy")
-    return parameters.load().evaluate.model_copy(update={"contrast": contrast, "bootstrap": RESAMPLES})
+    """Those of the default run, with the margin and the resamples of these experiments."""
+    changes = {"measure": "accuracy", "bootstrap": RESAMPLES, "margin": MARGIN, "confidence": 1 - LEVEL}
+    return parameters.load().evaluate.model_copy(update=changes)
 
 
-def simulate(images: int, gain: float, rng: np.random.Generator) -> Predictions:
+def simulate(images: int, gain: float, rivals: int, rng: np.random.Generator) -> Predictions:
     """Predictions of two classes by arms whose accuracies in the population are ACCURACY + gain and ACCURACY."""
     from scipy.stats import norm
 
@@ -127,16 +175,29 @@ def simulate(images: int, gain: float, rng: np.random.Generator) -> Predictions:
     shared = math.sqrt(SHARED_IMAGE) * rng.normal(size=images)
     shared = shared + math.sqrt(SHARED_CELL) * rng.normal(size=(REPLICATES, images))
     arms = {}
-    for arm, accuracy in ((ARM, ACCURACY + gain), (RIVAL, ACCURACY)):
+    for arm in (ARM, *(f"rival {number}" for number in range(rivals))):
         latent = shared + math.sqrt(OWN_IMAGE) * rng.normal(size=images)
         latent += math.sqrt(OWN_REPLICATE) * rng.normal(size=(REPLICATES, 1))
         latent += math.sqrt(noise) * rng.normal(size=(REPLICATES, images))
-        arms[arm] = np.where(latent < norm.ppf(accuracy), truth, 1 - truth)
+        right = latent < norm.ppf(ACCURACY + (gain if arm == ARM else 0))
+        arms[arm] = np.where(right, truth, 1 - truth)
     return predictions_of(arms, truth, 2)
 
 
+def one_class(rng: np.random.Generator) -> Predictions:
+    """Arms that name the first of ten classes, whatever they see."""
+    nothing = np.zeros((REPLICATES, SMALL), dtype=np.int64)
+    return predictions_of({ARM: nothing, "rival 0": nothing}, rng.integers(10, size=SMALL), 10)
+
+
+def guesses(rng: np.random.Generator) -> Predictions:
+    """Arms that name any of ten classes at random."""
+    arms = {arm: rng.integers(10, size=(REPLICATES, SMALL)) for arm in (ARM, "rival 0")}
+    return predictions_of(arms, rng.integers(10, size=SMALL), 10)
+
+
 def predictions_of(arms: dict[str, Ints], truth: Ints, classes: int) -> Predictions:
-    """Without probabilities, which the verdict does not read."""
+    """Without probabilities, which accuracy does not read."""
     return Predictions(arms, tuple(range(REPLICATES)), truth, classes, {})
 
 
@@ -151,10 +212,10 @@ class Digits:
         self.train, self.test = ((pixels[rows] / 16, labels[rows]) for rows in np.array_split(order, 2))
 
     def draw(self, rng: np.random.Generator) -> Predictions:
-        chosen = rng.integers(len(self.test[1]), size=min(SIZES))
+        chosen = rng.integers(len(self.test[1]), size=SMALL)
         images, truth = self.test[0][chosen], self.test[1][chosen]
         replicates = [self._replicate(images, rng) for _ in range(REPLICATES)]
-        arms = {arm: np.stack([pair[i] for pair in replicates]) for i, arm in enumerate((ARM, RIVAL))}
+        arms = {arm: np.stack([pair[i] for pair in replicates]) for i, arm in enumerate((ARM, "rival 0"))}
         return predictions_of(arms, truth, 10)
 
     def _replicate(self, images: NDArray[np.float64], rng: np.random.Generator) -> list[Ints]:

@@ -1,4 +1,4 @@
-"""Stage 6: scores the predictions, compares the arms, and writes verdict, figures, report and the synthetic sets."""
+"""Stage 6: scores the predictions, compares the arms, and writes answers, figures, report and the synthetic sets."""
 
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -8,10 +8,12 @@ import numpy as np
 
 from stages.comparison.evidence import Evidence, Finding, GeneratorEvidence, Outcomes
 from stages.comparison.examples import captions, suspicious
-from stages.comparison.origin import control_pairs
+from stages.comparison.leak import judge_set, withheld
+from stages.comparison.origin import control_pairs, plain_rivals
 from stages.comparison.publication import publish
 from stages.comparison.release import kept_everywhere, published_columns
 from stages.comparison.scores import align, align_models
+from stages.downstream.words import arm_words
 from stages.plumbing import images, results, workdir
 from stages.plumbing.artifacts import FilterMetrics, GanMetrics, PrepareMetrics
 from stages.plumbing.dataset import SEEN, TEST, TRAIN, VALIDATION, Dataset
@@ -74,13 +76,14 @@ def main(run: StageRun) -> None:
     workdir.write_bytes(workdir.METRICS / "scores.csv", published.scores.to_csv(index=False).encode())
     workdir.write_bytes(workdir.METRICS / "report.html", published.report.encode())
     run.write_metrics(published.numbers)
-    print(published.numbers["verdict"]["sentence"])  # noqa: T201
+    for each in published.numbers["answers"].values():
+        print(f"{each['answer']}: {each['number']}")  # noqa: T201
     recording.record_comparison(params)
 
 
 def _outcomes(run: StageRun, dataset: Dataset) -> Outcomes:
     """What all arms predicted, and what their classifiers tell when they are asked anew."""
-    arms, test = run.params.train_downstream.arms, dataset.role(0, TEST)
+    arms, generators, test = run.params.train_downstream.arms, run.params.train_gan.generators, dataset.role(0, TEST)
     truth, classes = dataset.test_labels(), len(dataset.classes)
     predictions = align(results.arm_tables(arms, "predictions"), truth, classes)
     jobs = [Job(replicate, run.params) for replicate in predictions.replicates]
@@ -91,7 +94,10 @@ def _outcomes(run: StageRun, dataset: Dataset) -> Outcomes:
         facts=results.arm_facts(arms),
         examinations=run.fan_out(examine_replicate, jobs, "replicate"),
         groups=np.array([groups[each] or each for each in truth.index]) if groups else None,
-        controls=control_pairs(arms, run.params.train_gan.generators),
+        controls=control_pairs(arms, generators),
+        plain=plain_rivals(arms, run.params.evaluate.augment),
+        words={name: arm_words(arm, generators) for name, arm in arms.items()},
+        shifted=run.params.prepare.shift.source.kind != "none",
     )
 
 
@@ -104,7 +110,7 @@ def examine_replicate(job: Job) -> "Examination":
     from stages.imaging import devices
 
     dataset, params, classifier = Dataset.open(), job.params.evaluate, job.params.train_downstream.classifier
-    contrast, (channels, size, _) = params.contrast, dataset.shape
+    channels, size, _ = dataset.shape
     device = devices.choose(params.device, "evaluate")
 
     def network(arm: str) -> nn.Sequential:
@@ -116,10 +122,10 @@ def examine_replicate(job: Job) -> "Examination":
 
     test = dataset.role(0, TEST)
     truth = dataset.test_labels().loc[test.ids.tolist()].to_numpy(copy=True)
-    named = (*contrast.arms, *contrast.rivals) if params.robustness else ()
+    named = (*params.arms, *params.rivals) if params.robustness else ()
     return examine(
         networks={arm: network(arm) for arm in named},
-        eye=network(contrast.rivals[0]),
+        eye=network(params.reference),
         test=on_device(replace(test, labels=truth)),
         synthetic={name: on_device(results.kept(name, job.replicate)) for name in job.params.train_gan.generators},
         disturbances=params.robustness,
@@ -143,12 +149,35 @@ def _generator(params: Params, dataset: Dataset, name: str, synthetic: ImageSet)
     shown = suspicious(results.decisions(name), params.evaluate.nearest_pairs)
     drawn = results.generated(name, sorted(set(shown["replicate"])), shown["id"].tolist())
     nearest = dataset.by_id(shown["nearest"].tolist())
+    section, evaluate = params.train_gan.generators[name], params.evaluate
+    leak = judge_set(_attacks(dataset, synthetic), privacy, evaluate.leak_margin, made_here=section.kind != "external")
     return GeneratorEvidence(
-        section=params.train_gan.generators[name].model_dump(mode="json"),
+        section=section.model_dump(mode="json"),
         quality=workdir.read_json(workdir.METRICS / "train_gan" / f"{name}.json", GanMetrics)["replicates"],
         privacy=privacy,
         synthetic=(synthetic.pixels, synthetic.labels),
+        leak=leak,
+        withheld=withheld(leak.outcome, privacy, evaluate.publish_leaking),
         pairs=(drawn.pixels, nearest.pixels, captions(shown)),
+    )
+
+
+def _attacks(dataset: Dataset, synthetic: ImageSet) -> dict[str, dict[str, float]]:
+    """What attacks find on a generator's set as it is published: see `published.attack_published`."""
+    from torch import from_numpy
+
+    from stages.memorization.published import attack_published, candidates
+
+    ids, seen, held_out = dataset.membership()
+    rows = candidates(seen, held_out)
+    real = dataset.by_id(ids[rows].tolist())
+    drawn_in = synthetic.extra["replicate"]
+    return attack_published(
+        from_numpy(real.pixels),
+        seen[:, rows],
+        held_out[:, rows],
+        [from_numpy(synthetic.pixels[drawn_in == replicate]) for replicate in range(dataset.replicates)],
+        real.groups,
     )
 
 

@@ -10,7 +10,8 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stages.memorization.audit import MOST_GENERATED, Audit, audit, evenly_spaced, summarise
+from stages.memorization.attacks import evenly_spaced
+from stages.memorization.audit import MOST_GENERATED, Audit, audit, summarise
 from stages.memorization.filtering import MemorizationFilter, Originals, check_some_kept
 from stages.memorization.params import FilterMemorizedParams
 from stages.plumbing import images, workdir

@@ -17,7 +17,7 @@ def main() -> int:
     except UserError as error:
         print(f"gate: {error}", file=sys.stderr)  # noqa: T201
         return 1
-    checks = check(demands.gate, demands.evaluate.contrast, comparison, filtered)
+    checks = check(demands.gate, demands.evaluate, comparison, filtered)
     failed = [each for each in checks if not each.met]
     summary = f"{len(failed)} of {len(checks)} checks failed" if failed else f"{len(checks)} checks, all met"
     print(f"gate: {summary}")  # noqa: T201

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stages.generators.params import GenerateParams, GeneratorParams
 from stages.generators.requests import Requests, class_plan, read_plan, requests, shards
 from stages.plumbing import images, workdir
-from stages.plumbing.dataset import TRAIN, Dataset
+from stages.plumbing.dataset import LABELLED, Dataset
 from stages.plumbing.images import ImageSet
 from stages.plumbing.stage import StageRun, execute
 
@@ -47,7 +47,7 @@ def main(run: StageRun) -> None:
     with run.replacing(DATA / name) as folder:
         for replicate in range(dataset.replicates):
             plan = read_plan(GENERATORS / name / str(replicate))["plan"]
-            labelled = np.bincount(dataset.labels(replicate, TRAIN), minlength=len(dataset.classes))
+            labelled = np.bincount(dataset.labels(replicate, *LABELLED), minlength=len(dataset.classes))
             counts = plan.get("counts") or class_plan(labelled.tolist(), params.plan)
             for number, wanted in enumerate(shards(counts)):
                 work.append(Shard(name, replicate, wanted, folder / f"{replicate}-{number}.part", section, params))
@@ -85,15 +85,16 @@ def _blocks(shard: Shard, dataset: Dataset) -> Iterator[ImageSet]:
     params, replicate = shard.params, shard.replicate
     device = devices.choose(params.device, "generate")
     trained = TrainedGenerator.open(GENERATORS / shard.name / str(replicate), device)
-    train = dataset.role(replicate, TRAIN)
-    sources = torch.from_numpy(train.pixels).to(device) if trained.generator.from_sources else None
+    data = open_replicate(dataset, replicate, params.device, "generate")
+    labelled = data.with_all_labels()
+    source_ids = np.concatenate([dataset.ids(replicate, role) for role in LABELLED])
+    source_labels = labelled.labels.cpu().numpy() if trained.generator.from_sources else None
     teacher = None
     if shard.section.labels == "teacher":
-        data = open_replicate(dataset, replicate, params.device, "generate")
         teacher = fit_teacher(data, params.seed, guess_pool(dataset, replicate, data))
-    asked = requests(shard.wanted, params.seed, replicate, None if sources is None else train.labels)
+    asked = requests(shard.wanted, params.seed, replicate, source_labels)
     while batches := list(islice(asked, BLOCK)):
-        drawn = [_named(each, trained, sources, train.ids, shard) for each in batches]
+        drawn = [_named(each, trained, labelled.images, source_ids, shard) for each in batches]
         block = images.concatenate(drawn)
         if teacher is not None:
             block.extra["probabilities"] = (
@@ -103,7 +104,7 @@ def _blocks(shard: Shard, dataset: Dataset) -> Iterator[ImageSet]:
 
 
 def _named(
-    asked: Requests, trained: "TrainedGenerator", sources: "Tensor | None", source_ids: NDArray[np.str_], shard: Shard
+    asked: Requests, trained: "TrainedGenerator", sources: "Tensor", source_ids: NDArray[np.str_], shard: Shard
 ) -> ImageSet:
     """A batch's images with ids and columns that say where each comes from."""
     drawn = trained.draw(asked, sources, shard.params.truncation, shard.params.scores)
@@ -118,9 +119,7 @@ def _named(
         "generator": np.full(count, shard.name),
         "source_id": np.full(count, "") if asked.sources is None else source_ids[asked.sources[:count]],
     }
-    scores = {"realness": drawn.realness, "latent_norm": drawn.latent_norm} if shard.params.scores else {}
-    known = {name: score for name, score in scores.items() if score is not None}
-    return ImageSet(np.array(ids), drawn.images, asked.labels[:count], extra=origin | known)
+    return ImageSet(np.array(ids), drawn.images, asked.labels[:count], extra=origin | drawn.scores)
 
 
 if __name__ == "__main__":

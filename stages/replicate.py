@@ -35,10 +35,10 @@ def open_replicate(
     return data.to(devices.choose(device, section, deterministic))
 
 
-def guess_pool(dataset: Dataset, replicate: int, data: ReplicateData) -> pool.PoolLabels:
-    """The best guess of the pool's labels, made once for each replicate: generators and arms share it.
+def guess_pool(dataset: Dataset, replicate: int, data: ReplicateData) -> pool.Guesses:
+    """The best guesses of the pool's labels, made once for each replicate: generators and arms share them.
 
-    It depends on the replicate's images and the teachers' code alone.
+    They depend on the replicate's images and the teachers' code alone.
     """
     device = data.images.device
     digest = code.digest(code.closure(Path("stages/labelling/pool.py")))
@@ -46,12 +46,15 @@ def guess_pool(dataset: Dataset, replicate: int, data: ReplicateData) -> pool.Po
 
     def build(folder: Path) -> None:
         seed = int(np.random.SeedSequence(replicate).generate_state(1)[0])
-        guessed = pool.teach(data, seed)
-        save_file({"labels": guessed.labels.cpu(), "trust": guessed.trust.cpu()}, folder / "guess.safetensors")
-        facts = {name: getattr(guessed, name) for name in ("teacher", "score", "accuracy")}
-        (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+        for name, guess in vars(pool.teach(data, seed)).items():
+            told = dict(vars(guess))
+            save_file({each: told.pop(each).cpu() for each in ("labels", "trust")}, folder / f"{name}.safetensors")
+            (folder / f"{name}.json").write_text(json.dumps(told), encoding="utf-8")
 
     unit = workdir.finished(UNIT, key, build)
-    guess = load_file(unit / "guess.safetensors", device=str(device))
-    facts = workdir.read_json(unit / "facts.json")
-    return pool.PoolLabels(guess["labels"], guess["trust"], **facts)
+
+    def read(name: str) -> pool.PoolLabels:
+        guess = load_file(unit / f"{name}.safetensors", device=str(device))
+        return pool.PoolLabels(guess["labels"], guess["trust"], **workdir.read_json(unit / f"{name}.json"))
+
+    return pool.Guesses(choosing=read("choosing"), final=read("final"))

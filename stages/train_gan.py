@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from stages import foresight
-from stages.generators import snapshot_curves
+from stages.generators import quality_curves
 from stages.generators.params import GeneratorParams, TrainGanParams
 from stages.plumbing import images, progress, workdir
 from stages.plumbing.dataset import Dataset
@@ -68,7 +68,7 @@ def main(run: StageRun) -> None:
 def _write_metrics(run: StageRun, steps: int, made: Sequence[dict[str, Any]]) -> None:
     """`made`: what each replicate's history.json holds."""
     run.write_metrics({"steps": steps, "replicates": {str(r): each["quality"] for r, each in enumerate(made)}})
-    curves = snapshot_curves.as_csv([each["curve"] for each in made])
+    curves = quality_curves.as_csv([each["curve"] for each in made])
     workdir.write_bytes(workdir.METRICS / run.name / f"{run.item}.csv", curves.encode())
 
 
@@ -88,7 +88,8 @@ def train(job: Job) -> Path:
         data = open_replicate(dataset, job.replicate, job.params.device, "train_gan", job.params.deterministic)
         seed = int(np.random.SeedSequence((job.params.seed, job.replicate)).generate_state(1)[0])
         checkpoint = workdir.CheckpointFile.of(job.unit, job.key)
-        made = training.train(data, guess_pool(dataset, job.replicate, data), job.section, seed, report, checkpoint)
+        guessed = guess_pool(dataset, job.replicate, data).final
+        made = training.train(data.with_all_labels(), guessed, job.section, seed, report, checkpoint)
         made.save(folder)
         for step, picture in made.samples.items():
             png = images.encode_png(np.moveaxis(picture, -1, 0))

@@ -30,7 +30,6 @@ TINY: dict[str, Any] = {
     "train_gan.generators.gan.steps": 20,
     "train_gan.generators.gan.log_every": 10,
     "train_gan.generators.gan.samples_every": 10,
-    "train_gan.generators.gan.snapshots": 1,
     "generate.plan.per_class": 25,
     "filter_memorized.planted_copies": 5,
     "train_downstream.classifier.steps": 10,

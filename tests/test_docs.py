@@ -147,7 +147,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_guides_arm_is_a_valid_rival(extended: Path) -> None:
     loaded = params.load(extended / "params.yaml")
     assert loaded.train_downstream.arms["mixup"].augment == "mixup"
-    assert "mixup" in loaded.evaluate.contrast.rivals
+    assert "mixup" in loaded.evaluate.augment.rivals
 
 
 _USE = """

@@ -14,14 +14,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_bytes(DEFAULT_PARAMS.read_bytes())
     params = read_params(tmp_path)
-    contrast, demands = params["evaluate"]["contrast"], params["gate"]
-    difference = {contrast["measure"]: {"mean": 0.03, "low": 0.01, "high": 0.05}}
-    rivals = dict.fromkeys(contrast["rivals"], difference)
-    write(tmp_path, "evaluate", {"replicates": 10, "differences": dict.fromkeys(contrast["arms"], rivals)})
+    question, demands = params["evaluate"]["augment"], params["gate"]
+    rivals = {"rivals": dict.fromkeys(question["rivals"], {"mean": 0.03})}
+    answers = {
+        "augment": {"outcome": "helps", "arms": dict.fromkeys(question["arms"], rivals)},
+        "stand_in": {"outcome": "stands_in"},
+        "leak": {"outcome": "no_sign", "sets": {"gan": {"attacks": {"nearest": {"auc": 0.5}}}}},
+    }
+    write(tmp_path, "evaluate", {"answers": answers})
     filtered = {
         "dropped_share": 0.0,
         "planted": {kind: {"detected": 1.0} for kind in demands["least_detection"]},
-        "attacks": {"after": {"distance": {"auc": 0.5}}},
     }
     for name in params["train_gan"]["generators"]:
         write(tmp_path, f"filter_memorized/{name}", filtered)

@@ -24,7 +24,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("digits", "none"):
         (tmp_path / "data/raw" / name).mkdir(parents=True)
     (tmp_path / "params.yaml").write_bytes(DEFAULT_PARAMS.read_bytes())
-    gan = {"steps": 150, "checkpoint_every": 50, "log_every": 50, "samples_every": 50, "snapshots": 2}
+    gan = {"steps": 150, "checkpoint_every": 50, "log_every": 50, "samples_every": 50}
     changes = {f"train_gan.generators.gan.{name}": value for name, value in gan.items()}
     changes |= {"prepare.replicates": 1, "prepare.test_share": 0.8}  # a small pool is labelled sooner
     edit_params(tmp_path, changes)

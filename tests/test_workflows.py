@@ -127,19 +127,21 @@ def test_where_dvc_cannot_tell_it_says_why(repository: Path, run_in: Run) -> Non
     assert "dvc.yaml" in done.stderr
 
 
-def test_the_report_shows_verdict_gate_and_what_changed_since_a_revision(tmp_path: Path, run_in: Run) -> None:
+def test_the_report_shows_answers_gate_and_what_changed_since_a_revision(tmp_path: Path, run_in: Run) -> None:
     project = copy_project(tmp_path / "a project")
     metrics = project / "metrics"
     filtered = metrics / "filter_memorized/gan.json"
     filtered.parent.mkdir(parents=True)
     (filtered.parent / "gaussian.json").write_text('{"dropped_share": 0.5}')
     filtered.write_text('{"dropped_share": 0.25}')
-    (metrics / "evaluate.json").write_text('{"verdict": {"sentence": "Not decided: too few."}}')
+    (metrics / "evaluate.json").write_text(
+        '{"answers": {"augment": {"answer": "Not decided", "sentence": "Too few."}}}'
+    )
     commit = "git -c user.name=a -c user.email=b commit --quiet --message metrics"
     assert run_in(f"git add . && {commit}", project).returncode == 0
     filtered.write_text('{"dropped_share": 0.125}')
     done = run_in("bash .ci/report HEAD^", project)  # which the first commit has not
     assert done.returncode == 0, done.stderr
-    assert "Not decided: too few." in done.stdout
+    assert "**Not decided.** Too few." in done.stdout
     assert "greatest_copy_rate: share of the images of gan dropped as copies: 0.125, demanded" in done.stdout
     assert "| metrics/filter_memorized/gan.json | dropped_share | 0.25 | 0.125 | -0.125 |" in done.stdout

@@ -9,7 +9,7 @@ from stages.comparison.evidence import Evidence, GeneratorEvidence
 from stages.comparison.origin import Spread, made_from, spreads
 from stages.comparison.privacy import privacy_section
 from stages.comparison.templates import template
-from stages.comparison.wording import count, percent
+from stages.comparison.wording import percent
 
 
 def render_card(evidence: Evidence, numbers: Mapping[str, Any]) -> str:
@@ -38,26 +38,16 @@ def _told(evidence: Evidence, generator: GeneratorEvidence) -> dict[str, Any]:
         "kept": np.bincount(generator.synthetic[1], minlength=len(evidence.classes)).tolist(),
         "made_from": made_from(generator.section, evidence.dataset, replicates, evidence.seen, evidence.labelled),
         "found": found,
-        "snapshot_rows": _snapshot_rows(found),
+        "measured": _measured(found),
         "privacy": privacy_section(generator.privacy),
     }
 
 
-def _snapshot_rows(found: Mapping[str, Spread]) -> list[tuple[str, str]]:
-    """(measure, value) of what was kept of the trainings, in words; measures that were not taken are left out."""
+def _measured(found: Mapping[str, Spread]) -> list[tuple[str, str]]:
+    """(measure, value) of samples at the end of the trainings, in words; measures that were not taken are left out."""
     words: dict[str, tuple[str, Callable[[float], str]]] = {
-        "kept_step": ("training steps before it", lambda steps: count(round(steps))),
-        "usefulness": ("validation accuracy of a classifier that learned from its images", percent),
-        "kid": ("distance of its images' distribution from the real one (KID, 0 is best)", "{:.3f}".format),
+        "kid": ("distance of its images' distribution from that of the real ones (KID, 0 is best)", "{:.3f}".format),
         "recall": ("real images that have their like among its images (recall)", percent),
-        "nearest_real_ratio": (
-            "distance of its images to the nearest training image, by that of fresh real images (1 as far, 0 copies)",
-            "{:.2f}".format,
-        ),
-        "most_copied": (
-            "of the class copied most, its images nearer to a training image than 95 % of fresh ones are",
-            percent,
-        ),
         "confused": ("its images that a classifier takes for another class", percent),
     }
     return [

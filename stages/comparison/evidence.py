@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.comparison.leak import SetLeak
 from stages.comparison.params import EvaluateParams
 from stages.comparison.scores import ModelLabels, Predictions
 from stages.comparison.statistics import Groups
@@ -44,7 +45,9 @@ class Outcomes:
 
     models: arm -> classifier -> (R, n) classes that scikit-learn's classifiers predict. facts: arm -> its arm.json.
     examinations: one for each replicate. groups: (n,) of the test images, where whole groups were sampled. controls:
-    pairs of arms that differ in nothing but the generator, the second one's being a control.
+    pairs of arms that differ in nothing but the generator, the second one's being a control. plain: arm of `augment` ->
+    the rival that differs from it in having no generated images, or else the first one. words: arm -> what people call
+    it. shifted: whether the test set is of another domain than the labelled images.
     """
 
     predictions: Predictions
@@ -53,25 +56,25 @@ class Outcomes:
     examinations: Sequence["Examination"]
     groups: Groups | None
     controls: Sequence[tuple[str, str]]
+    plain: Mapping[str, str]
+    words: Mapping[str, str]
+    shifted: bool
 
 
 @dataclass(frozen=True)
 class GeneratorEvidence:
     """One generator. section: its section of params.yaml. quality: `replicates` of metrics/train_gan/<name>.json.
-    privacy: metrics/filter_memorized/<name>.json. synthetic: what passed every replicate's filter. pairs: generated
-    images, the real ones nearest to them, and captions."""
+    privacy: metrics/filter_memorized/<name>.json. synthetic: what passed every replicate's filter. leak: whether that
+    gives real images away. withheld: whether it is therefore not given away. pairs: generated images, the real ones
+    nearest to them, and captions."""
 
     section: Facts
     quality: Mapping[str, Mapping[str, float]]
     privacy: Facts
     synthetic: Labelled
+    leak: SetLeak
+    withheld: bool
     pairs: tuple[Pixels, Pixels, Sequence[str]]
-
-    @property
-    def withheld(self) -> bool:
-        """Whether too many images resemble the real ones that they were drawn from for the set to be given away."""
-        own_source = self.privacy.get("own_source")
-        return own_source is not None and not own_source["publishable"]
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,7 @@ from stages.comparison.evidence import Pixels
 from stages.comparison.params import EvaluateParams
 from stages.comparison.scores import Scores
 from stages.comparison.statistics import paired_differences
-from stages.comparison.verdict import MEASURE_NAMES, named_pairs, signed_points
-from stages.comparison.wording import classifier_words
+from stages.comparison.wording import MEASURE_NAMES, classifier_words, signed_points
 
 # An image (C, H, W) and the one to see beside it; None where there is no such picture.
 PicturePair = tuple[Pixels | None, Pixels | None]
@@ -79,7 +78,7 @@ def comparison_figure(scores: Scores, numbers: Mapping[str, Any], params: Evalua
 
     scores: arm -> measure -> (R,); numbers: the dictionary that `compare` returns.
     """
-    pairs = named_pairs(params)
+    pairs = params.pairs
     heights = [0.34 * len(scores) + 0.3, 0.42 * len(pairs) + 0.3]
     width = 5.8 + 0.08 * max(0, max(map(len, scores)) - 18)
     with style.context(["default", STYLE]):
@@ -92,8 +91,8 @@ def comparison_figure(scores: Scores, numbers: Mapping[str, Any], params: Evalua
 
 def _colours(arms: Sequence[str], params: EvaluateParams) -> dict[str, str]:
     """Arms of the contrast in colours, their rivals dark, all others light."""
-    named = {arm: OKABE_ITO[i % len(OKABE_ITO)] for i, arm in enumerate(params.contrast.arms)}
-    return {arm: named.get(arm, RIVAL if arm in params.contrast.rivals else OTHER) for arm in arms}
+    named = {arm: OKABE_ITO[i % len(OKABE_ITO)] for i, arm in enumerate(params.arms)}
+    return {arm: named.get(arm, RIVAL if arm in params.rivals else OTHER) for arm in arms}
 
 
 def _all_coloured(arms: Sequence[str], params: EvaluateParams) -> dict[str, str]:
@@ -103,17 +102,17 @@ def _all_coloured(arms: Sequence[str], params: EvaluateParams) -> dict[str, str]
 
 
 def _contrast_first(arms: Sequence[str], params: EvaluateParams) -> list[str]:
-    return [*params.contrast.arms, *(arm for arm in arms if arm not in params.contrast.arms)]
+    return [*params.arms, *(arm for arm in arms if arm not in params.arms)]
 
 
 def _draw_arms(axes: Axes, scores: Scores, params: EvaluateParams) -> None:
-    measure, colours = params.contrast.measure, _colours(list(scores), params)
+    measure, colours = params.measure_key, _colours(list(scores), params)
     for row, (arm, values) in enumerate(scores.items()):
         percent = 100 * values[measure]
         _draw_dots(axes, percent, row, colours[arm])
         axes.plot(percent.mean(), row, "D", ms=7, color=colours[arm], mec="white", mew=1.2, zorder=4)
         _note(axes, row, f"{percent.mean():.1f}")
-    _name_rows(axes, list(scores), [colours[arm] if arm in params.contrast.arms else INK for arm in scores])
+    _name_rows(axes, list(scores), [colours[arm] if arm in params.arms else INK for arm in scores])
     axes.set_title(f"Test {MEASURE_NAMES[measure]} per replicate, and mean", wrap=True)
     axes.set_xlabel(f"{MEASURE_NAMES[measure]}, %")
 
@@ -125,7 +124,7 @@ def _draw_contrasts(
     numbers: Mapping[str, Any],
     params: EvaluateParams,
 ) -> None:
-    measure, colours = params.contrast.measure, _colours(list(scores), params)
+    measure, colours = params.measure_key, _colours(list(scores), params)
     axes.axvspan(-100 * params.margin, 100 * params.margin, color="#56B4E9", alpha=0.18, lw=0, zorder=0)
     axes.axvline(0, color=INK, lw=1, zorder=1)
     for row, (arm, rival) in enumerate(pairs):
@@ -172,11 +171,11 @@ def learning_curve_figure(numbers: Mapping[str, Any], params: EvaluateParams) ->
     numbers: as metrics/evaluate.json: `learning_curve`, of two budgets or more, else there is None, and `worth`, which
     says how many labels per class an arm has. Bars are deviations over replicates.
     """
-    measure, worth = params.contrast.measure, numbers.get("worth", {})
+    measure, worth = params.measure_key, numbers.get("worth", {})
     curve = sorted((int(budget), score) for budget, score in numbers.get("learning_curve", {}).items())
     if len(curve) < 2:
         return None
-    arms = {arm: worth[arm]["labels_per_class"] for arm in params.contrast.arms if arm in worth}
+    arms = {arm: worth[arm]["labels_per_class"] for arm in params.arms if arm in worth}
     labels = [budget for budget, _ in curve]
     ticks = sorted({*labels, *arms.values()})
     colours, marks, ratio = _colours(list(arms), params), _marks(list(arms), params), ticks[-1] / ticks[0]
@@ -224,7 +223,7 @@ def model_arms(models: Mapping[str, Mapping[str, Any]], params: EvaluateParams) 
 
     models: classifier -> arm -> its score.
     """
-    wanted = ("real", params.contrast.rivals[0], *params.contrast.arms)
+    wanted = ("real", params.rivals[0], *params.arms)
     return [arm for arm in dict.fromkeys(wanted) if any(arm in arms for arms in models.values())]
 
 
@@ -250,7 +249,7 @@ def models_figure(numbers: Mapping[str, Any], params: EvaluateParams) -> bytes |
             axes.axhline(row - 0.5, color="#E4E4E4", lw=0.8)
         _name_rows(axes, [classifier_words(name) for name in models], [INK] * len(models))
         axes.set_title("Real and synthetic, model by model")
-        axes.set_xlabel(f"test {MEASURE_NAMES[params.contrast.measure]}, %")
+        axes.set_xlabel(f"test {MEASURE_NAMES[params.measure_key]}, %")
         return _png(_with_legend(figure, axes))
 
 

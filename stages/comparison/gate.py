@@ -4,9 +4,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from stages.comparison.params import ContrastParams, GateParams
+from stages.comparison.params import EvaluateParams, GateParams
+from stages.comparison.wording import measure_words
 
 Metrics = Mapping[str, Any]
+# The outcomes that may be demanded of each question, the best first.
+ACCEPTED: dict[str, tuple[str, ...]] = {
+    "augment": ("helps", "no_better", "undecided"),
+    "stand_in": ("stands_in", "undecided"),
+    "leak": ("no_sign", "cannot_tell"),
+}
 
 
 @dataclass(frozen=True)
@@ -19,53 +26,62 @@ class Check:
 
 
 def check(
-    demands: GateParams, contrast: ContrastParams, comparison: Metrics, filtered: Mapping[str, Metrics]
+    demands: GateParams, params: EvaluateParams, comparison: Metrics, filtered: Mapping[str, Metrics]
 ) -> list[Check]:
     """Every demand that is made, met or not; a demand on a figure that the metrics lack is not met.
 
-    comparison: metrics/evaluate.json. filtered: generator -> metrics/filter_memorized/<generator>.json; each must meet
-    the demands. Figures are shares in 0..1, differences in -1..1; a figure that equals its demand meets it.
+    params: the section `evaluate`. comparison: metrics/evaluate.json. filtered: generator ->
+    metrics/filter_memorized/<generator>.json; each must meet the demands. Figures are shares in 0..1, differences in
+    -1..1; a figure that equals its demand meets it.
     """
-    of_arms = [*_gain(demands.least_gain, contrast, comparison), *_harm(demands.greatest_harm, contrast, comparison)]
-    return of_arms + [each for name, metrics in filtered.items() for each in _of_filter(demands, name, metrics)]
+    answers = [_answer(question, getattr(demands, question), comparison) for question in ACCEPTED]
+    checks = [each for each in answers if each] + [*_gain(demands.least_gain, params, comparison)]
+    checks += [*_attacks(demands.greatest_attack_auc, comparison)]
+    return checks + [each for name, metrics in filtered.items() for each in _of_filter(demands, name, metrics)]
 
 
-def _gain(least: float | None, contrast: ContrastParams, comparison: Metrics) -> Iterator[Check]:
-    """Of the best arm over the first rival, in the mean."""
+def _answer(question: str, least: str | None, comparison: Metrics) -> Check | None:
+    """An outcome that is demanded is met by itself and by those before it in ACCEPTED; an outcome that is not there, as
+    of a dead experiment, by none."""
+    if least is None:
+        return None
+    outcome = _section(comparison, "answers", question).get("outcome")
+    accepted = ACCEPTED[question][: ACCEPTED[question].index(least) + 1]
+    return Check(question, outcome in accepted, f"{outcome}, demanded {' or '.join(accepted)}")
+
+
+def _gain(least: float | None, params: EvaluateParams, comparison: Metrics) -> Iterator[Check]:
+    """Of the best arm of `augment` over its first rival, in the mean."""
     if least is None:
         return
-    rival, measure = contrast.rivals[0], contrast.measure
-    gains = {arm: _figure(comparison, "differences", arm, rival, measure, "mean") for arm in contrast.arms}
+    (rival, *_), arms, words = params.augment.rivals, params.augment.arms, measure_words(params.measure)
+    gains = {arm: _figure(comparison, "answers", "augment", "arms", arm, "rivals", rival, "mean") for arm in arms}
     known = {arm: gain for arm, gain in gains.items() if gain is not None}
     if missing := [arm for arm in gains if arm not in known]:
-        words = f"mean {measure} of {', '.join(missing)} against {rival}"
-        yield _held("least_gain", "evaluate", words, None, "least", least)
+        of = f"mean {words} of {', '.join(missing)} against {rival}"
+        yield _held("least_gain", "evaluate", of, None, "least", least)
         return
     best = max(known, key=known.__getitem__)
-    words = f"{measure} of {best}, the best arm, over {rival}"
-    yield _held("least_gain", "evaluate", words, known[best], "least", least)
+    yield _held("least_gain", "evaluate", f"{words} of {best}, the best arm, over {rival}", known[best], "least", least)
 
 
-def _harm(greatest: float | None, contrast: ContrastParams, comparison: Metrics) -> Iterator[Check]:
-    """Beyond chance, an arm lies below a rival by what even the upper end of their difference's interval does."""
+def _attacks(greatest: float | None, comparison: Metrics) -> Iterator[Check]:
+    """Every attack on every published set. An AUC far below 0.5 tells as much as one as far above: who turns the attack
+    round has the other."""
     if greatest is None:
         return
-    for arm in contrast.arms:
-        for rival in contrast.rivals:
-            of = f"{contrast.measure} of {arm} against {rival}"
-            high = _figure(comparison, "differences", arm, rival, contrast.measure, "high")
-            if high is None and _figure(comparison, "replicates") == 1:
-                yield Check("greatest_harm", False, f"{of}: one replicate has no interval, so harm cannot be judged")
-            else:
-                words = f"upper end of the interval of {of}"
-                yield _held("greatest_harm", "evaluate", words, high, "least", -greatest)
+    for name, of in _section(comparison, "answers", "leak", "sets").items():
+        attacks = _section(of, "attacks") if isinstance(of, Mapping) else {}
+        for kind in attacks or ["of any kind"]:
+            words, auc = f"AUC of the attack {kind} on the images of {name}", _figure(attacks, kind, "auc")
+            yield _held("greatest_attack_auc", "evaluate", words, auc, "most", greatest)
+            if auc is not None and auc < 1 - greatest:
+                yield _held("greatest_attack_auc", "evaluate", words, auc, "least", 1 - greatest)
 
 
 def _of_filter(demands: GateParams, generator: str, filtered: Metrics) -> Iterator[Check]:
-    """Copies dropped, planted copies found, kind by kind, and every membership attack on the images kept.
-
-    Mirrored kinds are planted only where a mirrored image keeps its class; too few calibration images leave no attack.
-    """
+    """Copies dropped, and planted copies found, kind by kind; mirrored ones are planted only where a mirrored image
+    keeps its class."""
     file = f"filter_memorized/{generator}"
     if demands.greatest_copy_rate is not None:
         words, share = f"share of the images of {generator} dropped as copies", _figure(filtered, "dropped_share")
@@ -76,11 +92,6 @@ def _of_filter(demands: GateParams, generator: str, filtered: Metrics) -> Iterat
         if found is None:
             words += f" (kinds planted: {', '.join(planted) or 'none'})"
         yield _held(f"least_detection.{kind}", file, words, found, "least", least)
-    if demands.greatest_attack_auc is not None:
-        attacks = {name: _figure(entry, "auc") for name, entry in _section(filtered, "attacks", "after").items()}
-        for name, auc in attacks.items() or [("of any kind", None)]:
-            words = f"AUC of the attack {name} on the images kept of {generator}"
-            yield _held("greatest_attack_auc", file, words, auc, "most", demands.greatest_attack_auc)
 
 
 def _held(

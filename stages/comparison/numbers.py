@@ -1,4 +1,4 @@
-"""All numbers of metrics/evaluate.json: the comparison and its verdict, and what lies beside them."""
+"""All numbers of metrics/evaluate.json: the answers and the contrasts that they rest on, and what lies beside them."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,80 +7,105 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.comparison.evidence import Outcomes
+from stages.comparison.contrasts import Measured
+from stages.comparison.evidence import Evidence, Outcomes
 from stages.comparison.measures import measure, per_class
 from stages.comparison.params import EvaluateParams
-from stages.comparison.scores import Scores, score, score_models, summarise
-from stages.comparison.verdict import Draws, compare, draw_means, paired
+from stages.comparison.questions import answers, warnings
+from stages.comparison.scores import MEASURES, Scores, score_models, summarise
 from stages.comparison.worth import Worth, worth_in_labels
 
 if TYPE_CHECKING:
     from stages.comparison.fidelity import Fidelity
+
+Floats = NDArray[np.float64]
 
 NETWORK = "network"  # among the classifiers, the one that the arms are about
 
 Numbers = dict[str, Any]
 
 
-def all_numbers(outcomes: Outcomes, classes: Sequence[str], params: EvaluateParams) -> tuple[Numbers, Scores]:
+def all_numbers(evidence: Evidence) -> tuple[Numbers, Scores]:
     """Nested numbers, shares in 0..1 but for log loss, Brier score and distances; and each arm's scores by replicate.
 
-    classes: their names. A part that the data do not allow (`worth`, `fidelity`, ...) is left out.
+    Arms in question meet all their rivals, every other arm the first rival, as exploration. A part that the data do not
+    allow (`worth`, `fidelity`, ...) is left out; one replicate leaves means alone.
     """
-    predictions = outcomes.predictions
-    scores, draws = score(predictions), draw_means(predictions, params, outcomes.groups)
-    labels_used = {arm: each["labels_used"] for arm, each in outcomes.facts.items()}
-    numbers = compare(predictions, scores, draws, labels_used, params, outcomes.groups)
-    for arm, further in measure(predictions).items():
-        numbers["arms"][arm] |= further
-    numbers["per_class"] = {
-        arm: {classes[int(row.pop("class"))]: row for row in per_class(predictions, arm)}
-        for arm in (*params.contrast.arms, *params.contrast.rivals)
+    outcomes, classes, params = evidence.outcomes, evidence.classes, evidence.params
+    measured = Measured(outcomes.predictions, classes, params, outcomes.groups)
+    models = score_models(outcomes.models, outcomes.predictions)
+    arms = {
+        arm: further | {name: summarise(values) for name, values in measured.scores[arm].items()}
+        for arm, further in measure(outcomes.predictions).items()
     }
     parts = {
-        "controls": _controls(outcomes, scores, draws, params),
-        "models": _models(outcomes, scores, params),
+        "per_class": {
+            arm: {classes[int(row.pop("class"))]: row for row in per_class(outcomes.predictions, arm)}
+            for arm in (*params.arms, *params.rivals)
+        },
+        "controls": _differences(measured, outcomes.controls),
+        "models": _models(models, measured),
         "fidelity": _fidelity_by_generator(outcomes, classes),
         "robustness": _robustness([each.robustness for each in outcomes.examinations]),
-    } | _worth(outcomes, scores, draws, len(classes), params)
-    return numbers | {name: part for name, part in parts.items() if part}, scores
+    } | _worth(outcomes, measured, len(classes))
+    numbers = {
+        "answers": answers(evidence, measured),
+        "warnings": warnings(measured, outcomes, models),
+        "labels": {"total": evidence.labelled + evidence.validation}
+        | {"train": evidence.labelled, "validation": evidence.validation},
+        "replicates": measured.replicates,
+        "arms": arms,
+        "differences": _differences(measured, _pairs(list(arms), params)),
+        "labels_used": {arm: each["labels_used"] for arm, each in outcomes.facts.items()},
+    }
+    return numbers | {name: part for name, part in parts.items() if part}, measured.scores
 
 
-def _controls(outcomes: Outcomes, scores: Scores, draws: Draws, params: EvaluateParams) -> Numbers:
-    """Arm -> control, that differs in nothing but the generator -> measure -> paired difference with its interval."""
+def _pairs(arms: list[str], params: EvaluateParams) -> list[tuple[str, str]]:
+    """Every arm of a question against its rivals, and every other arm against the first rival."""
+    others = [arm for arm in arms if arm not in params.arms and arm != params.reference]
+    return params.pairs + [(arm, params.reference) for arm in others]
+
+
+def _differences(measured: Measured, pairs: Iterable[tuple[str, str]]) -> Numbers:
+    """Arm -> other arm -> measure -> paired difference with its interval."""
     table: Numbers = {}
-    for arm, control in outcomes.controls:
-        table.setdefault(arm, {})[control] = paired(arm, control, scores, draws, params.confidence)
+    for arm, other in pairs:
+        table.setdefault(arm, {})[other] = measured.differences(arm, other)
     return table
 
 
-def _models(outcomes: Outcomes, scores: Scores, params: EvaluateParams) -> Numbers:
-    """Classifier -> arm -> {mean, std} on the contrast's measure."""
-    name, table = params.contrast.measure, dict[str, Numbers]()
-    for arm, of_arm in score_models(outcomes.models, outcomes.predictions).items():
+def _models(models: Mapping[str, Mapping[str, Mapping[str, Floats]]], measured: Measured) -> Numbers:
+    """Classifier -> arm -> {mean, std} on the answers' measure, or accuracy where that needs probabilities, which
+    scikit-learn's classifiers were not asked for."""
+    key = measured.params.measure_key
+    name, table = key if key in MEASURES else MEASURES[0], dict[str, Numbers]()
+    for arm, of_arm in models.items():
         for classifier, values in of_arm.items():
             table.setdefault(classifier, {})[arm] = summarise(values[name])
-    return {NETWORK: {arm: summarise(values[name]) for arm, values in scores.items()}} | table if table else {}
+    return {NETWORK: {arm: summarise(values[name]) for arm, values in measured.scores.items()}} | table if table else {}
 
 
-def _worth(outcomes: Outcomes, scores: Scores, draws: Draws, classes: int, params: EvaluateParams) -> Numbers:
-    """`learning_curve`: labels per class -> {mean, std}, and `worth`: arm of the contrast -> what it reaches on it."""
-    name, facts = params.contrast.measure, outcomes.facts
+def _worth(outcomes: Outcomes, measured: Measured, classes: int) -> Numbers:
+    """`learning_curve`: labels per class -> {mean, std}, and `worth`: arm in question -> what it reaches on it."""
+    params, facts = measured.params, outcomes.facts
+    scores = {arm: values[params.measure_key] for arm, values in measured.scores.items()}
     budgets = {round(facts[arm]["labels_used"] / classes): arm for arm in params.learning_curve}
-    curve = {budget: scores[arm][name] for budget, arm in sorted(budgets.items())}
+    curve = {budget: scores[arm] for budget, arm in sorted(budgets.items())}
     if len(curve) < 2:
         return {}
     numbers: Numbers = {"learning_curve": {str(budget): summarise(values) for budget, values in curve.items()}}
-    if not draws:
+    if measured.draws is None:
         return numbers
-    drawn = {budget: draws[arm][name] for budget, arm in budgets.items()}
+    draws = {arm: of[params.measure_key] for arm, of in measured.draws.means.items()}
+    drawn = {budget: draws[arm] for budget, arm in budgets.items()}
     numbers["worth"] = {
         arm: _of_arm(
-            worth_in_labels(curve, scores[arm][name], drawn, draws[arm][name], params.confidence),
+            worth_in_labels(curve, scores[arm], drawn, draws[arm], params.confidence),
             arm,
             round(facts[arm]["labels_used"] / classes),
         )
-        for arm in params.contrast.arms
+        for arm in params.arms
     }
     return numbers
 
@@ -137,7 +162,7 @@ def _means(measured: Iterable[Mapping[str, float]]) -> dict[str, float]:
     return {name: float(values.mean()) for name, values in _columns(measured).items()}
 
 
-def _columns(measured: Iterable[Mapping[str, float]]) -> dict[str, NDArray[np.float64]]:
+def _columns(measured: Iterable[Mapping[str, float]]) -> dict[str, Floats]:
     """Measure -> (R,), of those that every replicate has."""
     rows = list(measured)
     shared = [name for name in rows[0] if all(name in row for row in rows)]

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from stages.comparison.params import QuestionParams
+from stages.downstream.params import ArmParams, Plain
+
 # A generator's kind in words, to stand beside its name.
 KINDS = {
     "gaussian": "the Gaussian of each class, without a network",
@@ -65,6 +68,21 @@ def control_words(sections: Sequence[Mapping[str, Any]]) -> str:
     only_gaussian = all(each["kind"] == "gaussian" for each in sections if each["kind"] in CONTROLS)
     starts_there = all(each.get("layers") == "dense" and each["kind"] != "image_conditioned" for each in gans)
     return "the Gaussian it starts from" if only_gaussian and starts_there else "its control"
+
+
+def plain_rivals(arms: Mapping[str, ArmParams], question: QuestionParams) -> dict[str, str]:
+    """Arm of the question -> the rival that trains on the same labels without generated images, and is alike in
+    augmentation and balancing; the first rival where there is none."""
+
+    def plain(rival: str, arm: str) -> bool:
+        one, other = arms[rival], arms[arm]
+        same = (one.augment, one.balancing, one.labels) == (other.augment, other.balancing, other.labels)
+        return same and one.generator is None and one.settings == [Plain()]
+
+    return {
+        arm: next((rival for rival in question.rivals if plain(rival, arm)), question.rivals[0])
+        for arm in question.arms
+    }
 
 
 def control_pairs(arms: Mapping[str, Any], generators: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What the verdict's rule can find: the chance of a true gain, the least gain, the replicates needed. Pure."""
+"""What the rules of the answers can find: the chance of a true gain, and the replicates needed. Pure."""
 
 import math
 from bisect import bisect_left
@@ -20,40 +20,17 @@ FINE_ENOUGH = 50
 
 @dataclass(frozen=True)
 class Criterion:
-    """The rule for one contrast: Holm's p at most `level` among `contrasts`, and the interval of 1 - level beyond 0."""
+    """The rule for one contrast: Holm's p at most `level` among `contrasts`, and the interval of 1 - level beyond 0.
+
+    By symmetry it is also the rule that shows an equal arm to lie within a margin, the gain being the margin and the
+    level twice that of the one-sided test."""
 
     level: float
     contrasts: int
 
 
-@dataclass(frozen=True)
-class Power:
-    """What the verdict can find with replicates and test images that vary as those seen do. Gains are shares.
-
-    needed: replicates that find a gain of the margin with power .8, and needed_as_seen: one as large as that seen, in
-    either direction; None: more than 1000, so that it takes more test images. smallest_gain: what the replicates at
-    hand find with power .8; None: nothing, there are too few. power_for_margin: their chance to find a gain of the
-    margin.
-    """
-
-    needed: int | None
-    needed_as_seen: int | None
-    smallest_gain: float | None
-    power_for_margin: float
-
-
-def foresee(parts: VarianceParts, replicates: int, seen: float, margin: float, criterion: Criterion) -> Power:
-    """Power of `replicates` (>= 2) and what more of them would bring; seen: the mean difference, margin > 0."""
-    return Power(
-        needed=replicates_needed(margin, parts, criterion),
-        needed_as_seen=replicates_needed(abs(seen), parts, criterion),
-        smallest_gain=smallest_gain(replicates, parts, criterion),
-        power_for_margin=power(margin, replicates, parts, criterion),
-    )
-
-
 def power(gain: float, replicates: int, parts: VarianceParts, criterion: Criterion) -> float:
-    """Chance that the verdict finds a true gain (share) in one contrast with so many replicates (>= 2).
+    """Chance to find a true gain (share) in one contrast with so many replicates (>= 2).
 
     The mean difference is taken as normal with variance images + replicates / R. The deviation s between replicates
     is independent of it and its square follows a chi-squared law with R - 1 degrees of freedom (Student (1908), "The
@@ -63,7 +40,7 @@ def power(gain: float, replicates: int, parts: VarianceParts, criterion: Criteri
       based on permutations of observations", Annals of Mathematical Statistics 23), at the level that R replicates
       can attain. Of Holm's levels the first is taken, level / contrasts: where other contrasts show something, the
       chance is greater.
-    - the interval, with the variance that the crossed bootstrap has (Owen (2007), theorem 1; see `bootstrap_means`):
+    - the interval, with the variance that the crossed bootstrap has (Owen (2007), theorem 1; see `bootstrap`):
       s^2 (R - 1) / R^2 + images + 2 cells / R.
 
     For a gain of 0 it is half the chance to tell equal arms apart. At level .05 that chance is at most .052 where
@@ -101,12 +78,3 @@ def replicates_needed(gain: float, parts: VarianceParts, criterion: Criterion) -
     choices = range(2, MOST_REPLICATES + 1)
     place = bisect_left(choices, True, key=lambda count: power(gain, count, parts, criterion) >= POWER)
     return choices[place] if place < len(choices) else None
-
-
-def smallest_gain(replicates: int, parts: VarianceParts, criterion: Criterion) -> float | None:
-    """Least true gain (share) that so many replicates (>= 2) find with power .8; None where they can find none."""
-    from scipy.optimize import brentq
-
-    if power(1.0, replicates, parts, criterion) < POWER:
-        return None
-    return float(brentq(lambda gain: power(gain, replicates, parts, criterion) - POWER, 0.0, 1.0, xtol=1e-6))

@@ -10,7 +10,6 @@ from stages.memorization.params import CONFIDENCE
 
 MEMORISED = 0.5  # share dropped beyond which the generator copies more than it invents
 MOSTLY = 0.95  # found of a kind of copy: less and it is named as one that is missed
-COPYING_Z = -3.0  # of the data-copying test; as far above 0 there is a hole
 
 # How a copy was disguised, in the words and the order of the report.
 KINDS = {
@@ -28,10 +27,16 @@ KINDS = {
     "shift_brightness_noise": "moved, darker or brighter, and with noise",
     "flip_contrast": "mirrored, with less or more contrast",
 }
+# On each replicate's images by themselves, to see what the filter changes.
 ATTACKS = {
     "distance": "How near is the nearest generated image?",
     "monte_carlo": "How many generated images lie near?",
     "domias": "Do more generated images lie near than real ones?",
+}
+# On the set as it is published: the images of all replicates, each told by its replicate.
+PUBLISHED_ATTACKS = {
+    "nearest": "Is the nearest image of a replicate nearer than those of the other replicates?",
+    "five_nearest": "Are a replicate's five nearest images nearer than those of the other replicates?",
 }
 NEARER, GUESS, FARTHER = "members are nearer", "a guess", "members are farther"
 
@@ -163,8 +168,8 @@ def _attack_summary(rows: Sequence[tuple[str, Entry, Entry]]) -> str:
 def _set_tests(entry: Entry | None) -> Entry | None:
     if entry is None:
         return None
-    z = entry["data_copying_z"]
-    reading = "data copying" if z < COPYING_Z else "farther than fresh" if z > -COPYING_Z else "as near as fresh"
+    nearer, farther = entry["data_copying_high"] < 0, entry["data_copying_low"] > 0
+    reading = "nearer than fresh" if nearer else "farther than fresh" if farther else "as near as fresh"
     return {**entry, "reading": reading}
 
 

@@ -39,7 +39,7 @@ def publish(evidence: Evidence) -> Publication:
     dropped image or on a p-value of a single image.
     """
     params, outcomes = evidence.params, evidence.outcomes
-    numbers, scores = all_numbers(outcomes, evidence.classes, params)
+    numbers, scores = all_numbers(evidence)
     charts = _charts(evidence, numbers, scores)
     pages = {
         shows_real: ReportContent(evidence, numbers, charts | _examples(evidence, shows_real), shows_real)
@@ -66,7 +66,7 @@ def _charts(evidence: Evidence, numbers: Mapping[str, Any], scores: Scores) -> P
         "settings": figures.settings_figure(outcomes.facts, params),
     } | {
         f"confusion_{arm}": figures.confusion_figure(confusion(outcomes.predictions, arm), evidence.classes, arm)
-        for arm in (*params.contrast.arms, *params.contrast.rivals)
+        for arm in (*params.arms, *params.rivals)
     }
     return {name: png for name, png in charts.items() if png is not None}
 

@@ -10,19 +10,20 @@ from stages.comparison.evidence import Evidence, Facts, Finding
 from stages.comparison.figures import model_arms
 from stages.comparison.origin import control_words
 from stages.comparison.privacy import privacy_section
-from stages.comparison.statistics import equivalence_confidence, least_p
+from stages.comparison.statistics import least_p
 from stages.comparison.templates import template
-from stages.comparison.verdict import MEASURE_NAMES, named_pairs, signed_points
 from stages.comparison.wording import (
     ACTIONS,
     CHECKS,
     FIDELITY_MEASURES,
     FURTHER_MEASURES,
+    MEASURE_NAMES,
     check_words,
     classifier_words,
     count,
     percent,
     setting_words,
+    signed_points,
 )
 
 
@@ -49,7 +50,7 @@ def render_report(content: ReportContent) -> str:
     """One HTML page that loads nothing from elsewhere; every name in it is escaped."""
     evidence, numbers = content.evidence, content.numbers
     params, facts, found = evidence.params, evidence.outcomes.facts, _found(evidence.prepared["checks"])
-    named = named_pairs(params)
+    named = params.pairs
     exploratory = [(a, b) for a, rivals in numbers["differences"].items() for b in rivals if (a, b) not in named]
     return template("report.html.j2").render(
         content=content,
@@ -64,7 +65,6 @@ def render_report(content: ReportContent) -> str:
         inferred=numbers["replicates"] > 1,
         choosers={arm: each for arm, each in facts.items() if len(each["settings"]) > 1},
         least_p=least_p(numbers["replicates"], len(named)),
-        equivalence_confidence=equivalence_confidence(params.confidence),
         comparison_text=_comparison_text(named, content),
         privacy={name: privacy_section(each.privacy) for name, each in evidence.generators.items()},
         control=control_words([each.section for each in evidence.generators.values()]),
@@ -81,7 +81,6 @@ def _optional_parts(content: ReportContent) -> dict[str, Any]:
     models, robustness = numbers.get("models", {}), numbers.get("robustness", {})
     curve, fidelity = numbers.get("learning_curve", {}), numbers.get("fidelity", {})
     return {
-        "undecided_power": _undecided_power(numbers),
         "further": [name for name in FURTHER_MEASURES if any(name in scores for scores in numbers["arms"].values())],
         "controls": numbers.get("controls", {}),
         "worth": numbers.get("worth", {}),
@@ -101,28 +100,17 @@ def _optional_parts(content: ReportContent) -> dict[str, Any]:
     }
 
 
-def _undecided_power(numbers: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, float]]]:
-    """(arm, rival, power) of the arms that remain undecided."""
-    verdicts = numbers["verdict"]["arms"]
-    return [
-        (arm, rival, power)
-        for arm, rivals in numbers.get("power", {}).items()
-        if verdicts[arm]["outcome"] == "undecided"
-        for rival, power in rivals.items()
-    ]
-
-
 def _side_by_side(content: ReportContent) -> list[str]:
     """The arm of the contrast that scores best on its measure, and the first rival, where classes are known of them."""
-    contrast, per_class = content.evidence.params.contrast, content.numbers.get("per_class", {})
-    means = {arm: content.numbers["arms"][arm][contrast.measure]["mean"] for arm in contrast.arms if arm in per_class}
+    params, per_class = content.evidence.params, content.numbers.get("per_class", {})
+    means = {arm: content.numbers["arms"][arm][params.measure_key]["mean"] for arm in params.arms if arm in per_class}
     best = [max(means, key=means.__getitem__)] if means else []
-    return best + [arm for arm in contrast.rivals[:1] if arm in per_class]
+    return best + [arm for arm in params.rivals[:1] if arm in per_class]
 
 
 def _comparison_text(named: Sequence[tuple[str, str]], content: ReportContent) -> str:
     """The comparison figure for those who cannot see it."""
-    measure = content.evidence.params.contrast.measure
+    measure = content.evidence.params.measure_key
     means = ", ".join(f"{arm} {percent(values[measure]['mean'])}" for arm, values in content.numbers["arms"].items())
     differences = ", ".join(
         f"{arm} minus {rival} {signed_points(content.numbers['differences'][arm][rival][measure]['mean'])}"
@@ -133,7 +121,7 @@ def _comparison_text(named: Sequence[tuple[str, str]], content: ReportContent) -
 
 def _curve_text(content: ReportContent) -> str:
     """The learning curve for those who cannot see it."""
-    numbers, measure = content.numbers, content.evidence.params.contrast.measure
+    numbers, measure = content.numbers, content.evidence.params.measure_key
     curve = numbers.get("learning_curve", {})
     points = ", ".join(f"{percent(curve[each]['mean'])} with {each}" for each in sorted(curve, key=int))
     arms = ", ".join(
@@ -151,7 +139,7 @@ def _models_text(content: ReportContent) -> str:
     for classifier, scores in models.items():
         means = [f"{arm} {percent(scores[arm]['mean'])}" for arm in model_arms(models, params) if arm in scores]
         rows.append(f"{classifier_words(classifier)}: {', '.join(means)}")
-    return f"Mean test {MEASURE_NAMES[params.contrast.measure]}. {'; '.join(rows)}."
+    return f"Mean test {MEASURE_NAMES[params.measure_key]}. {'; '.join(rows)}."
 
 
 def _settings_text(arms: Mapping[str, Mapping[str, Any]]) -> str:

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stages.comparison.params import SENSITIVITY, Measure, SensitivityParams
+from stages.comparison.ranking import sensitivity_at_specificity, weighted_auroc
 from stages.comparison.statistics import weighted_scores
 from stages.plumbing.errors import UserError
 
@@ -132,38 +134,70 @@ def _probabilities(source: str, table: pd.DataFrame, classes: int) -> NDArray[np
     return np.minimum(probabilities, 1)
 
 
-def score(predictions: Predictions) -> Scores:
+@dataclass(frozen=True)
+class Scorer:
+    """Scores the arms of `predictions` on weighted test images, by MEASURES and by `measure` where it is none of them.
+
+    measure: as in `evaluate.measure`; classes: their names. Raises UserError for a class that is not among them.
+    """
+
+    predictions: Predictions
+    measure: Measure
+    classes: Sequence[str]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.measure, SensitivityParams) and self.measure.of not in self.classes:
+            raise UserError(
+                f"evaluate.measure.of: {self.measure.of!r} is no class of the data set ({', '.join(self.classes)})"
+            )
+
+    def __call__(self, arm: str, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """Measure -> (B, R) in 0..1, for weights (B, n)."""
+        of, truth = self.predictions, self.predictions.truth
+        scores = weighted_scores(truth, of.arms[arm], weights, of.classes)
+        match self.measure:
+            case "auroc":
+                scores["auroc"] = weighted_auroc(truth, of.probabilities[arm], weights)
+            case SensitivityParams(sensitivity_at_specificity=share, of=name):
+                number = list(self.classes).index(name)
+                scores[SENSITIVITY] = sensitivity_at_specificity(truth, of.probabilities[arm], weights, number, share)
+        return scores
+
+
+def score(scorer: Scorer) -> Scores:
     """Arm -> measure -> (R,) scores in 0..1 on the test set, equal to scikit-learn's.
 
     Balanced accuracy is the mean recall over the classes of the test set; macro-F1 the mean F1 over all classes
-    that occur in the test set or among the predictions.
+    that occur in the test set or among the predictions. Raises UserError where the test set does not define the
+    measure.
     """
-    truth, classes = predictions.truth, predictions.classes
-    return {arm: _scores(truth, labels, classes) for arm, labels in predictions.arms.items()}
+    once = np.ones((1, len(scorer.predictions.truth)))
+    scores = {
+        arm: {measure: values[0] for measure, values in scorer(arm, once).items()} for arm in scorer.predictions.arms
+    }
+    if not all(np.isfinite(values).all() for of_arm in scores.values() for values in of_arm.values()):
+        raise UserError("evaluate.measure needs test images of the class and others, but the test set has not both")
+    return scores
 
 
 def score_models(models: ModelLabels, predictions: Predictions) -> dict[str, Scores]:
-    """Arm -> classifier -> measure -> (R,), as `score` does.
+    """Arm -> classifier -> measure of MEASURES -> (R,), as `score` does.
 
     models: from `align_models` on the test set and replicates of `predictions`.
     """
-    truth, classes = predictions.truth, predictions.classes
-    return {
-        arm: {classifier: _scores(truth, labels, classes) for classifier, labels in each.items()}
-        for arm, each in models.items()
-    }
+    truth, once = predictions.truth, np.ones((1, len(predictions.truth)))
+
+    def of(labels: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        scores = weighted_scores(truth, labels, once, predictions.classes)
+        return {measure: scores[measure][0] for measure in MEASURES}
+
+    return {arm: {name: of(labels) for name, labels in each.items()} for arm, each in models.items()}
 
 
 def summarise(values: NDArray[np.float64]) -> dict[str, float]:
     """Mean and sample deviation (`std`) of scores (R,) over replicates; one replicate has no deviation."""
     summary = {"mean": float(values.mean())}
     return summary | {"std": float(values.std(ddof=1))} if len(values) > 1 else summary
-
-
-def _scores(truth: NDArray[np.int64], labels: NDArray[np.int64], classes: int) -> dict[str, NDArray[np.float64]]:
-    """Measure -> (R,): every image counts once. The bootstrap scores its resamples by the same function."""
-    scores = weighted_scores(truth, labels, np.ones((1, len(truth))), classes)
-    return {measure: scores[measure][0] for measure in MEASURES}
 
 
 def confusion(predictions: Predictions, arm: str) -> NDArray[np.int64]:

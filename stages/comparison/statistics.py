@@ -5,7 +5,7 @@ images, or the groups (patients, speakers) that these come from. Both are resamp
 looks at replicates alone, so its p-value is conditional on this data set.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ Groups = NDArray[Any]
 
 # Resamples that are scored at once: bounds memory at (chunk x images) weights.
 CHUNK = 250
+# Variances need fewer resamples than an interval's ends do.
+VARIANCE_RESAMPLES = 500
 # Up to 2^16 sign flips are enumerated; beyond, as many are drawn at random.
 SIGN_FLIPS = 2**16
 
@@ -64,9 +66,22 @@ def _mean_ratio(numerator: Floats, denominator: Floats) -> Floats:
     return ratios.sum(axis=-1) / present.sum(axis=-1)
 
 
-def bootstrap_means(
-    truth: Ints, predicted: Mapping[str, Ints], classes: int, resamples: int, seed: int, groups: Groups | None = None
-) -> dict[str, dict[str, Floats]]:
+Scorer = Callable[[str, Floats], Mapping[str, Floats]]  # arm and weights (B, n) -> measure -> (B, R)
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """means: arm -> measure -> (resamples,) mean scores, replicates and images drawn anew. by_image: arm -> measure ->
+    (at most VARIANCE_RESAMPLES, R) scores of every replicate, images alone drawn anew. All share each resample, so the
+    difference of two arms' draws is a draw of their paired difference."""
+
+    means: dict[str, dict[str, Floats]]
+    by_image: dict[str, dict[str, Floats]]
+
+
+def bootstrap(
+    score: Scorer, arms: Iterable[str], replicates: int, images: int, resamples: int, seed: int, groups: Groups | None
+) -> Resampled:
     """Bootstrap distribution of every arm's mean score, crossed over replicates and test images or groups of them.
 
     Owen (2007), "The pigeonhole bootstrap", Annals of Applied Statistics 1(2): rows (replicates) and columns
@@ -74,25 +89,30 @@ def bootstrap_means(
     variance that it estimates is never too small in the limit, and mildly too large where cells have noise of
     their own.
 
-    truth: (n,); predicted: arm -> (R, n). groups: (n,) what each image belongs to, drawn as a whole because images of
-    one patient are no independent evidence (Field and Welsh (2007), "Bootstrapping clustered data", Journal of the
-    Royal Statistical Society B 69(3)); None: every image is drawn by itself. Returns arm -> measure -> (resamples,)
-    means over replicates. All arms share each resample, so the difference of two arms' draws is a draw of their paired
-    difference; a resample depends on the seed and on R, n and groups alone, not on which arms there are.
+    groups: (n,) what each image belongs to, drawn as a whole because images of one patient are no independent evidence
+    (Field and Welsh (2007), "Bootstrapping clustered data", Journal of the Royal Statistical Society B 69(3)); None:
+    every image is drawn by itself. A resample depends on the seed, the numbers and the groups alone, not on which arms
+    there are. A score that a resample does not define (an AUROC without an image of the class) is NaN.
     """
-    replicates = len(next(iter(predicted.values())))
-    draws: dict[str, dict[str, list[Floats]]] = {arm: {} for arm in predicted}
-    for rows, columns in _resamples(replicates, _units(truth, groups), resamples, seed):
-        for arm, classes_of_arm in predicted.items():
-            for measure, scores in weighted_scores(truth, classes_of_arm, columns, classes).items():
-                draws[arm].setdefault(measure, []).append((rows * scores).mean(axis=1))
-    return {arm: {m: np.concatenate(parts) for m, parts in by.items()} for arm, by in draws.items()}
+    means: dict[str, dict[str, list[Floats]]] = {arm: {} for arm in arms}
+    by_image: dict[str, dict[str, list[Floats]]] = {arm: {} for arm in means}
+    for chunk, (rows, columns) in enumerate(_resamples(replicates, _units(images, groups), resamples, seed)):
+        for arm in means:
+            for measure, scores in score(arm, columns).items():
+                means[arm].setdefault(measure, []).append((rows * scores).mean(axis=1))
+                if chunk * CHUNK < VARIANCE_RESAMPLES:
+                    by_image[arm].setdefault(measure, []).append(scores)
+    return Resampled(_joined(means), _joined(by_image))
 
 
-def _units(truth: Ints, groups: Groups | None) -> Ints:
+def _joined(parts: Mapping[str, Mapping[str, list[Floats]]]) -> dict[str, dict[str, Floats]]:
+    return {arm: {name: np.concatenate(each) for name, each in of.items()} for arm, of in parts.items()}
+
+
+def _units(images: int, groups: Groups | None) -> Ints:
     """(n,): number, from 0, of the group or else of the image itself that is drawn as a whole."""
     if groups is None:
-        return np.arange(len(truth))
+        return np.arange(images)
     return np.unique(groups, return_inverse=True)[1]
 
 
@@ -125,31 +145,15 @@ class VarianceParts:
     cells: float
 
 
-def variance_parts(
-    truth: Ints,
-    pair: tuple[Ints, Ints],
-    classes: int,
-    measure: str,
-    resamples: int,
-    seed: int,
-    groups: Groups | None = None,
-) -> VarianceParts:
+def variance_parts(seen: Floats, by_image: Floats) -> VarianceParts:
     """Where the variance of the paired difference of two arms' scores comes from.
 
-    truth: (n,); pair: (R, n) classes of the arm and of its rival, R >= 2; measure: a key of `weighted_scores`. Test
-    images or groups are resampled alone: the covariance that two replicates have then is the images' part, and a
-    replicate's variance exceeds it by the cells' part. These are the variance components of a two-way random-effects
-    model (Searle, Casella and McCulloch (1992), Variance Components, chapter 4), for any measure; a negative estimate
-    becomes 0.
+    seen: (R,) differences, R >= 2; by_image: (B, R) the same on test images or groups drawn anew, as in `Resampled`:
+    the covariance that two replicates have then is the images' part, and a replicate's variance exceeds it by the
+    cells' part. These are the variance components of a two-way random-effects model (Searle, Casella and McCulloch
+    (1992), Variance Components, chapter 4), for any measure; a negative estimate becomes 0.
     """
-
-    def difference(weights: Floats) -> Floats:
-        arm, rival = (weighted_scores(truth, predicted, weights, classes)[measure] for predicted in pair)
-        return arm - rival
-
-    seen = difference(np.ones((1, len(truth))))[0]
-    chunks = _resamples(len(seen), _units(truth, groups), resamples, seed)
-    covariance = np.cov(np.concatenate([difference(columns) for _, columns in chunks]), rowvar=False)
+    covariance = np.cov(by_image[np.isfinite(by_image).all(axis=1)], rowvar=False)
     own = float(covariance.diagonal().mean())
     shared = float(covariance[~np.eye(len(seen), dtype=bool)].mean())
     return VarianceParts(float(seen.var(ddof=1)), max(0.0, shared), max(0.0, own - max(0.0, shared)))
@@ -164,7 +168,7 @@ def percentile_interval(draws: Floats, confidence: float) -> tuple[float, float]
     .008 of each other, so that the correction buys nothing.
     """
     tail = (1 - confidence) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
+    low, high = np.nanquantile(draws, [tail, 1 - tail])  # a draw that is not defined tells nothing
     return float(low), float(high)
 
 
@@ -205,18 +209,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
     from statsmodels.stats.multitest import multipletests
 
     return [float(p) for p in multipletests(p_values, method="holm")[1]]
-
-
-def equivalence_confidence(confidence: float) -> float:
-    """Confidence 1 - 2 alpha of the interval whose inclusion in the margin is a level-alpha equivalence test.
-
-    Schuirmann (1987), "A comparison of the two one-sided tests procedure and the power approach", Journal of
-    Pharmacokinetics and Biopharmaceutics 15: two one-sided tests at level alpha reject exactly when this interval
-    lies inside. For confidence 0.95 it is 0.90.
-    """
-    return 1 - 2 * (1 - confidence)
-
-
-def is_equivalent(low: float, high: float, margin: float) -> bool:
-    """Whether the interval lies strictly inside (-margin, margin)."""
-    return -margin < low and high < margin

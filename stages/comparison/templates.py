@@ -9,9 +9,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select
 
 from stages.comparison import wording
 from stages.comparison.origin import CONTROLS, kind_words
-from stages.comparison.power import MOST_REPLICATES
 from stages.comparison.scores import MEASURES
-from stages.comparison.verdict import MEASURE_NAMES, signed_points
+from stages.comparison.wording import MEASURE_NAMES, signed_points
 
 
 def template(name: str) -> Template:
@@ -40,7 +39,6 @@ def _environment() -> Environment:
         "words": wording,
         "measures": MEASURES,
         "measure_names": MEASURE_NAMES,
-        "most_replicates": MOST_REPLICATES,
         "control_kinds": CONTROLS,
     }
     return environment

@@ -1,13 +1,16 @@
 """The words and the forms of numbers in the report and the data card."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-OUTCOMES = {
-    "helps": ("\N{BLACK UP-POINTING TRIANGLE}", "Helps"),
-    "hurts": ("\N{BLACK DOWN-POINTING TRIANGLE}", "Hurts"),
-    "equivalent": ("\N{ALMOST EQUAL TO}", "No difference that matters"),
-    "undecided": ("?", "Undecided"),
+from stages.comparison.params import Measure, SensitivityParams
+
+MEASURE_NAMES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro-F1",
+    "auroc": "AUROC",
+    "sensitivity_at_specificity": "sensitivity at a stated specificity",
 }
 # What the checks of `prepare` look for, in the words and the order of the report.
 CHECKS = {
@@ -145,3 +148,22 @@ def markdown_cell(text: str) -> str:
     for character in "&\\|`*[]<>":
         flat = flat.replace(character, f"&#{ord(character)};")
     return flat
+
+
+def measure_words(measure: Measure) -> str:
+    """A measure of the answers in words."""
+    if isinstance(measure, SensitivityParams):
+        return f"sensitivity for {measure.of} at {100 * measure.sensitivity_at_specificity:g} % specificity"
+    return MEASURE_NAMES[measure]
+
+
+def signed_points(share: float) -> str:
+    """A share as percentage points with its sign: 0.012 is +1.2; the minus is the typographic one."""
+    points = f"{100 * share:+.1f}".replace("-", "\N{MINUS SIGN}")
+    return "0.0" if float(points[1:]) == 0 else points
+
+
+def listed(words: Sequence[str]) -> str:
+    """a; a and b; a, b and c."""
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last

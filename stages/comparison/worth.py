@@ -71,7 +71,7 @@ def worth_in_labels(
     """Inverse of the learning curve at an arm's mean score, with its bootstrap interval.
 
     curve: labels per class (>= 1) -> scores (R,) of the same training without synthetic images, at least two budgets;
-    arm: scores (R,). curve_draws and arm_draws: their means (B,) from one call of `bootstrap_means`, or from several
+    arm: scores (R,). curve_draws and arm_draws: their means (B,) from one call of `bootstrap`, or from several
     with the same seed, so that they share resamples; every draw has a curve of its own. Raises ValueError for fewer
     than two budgets or other budgets in the draws.
     """

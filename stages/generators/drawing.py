@@ -25,43 +25,39 @@ WEIGHTS, HISTORY = "weights.safetensors", "history.json"
 class Drawn:
     """What was drawn for requests: the N that were wanted.
 
-    images: uint8 (N, C, H, W). latent_norm: float32 (N,), length of the latent before truncation: images of short ones
-    are typical, of long ones rare (the truncation trick of Brock et al. 2019). realness: float32 (N,), the
-    discriminator's logit, high for what seems real (rejection as in Azadi et al. 2019, "Discriminator Rejection
-    Sampling"); None where it was not asked for, or nothing judges.
+    images: uint8 (N, C, H, W). scores: what is known of each, where it was asked for, float32 (N,) by name.
+    `latent_norm`: length of the latent before truncation; images of short ones are typical, of long ones rare (the
+    truncation trick of Brock et al. 2019). `realness`, where the kind judges: the discriminator's logit, high for what
+    seems real (rejection as in Azadi et al. 2019, "Discriminator Rejection Sampling").
     """
 
     images: NDArray[np.uint8]
-    latent_norm: NDArray[np.float32]
-    realness: NDArray[np.float32] | None = None
+    scores: dict[str, NDArray[np.float32]]
 
 
 @torch.no_grad()
-def draw(
-    network: nn.Module, latent_dim: int, asked: Requests, sources: Tensor | None, truncation: float = 1.0
-) -> Tensor:
+def draw(network: nn.Module, latent_dim: int, asked: Requests, sources: Tensor) -> Tensor:
     """A whole batch of images, uint8 (N, C, H, W), on the network's device.
 
-    sources: uint8 (M, C, H, W) on that device, the images that `asked.sources` names. truncation: above 0 and at most
-    1, scales the latents: lower values give more typical, less varied images.
+    sources: uint8 (M, C, H, W) on that device, the images that `asked.sources` names, if it names any.
     """
-    return to_bytes(network(_draws(network, latent_dim, asked, sources, truncation)))
+    return to_bytes(network(_draws(network, asked.latents(latent_dim), asked, sources)))
 
 
-def _draws(network: nn.Module, latent_dim: int, asked: Requests, sources: Tensor | None, truncation: float) -> Draws:
+def _draws(network: nn.Module, latents: NDArray[np.float32], asked: Requests, sources: Tensor) -> Draws:
     device = next((tensor.device for tensor in network.state_dict().values()), torch.device("cpu"))
     chosen = None
-    if sources is not None and asked.sources is not None:
+    if asked.sources is not None:
         chosen = to_network_range(sources[torch.from_numpy(asked.sources).to(sources.device)])
     return Draws(
         labels=torch.from_numpy(asked.labels).to(device),
-        latents=torch.from_numpy(asked.latents(latent_dim)).to(device) * truncation,
+        latents=torch.from_numpy(latents).to(device),
         index=torch.from_numpy(asked.index).to(device),
         sources=chosen,
     )
 
 
-def picture(network: nn.Module, latent_dim: int, asked: Requests, sources: Tensor | None) -> NDArray[np.uint8]:
+def picture(network: nn.Module, latent_dim: int, asked: Requests, sources: Tensor) -> NDArray[np.uint8]:
     """What `few_of_each_class` asks for as one picture, uint8 (rows * H, columns * W, C), with a row for each class."""
     images = draw(network, latent_dim, asked, sources).cpu().numpy()
     classes, (channels, height, width) = len(np.unique(asked.labels)), images.shape[1:]
@@ -73,8 +69,8 @@ def picture(network: nn.Module, latent_dim: int, asked: Requests, sources: Tenso
 class TrainedGenerator:
     """A generator that is ready to draw, and what is told of how it came to be.
 
-    history: mean measures by step. curve: the scores of each snapshot. quality: single numbers. samples: by step, uint8
-    (rows * H, columns * W, C), a row for each class.
+    history: mean measures by step. curve: measures of what it drew by step. quality: single numbers. samples: by step,
+    uint8 (rows * H, columns * W, C), a row for each class.
     """
 
     name: str
@@ -102,20 +98,23 @@ class TrainedGenerator:
         return cls(planned["kind"], generator.eval().to(device), **history)
 
     @torch.no_grad()
-    def draw(self, asked: Requests, sources: Tensor | None, truncation: float, scores: bool) -> Drawn:
-        """The images that are wanted; arguments as for `draw`. Asking for other images too changes none.
+    def draw(self, asked: Requests, sources: Tensor, truncation: float, scores: bool) -> Drawn:
+        """The images that are wanted. Asking for other images too changes none.
 
-        scores: whether to say how real each image seems.
+        sources: as for `draw`. truncation: above 0 and at most 1, scales the latents: lower values give more typical,
+        less varied images. scores: whether to say how typical and how real each image seems.
         """
         generator, wanted = self.generator, slice(asked.wanted)
-        images = draw(generator.network, generator.latent_dim, asked, sources, truncation)
-        realness = None
+        latents = asked.latents(generator.latent_dim)
+        draws = _draws(generator.network, latents * np.float32(truncation), asked, sources)
+        images = to_bytes(generator.network(draws))
+        noted = {}
         if scores:
-            drawn_from = _draws(generator.network, generator.latent_dim, asked, sources, truncation)
-            logits = generator.judge(to_network_range(images), drawn_from)
-            realness = None if logits is None else logits[wanted].cpu().numpy()
-        norms = np.linalg.norm(asked.latents(generator.latent_dim), axis=1)
-        return Drawn(images[wanted].cpu().numpy(), norms[wanted], realness)
+            noted["latent_norm"] = np.linalg.norm(latents, axis=1)[wanted]
+            logits = generator.judge(to_network_range(images), draws)
+            if logits is not None:
+                noted["realness"] = logits[wanted].cpu().numpy()
+        return Drawn(images[wanted].cpu().numpy(), noted)
 
 
 def _write(path: Path, value: Any) -> None:

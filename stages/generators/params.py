@@ -87,7 +87,6 @@ class AdversarialParams(GeneratorParams):
     discriminator_learning_rate: float = Field(gt=0, le=0.1)
     ema_decay: float = Field(ge=0, lt=1)
     augment: AugmentParams
-    snapshots: int = Field(ge=1, le=100)
     rollbacks: int = Field(ge=0, le=20)
     precision: Literal["float32", "bfloat16"]
     compile: bool

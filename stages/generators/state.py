@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from stages.generators.interface import LearningGenerator, Plan
@@ -26,20 +26,6 @@ class Checkpoint(Protocol):
 
     def save(self, state: dict[str, Any]) -> None:
         """Keeps the state in place of the one before, whole or not at all."""
-
-
-@dataclass
-class Snapshot:
-    """The averaged network after some step, as plain tensors, with how it did on the validation images.
-
-    `scores`: measures of quality by name. `log_likelihood` (N,): see `set_metrics.log_likelihood`; empty where there
-    are no validation images.
-    """
-
-    step: int
-    network: dict[str, Tensor]
-    scores: dict[str, float]
-    log_likelihood: Tensor
 
 
 @dataclass
@@ -62,8 +48,8 @@ class TrainingState:
     rollbacks: int = 0
     diversity: float = float("nan")
     history: list[dict[str, float]] = field(default_factory=list)
+    curve: list[dict[str, float]] = field(default_factory=list)
     samples: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
-    snapshots: list[Snapshot] = field(default_factory=list)
 
     def pack(self) -> dict[str, Any]:
         """All of it as tensors, numbers, lists and dictionaries, which `torch.load` reads with `weights_only`."""
@@ -72,7 +58,6 @@ class TrainingState:
             "random": self.random.get_state(),
             "plain": {name: getattr(self, name) for name in _PLAIN},
             "samples": {step: torch.from_numpy(picture) for step, picture in self.samples.items()},
-            "snapshots": [vars(snapshot) for snapshot in self.snapshots],
         }
 
     def unpack(self, packed: dict[str, Any]) -> None:
@@ -83,7 +68,6 @@ class TrainingState:
         for name in _PLAIN:
             setattr(self, name, packed["plain"][name])
         self.samples = {step: picture.numpy() for step, picture in packed["samples"].items()}
-        self.snapshots = [Snapshot(**snapshot) for snapshot in packed["snapshots"]]
 
     def _parts(self) -> dict[str, Any]:
         optimisers = {f"{player}'s optimiser": optimiser for player, optimiser in self.optimisers.items()}
@@ -95,7 +79,7 @@ class TrainingState:
         return int(self.history[-1]["step"]) if self.history else 0
 
 
-_PLAIN = ("sums", "signs", "step", "strength", "rollbacks", "diversity", "history")
+_PLAIN = ("sums", "signs", "step", "strength", "rollbacks", "diversity", "history", "curve")
 
 
 def start(
@@ -126,8 +110,3 @@ def start(
         average=average,
         random=torch.Generator(device).manual_seed(draws),
     )
-
-
-def tensors(network: nn.Module) -> dict[str, Tensor]:
-    """A copy of a network's parameters and buffers on the CPU, laid out plainly."""
-    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in network.state_dict().items()}

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.generators import health, snapshots
+from stages.generators import health, quality
 from stages.generators.batches import RandomFeed
 from stages.generators.drawing import TrainedGenerator, picture
 from stages.generators.interface import Learner, LearningGenerator, Plan
@@ -60,7 +60,7 @@ class Setting:
     seed: int
     real: TrustedImages
     begin: Callable[[], TrainingState]
-    judge: snapshots.Judge
+    judge: quality.Judge
     report: Report
 
 
@@ -88,12 +88,12 @@ def train(
         raise UserError(f"class {int(images.argmin())} has no labelled image; every class needs at least one")
     labelled, chosen = pool.label(data, guessed), kind(params.kind)
     plan, begin = chosen.study(data, labelled.real, params)
-    judge = snapshots.Judge(data, pool.learn(data, seed), seed)
+    judge = quality.Judge(data, pool.learn(data, seed), seed)
     if not issubclass(chosen, LearningGenerator):
         generator = chosen(plan).to(data.images.device).eval()
         generator.initialise(begin)
-        scores = judge.take(0, generator.network, generator).scores
-        return TrainedGenerator(params.kind, generator, [], [{"step": 0, **scores}], labelled.quality | scores)
+        measures = judge.measure(generator.network, generator)
+        return TrainedGenerator(params.kind, generator, [], [{"step": 0, **measures}], labelled.quality | measures)
     learning = cast(AdversarialParams, params)
     setting = Setting(
         data,
@@ -145,7 +145,6 @@ def _words_for_memory(params: AdversarialParams) -> Iterator[None]:
 def _run(state: TrainingState, setting: Setting, checkpoint: Checkpoint) -> None:
     """Train to the last step, or raise FailedTrainingError."""
     params, feed, learner = setting.params, _feed(state, setting), _learner(state, setting)
-    due = {round(params.steps * part / params.snapshots) for part in range(1, params.snapshots + 1)}
     started, first = time.perf_counter(), state.step
     while state.step < params.steps:
         _set_learning_rates(state, params)
@@ -159,13 +158,11 @@ def _run(state: TrainingState, setting: Setting, checkpoint: Checkpoint) -> None
         if state.step % params.log_every == 0 or state.step == params.steps:
             means = _log_measures(state)
             rate = (state.step - first) * params.batch_size / (time.perf_counter() - started)
-            setting.report(Progress(state.step, means, rate, _samples_if_due(state, setting)))
+            setting.report(Progress(state.step, means, rate, _look_if_due(state, setting)))
             started, first = time.perf_counter(), state.step
         at_checkpoint = state.step % params.checkpoint_every == 0
-        if at_checkpoint or state.step in due:
+        if at_checkpoint or state.step == params.steps:
             _check_sound(state)
-        if state.step in due:
-            state.snapshots.append(setting.judge.take(state.step, state.average.module, state.generator))
         if at_checkpoint:
             state.diversity = _diversity(state, setting.data)
             checkpoint.save(state.pack())
@@ -178,24 +175,23 @@ def _finished(
     setting: Setting,
     pool_quality: dict[str, float],
 ) -> TrainedGenerator:
-    """The snapshot that is kept and the last discriminator as one generator, built anew: uncompiled, on the CPU."""
-    kept = snapshots.choose(state.snapshots)
-    with torch.random.fork_rng(devices=[]):  # first weights, which the kept ones replace
+    """The averaged generator and the discriminator as one generator, built anew: uncompiled, on the CPU."""
+    with torch.random.fork_rng(devices=[]):  # first weights, which the learned ones replace
         generator = chosen(plan)
     generator.load_state_dict(state.generator.state_dict())
-    generator.network.load_state_dict(kept.network)
+    generator.network.load_state_dict(state.average.module.state_dict())
     course = {
-        "kept_step": kept.step,
         "overfitting": state.history[-1]["sureness"],  # r_t of Karras et al. 2020
         "strength": state.strength,
         "rollbacks": state.rollbacks,
     }
+    measures = {name: value for name, value in state.curve[-1].items() if name != "step"}
     return TrainedGenerator(
         setting.params.kind,
         generator.eval(),
         history=state.history,
-        curve=[{"step": each.step, **each.scores} for each in state.snapshots],
-        quality=pool_quality | course | kept.scores,
+        curve=state.curve,
+        quality=pool_quality | course | measures,
         samples=state.samples,
     )
 
@@ -262,20 +258,22 @@ def _check_sound(state: TrainingState) -> None:
     health.check_weights(state.average.module, *state.generator.players().values())
 
 
-def _samples_if_due(state: TrainingState, setting: Setting) -> NDArray[np.uint8] | None:
+def _look_if_due(state: TrainingState, setting: Setting) -> NDArray[np.uint8] | None:
+    """A picture of samples every params.samples_every steps and after the last one; the curve gets their measures."""
     params, data = setting.params, setting.data
     due = state.step % params.samples_every < params.log_every or state.step == params.steps
     if not due:
         return None
-    generator, labels = state.generator, snapshots.source_labels(state.generator, data)
+    generator, labels = state.generator, quality.source_labels(state.generator, data)
     asked = few_of_each_class(data.classes, GRID_COLUMNS, setting.seed, labels)
     state.samples[state.step] = picture(state.average.module, generator.latent_dim, asked, data.images)
+    state.curve.append({"step": state.step, **setting.judge.measure(state.average.module, generator)})
     return state.samples[state.step]
 
 
 def _diversity(state: TrainingState, data: ReplicateData) -> float:
     """The most that `health.diversity` has said of samples; FailedTrainingError when they have become nearly alike."""
-    drawn = snapshots.draw_classes(state.average.module, state.generator, data, DIVERSITY_SAMPLES, seed=0)
+    drawn = quality.draw_classes(state.average.module, state.generator, data, DIVERSITY_SAMPLES, seed=0)
     now = health.diversity(*drawn, data.images, data.labels)
     health.check_collapse(now, state.diversity)
     return now if isnan(state.diversity) else max(now, state.diversity)

@@ -1,4 +1,4 @@
-"""How good synthetic images are, from a classifier's features and guesses and from the pixels themselves.
+"""How good synthetic images are, from a classifier's features and guesses.
 
 All functions are pure, on tensors of one device. Features come from `quick_classifier.QuickClassifier.features`.
 """
@@ -6,10 +6,7 @@ All functions are pure, on tensors of one device. Features come from `quick_clas
 import torch
 from torch import Tensor
 
-from stages.imaging.distance import UNMOVED, distances
-from stages.imaging.neighbours import nearest
-
-COPY_QUANTILE = 0.05  # of the fresh images' distances: a share of about this of any fresh images lies below it
+from stages.imaging.distance import distances
 
 
 def kernel_distance(real: Tensor, synthetic: Tensor) -> float:
@@ -52,37 +49,6 @@ def log_likelihood(probabilities: Tensor, labels: Tensor) -> Tensor:
     """
     own = probabilities.gather(1, labels.unsqueeze(1)).squeeze(1)
     return own.clamp_min(torch.finfo(own.dtype).tiny).log()
-
-
-def nearest_real_ratio(synthetic: Tensor, fresh: Tensor) -> float:
-    """Return how near synthetic images lie to those the GAN has seen: 1 as near as fresh real ones, 0 copies.
-
-    `synthetic` (N,), `fresh` (M,): distances to the nearest seen image, from `nearest_distances`, of synthetic images
-    and of real ones that the GAN has not seen. NaN where all of the latter are 0.
-    """
-    return float(synthetic.mean() / fresh.mean())
-
-
-def copied_share(synthetic: Tensor, labels: Tensor, fresh: Tensor) -> dict[int, float]:
-    """Return by class the share of its synthetic images, 0..1, that lie suspiciously near a seen image.
-
-    That is, nearer than all but a twentieth of the fresh images: about 0.05 is what a GAN that copies nothing gets. The
-    threshold is one for all classes, so that the fresh images need no labels and may be few.
-
-    `synthetic` (N,), `fresh` (M,): as for `nearest_real_ratio`. `labels`: int64 (N,), of the synthetic images; a class
-    without any is left out.
-    """
-    copied = synthetic < fresh.quantile(COPY_QUANTILE)
-    return {int(label): float(copied[labels == label].float().mean()) for label in labels.unique()}
-
-
-def nearest_distances(queries: Tensor, references: Tensor) -> Tensor:
-    """Return the distance, 0..2, of each query to its nearest reference; float64 (N,).
-
-    Euclidean between images as vectors of zero mean and unit norm, so that brightness and contrast do not count.
-    `queries` (N, C, H, W) and `references` (M, C, H, W): uint8.
-    """
-    return nearest(queries, references, 1, UNMOVED).distances[:, 0]
 
 
 def _kernel(left: Tensor, right: Tensor) -> Tensor:

@@ -40,6 +40,16 @@ class ReplicateData:
         moved = {field.name: getattr(self, field.name).to(device) for field in fields(self) if field.type is Tensor}
         return replace(self, **moved)
 
+    def with_all_labels(self) -> "ReplicateData":
+        """The same data once no choice is to be made any more: validation images are labelled images like others."""
+        return replace(
+            self,
+            images=torch.cat([self.images, self.validation_images]),
+            labels=torch.cat([self.labels, self.validation_labels]),
+            validation_images=self.validation_images[:0],
+            validation_labels=self.validation_labels[:0],
+        )
+
 
 @dataclass(frozen=True)
 class TrustedImages:

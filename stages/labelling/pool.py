@@ -4,9 +4,9 @@ Several teachers guess the classes of the validation images as they would those 
 likeliest is believed, as far as its hits there justify: a teacher that errs while sure of itself made GANs harmful.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from math import nan
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from math import isnan, nan
 
 import torch
 from torch import Tensor
@@ -39,8 +39,9 @@ class Guess:
 class PoolLabels:
     """Guessed labels int64 (N,) of the pool, and how far to trust each, float32 (N,) in 0..1.
 
-    `score`: mean log-likelihood of the validation labels by the same teacher, NaN without validation images;
-    `accuracy`: its share of hits there. `teacher`: its name.
+    `score`: mean log-likelihood of the validation labels by the same teacher before it learned from them, NaN without
+    validation images; `accuracy`: its share of hits there. `teacher`: its name; `temperature`: what its probabilities
+    were tempered by.
     """
 
     labels: Tensor
@@ -48,6 +49,7 @@ class PoolLabels:
     teacher: str
     score: float
     accuracy: float
+    temperature: float = 1.0
 
     def among(self, data: ReplicateData) -> TrustedImages:
         """The labelled images, wholly trusted, and the pool's."""
@@ -59,6 +61,15 @@ class PoolLabels:
         )
 
 
+@dataclass(frozen=True)
+class Guesses:
+    """What is guessed of the pool: while choices are made, from the labels of `train` alone; and finally, by the same
+    teachers, from all labels. Without validation images both are one."""
+
+    choosing: PoolLabels
+    final: PoolLabels
+
+
 def label(data: ReplicateData, guessed: PoolLabels) -> LabelledImages:
     """All real images with their labels and how far to trust them, the pool's as `teach` guessed them."""
     if len(data.unlabelled) == 0:
@@ -67,7 +78,7 @@ def label(data: ReplicateData, guessed: PoolLabels) -> LabelledImages:
         "pool_share": len(data.unlabelled) / (len(data.images) + len(data.unlabelled)),
         "pseudo_label_trust": float(guessed.trust.mean()),
     }
-    if len(data.validation_labels):
+    if not isnan(guessed.accuracy):
         quality["pseudo_label_accuracy"] = guessed.accuracy
     return LabelledImages(guessed.among(data), quality)
 
@@ -78,8 +89,9 @@ def learn(data: ReplicateData, seed: int) -> QuickClassifier:
     return fit(data.images, data.labels, given, data.classes, data.flip_ok, seed)
 
 
-def teach(data: ReplicateData, seed: int) -> PoolLabels:
-    """The best guess of the pool's labels, out of those of several teachers.
+def teach(data: ReplicateData, seed: int) -> Guesses:
+    """The best guess of the pool's labels, out of those of several teachers: who knows best is found on `validation`,
+    then these teachers learn once more, from all labels.
 
     The first is a quick classifier, from `learn`. Label spreading holds a graph of all images in memory, and stands
     back where there are too many. On digits and clothes the mean of both was right more often than either. Another
@@ -87,17 +99,39 @@ def teach(data: ReplicateData, seed: int) -> PoolLabels:
     pool. `seed` decides the random numbers of both. The teacher of an empty pool is called `none`.
     """
     if len(data.unlabelled) == 0:
-        return PoolLabels(data.labels[:0], torch.empty(0, device=data.labels.device), "none", nan, nan)
+        nobody = PoolLabels(data.labels[:0], torch.empty(0, device=data.labels.device), "none", nan, nan)
+        return Guesses(nobody, nobody)
+    choices = list[PoolLabels]()
+
+    def choose(guesses: Mapping[str, Guess]) -> PoolLabels:
+        choices.append(_best(guesses, data))
+        return choices[-1]
+
+    chosen = _in_turn(data, seed, choose)
+    if not len(data.validation_labels):
+        return Guesses(chosen, chosen)
+    earlier = iter(choices)
+
+    def repeat(guesses: Mapping[str, Guess]) -> PoolLabels:
+        choice = next(earlier)
+        labels, trust = trusted(tempered(guesses[choice.teacher].pool, choice.temperature))
+        return replace(choice, labels=labels, trust=trust)
+
+    return Guesses(chosen, _in_turn(data.with_all_labels(), seed, repeat))
+
+
+def _in_turn(data: ReplicateData, seed: int, pick: Callable[[Mapping[str, Guess]], PoolLabels]) -> PoolLabels:
+    """What the last teachers say, who learn from the guess that was picked of the first ones'."""
     guesses = {"classifier": guess_with(learn(data, seed), data)}
     if len(data.images) + len(data.unlabelled) + len(data.validation_images) <= LARGEST_GRAPH:
         guesses["label_spreading"] = _spread(data)
         guesses["both"] = _together(*guesses.values())
-    first = _best(guesses, data)
+    first = pick(guesses)
     real = first.among(data)
     student = fit(real.images, real.labels, real.trust, data.classes, data.flip_ok, seed)
     guesses["student"] = guess_with(student, data)
     guesses["student_and_teacher"] = _together(guesses["student"], guesses[first.teacher])
-    return _best(guesses, data)
+    return pick(guesses)
 
 
 def _best(guesses: Mapping[str, Guess], data: ReplicateData) -> PoolLabels:
@@ -119,17 +153,22 @@ def believe(teacher: str, guess: Guess, data: ReplicateData) -> PoolLabels:
     as they are right there. Trust is what is left of the best guess's probability above that of chance, 0..1. Without
     validation images the teacher is taken at its word.
     """
-    classes, validation = data.classes, guess.validation
-    accuracy = score = nan
-    probability = guess.pool
+    validation, probability = guess.validation, guess.pool
+    accuracy, score, temperature = nan, nan, 1.0
     if len(validation):
         temperature = calibrate(validation, data.validation_labels)
         probability = tempered(guess.pool, temperature)
         score = float(log_likelihood(tempered(validation, temperature), data.validation_labels).mean())
         accuracy = float((validation.argmax(dim=1) == data.validation_labels).float().mean())
+    return PoolLabels(*trusted(probability), teacher, score, accuracy, temperature)
+
+
+def trusted(probability: Tensor) -> tuple[Tensor, Tensor]:
+    """The likeliest classes int64 (N,) of probabilities (N, K), and how far to trust them, 0..1."""
+    classes = probability.shape[1]
     confidence, labels = probability.max(dim=1)
     trust = (confidence - 1 / classes) / (1 - 1 / classes) if classes > 1 else confidence
-    return PoolLabels(labels, trust.clamp(0, 1), teacher, score, accuracy)
+    return labels, trust.clamp(0, 1)
 
 
 def _spread(data: ReplicateData) -> Guess:

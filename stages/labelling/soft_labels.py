@@ -6,7 +6,7 @@ pixels and learn for longer than the one by whose eyes a GAN is judged.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -39,15 +39,23 @@ class Teacher:
         return torch.stack([member.probabilities(images) for member in self.members]).mean(dim=0)
 
 
-def fit_teacher(data: ReplicateData, seed: int, guessed: pool.PoolLabels | None = None) -> Teacher:
-    """A teacher that learned from the labelled images and, as far as their guessed labels are trusted, from the pool.
+def fit_teacher(data: ReplicateData, seed: int, guessed: pool.Guesses | None = None) -> Teacher:
+    """A teacher that learned from all labelled images and, as far as their guessed labels are trusted, from the pool.
 
-    `guessed`: the pool's labels, where they are known already; else `pool.teach` guesses them. Validation images
-    train no member: they set the temperature. Where there are none, the temperature is 1.
+    `guessed`: the pool's labels, where they are known already; else `pool.teach` guesses them. One that learned without
+    the validation images sets the temperature on these, then another learns from them too. Where there are none, the
+    temperature is 1.
     """
-    real = (guessed or pool.teach(data, seed)).among(data)
-    seeds = np.random.SeedSequence(seed).generate_state(MEMBERS).tolist()
-    members = [
+    guessed, everything, temperature = guessed or pool.teach(data, seed), data.with_all_labels(), 1.0
+    if len(data.validation_labels):
+        seen = Teacher(_members(data, guessed.choosing, seed), 1.0).probabilities(data.validation_images)
+        temperature = pool.calibrate(seen, data.validation_labels)
+    return Teacher(_members(everything, guessed.final, seed), temperature)
+
+
+def _members(data: ReplicateData, guessed: pool.PoolLabels, seed: int) -> list[QuickClassifier]:
+    real, seeds = guessed.among(data), np.random.SeedSequence(seed).generate_state(MEMBERS).tolist()
+    return [
         fit(
             real.images,
             real.labels,
@@ -60,8 +68,3 @@ def fit_teacher(data: ReplicateData, seed: int, guessed: pool.PoolLabels | None 
         )
         for each in seeds
     ]
-    teacher = Teacher(members, 1.0)
-    if len(data.validation_labels):
-        seen = teacher.probabilities(data.validation_images)
-        teacher = replace(teacher, temperature=pool.calibrate(seen, data.validation_labels))
-    return teacher

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from stages.imaging.distance import distances, unit_vectors
 from stages.memorization.conformal import calibration_needed, p_values, rate_interval
+from stages.memorization.intervals import Estimate
 from stages.plumbing.errors import UserError
 
 FALSE_POSITIVE_RATE = 0.01
@@ -62,15 +63,6 @@ class PlainDistances:
     def of_kept(self, kept: NDArray[np.bool_]) -> Self:
         """The same for the generated images that a filter kept, (N,). Raises UserError when there are none."""
         return replace(self, to_generated=self.to_generated[:, torch.from_numpy(kept).to(self.to_generated.device)])
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A share 0..1 with the limits of its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -165,7 +157,7 @@ def auc(members: NDArray[np.float64], non_members: NDArray[np.float64]) -> Estim
     else:
         reach = 1 - rate_interval(1.0, min(len(members), len(non_members)))[0]
         low, high = value - reach, value + reach
-    return Estimate(value, max(low, 0.0), min(high, 1.0))
+    return Estimate(value, low, high).clipped(0.0, 1.0)
 
 
 def detected_at_fixed_rate(members: NDArray[np.float64], non_members: NDArray[np.float64]) -> Estimate | None:
@@ -178,6 +170,11 @@ def detected_at_fixed_rate(members: NDArray[np.float64], non_members: NDArray[np
         return None
     detected = float((p_values(-members, -non_members) <= FALSE_POSITIVE_RATE).mean())
     return Estimate(detected, *rate_interval(detected, len(members)))
+
+
+def evenly_spaced(count: int, most: int) -> NDArray[np.int64]:
+    """Indices of at most `most` of `count` things, at equal distances, ascending."""
+    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
 
 
 def _log_density(distances: torch.Tensor, bandwidth: float) -> torch.Tensor:

@@ -9,9 +9,10 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from stages.memorization.attacks import LEAST_NON_MEMBERS, Attack, PlainDistances, membership_inference
+from stages.memorization.attacks import LEAST_NON_MEMBERS, Attack, PlainDistances, evenly_spaced, membership_inference
 from stages.memorization.conformal import rate_interval
 from stages.memorization.filtering import MemorizationFilter
+from stages.memorization.intervals import Estimate, over_replicates
 from stages.memorization.params import FilterMemorizedParams
 from stages.memorization.self_test import SelfTest, run_self_test
 from stages.memorization.set_level import SetLevel, set_level
@@ -20,6 +21,7 @@ from stages.memorization.set_level import SetLevel, set_level
 MOST_MEMBERS = 4000
 MOST_NON_MEMBERS = 2000
 MOST_GENERATED = 10_000
+NORMAL_REACH = 1.96  # of a standard normal's 95 % interval
 
 
 @dataclass(frozen=True)
@@ -94,18 +96,14 @@ def _exposure_after(
     return Exposure(membership_inference(of_kept, seed), set_level(of_kept, labels[kept]))
 
 
-def evenly_spaced(count: int, most: int) -> NDArray[np.int64]:
-    """Indices of at most `most` of `count` things, at equal distances, ascending."""
-    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
-
-
 def summarise(
     decisions: pd.DataFrame,
     audits: Sequence[Audit],
     class_names: Sequence[str],
     params: FilterMemorizedParams,
 ) -> dict[str, Any]:
-    """The numbers of metrics/filter_memorized/<name>.json: counts and shares over all replicates, attacks as means.
+    """The numbers of metrics/filter_memorized/<name>.json: counts and shares over all replicates, and attacks
+    with intervals over them.
 
     Args:
         decisions: a row for each generated image: label; reason, '' for what was kept; own_source, see `Decisions`; and
@@ -176,7 +174,7 @@ def _detection_share(tests: Sequence[SelfTest], kind: str) -> dict[str, float]:
 
 
 def _exposures(exposures: Sequence[Mapping[str, Exposure]], class_names: Sequence[str]) -> dict[str, Any]:
-    """Means over the replicates, of the limits of intervals too; nothing where a replicate has none."""
+    """Means over the replicates with intervals over them; nothing where a replicate has none."""
     if not all(exposures):
         return {}
     return {
@@ -193,28 +191,43 @@ def _exposures(exposures: Sequence[Mapping[str, Exposure]], class_names: Sequenc
 
 
 def _attack(attacks: Sequence[Attack]) -> dict[str, float]:
-    numbers = {name: _mean([getattr(each.auc, field) for each in attacks]) for name, field in _FIELDS.items()}
+    """The interval over replicates; of a single one its own, DeLong's and Clopper and Pearson's."""
+    area = _together([each.auc for each in attacks])
+    numbers = {"auc": area.value, "low": area.low, "high": area.high}
     detected = [each.detected for each in attacks if each.detected is not None]
     if len(detected) == len(attacks):
-        numbers["detected"] = _mean([each.value for each in detected])
-        numbers["detected_low"] = _mean([each.low for each in detected])
-        numbers["detected_high"] = _mean([each.high for each in detected])
+        rate = _together(detected)
+        numbers |= {"detected": rate.value, "detected_low": rate.low, "detected_high": rate.high}
     return numbers
 
 
-_FIELDS = {"auc": "value", "low": "low", "high": "high"}
+def _together(estimates: Sequence[Estimate]) -> Estimate:
+    if len(estimates) == 1:
+        return estimates[0]
+    return over_replicates([each.value for each in estimates]).clipped(0.0, 1.0)
 
 
 def _set_level(levels: Sequence[SetLevel], class_names: Sequence[str]) -> dict[str, Any]:
-    numbers: dict[str, Any] = {
-        name: _mean([getattr(level, name) for level in levels])
-        for name in ("data_copying_z", "authentic", "authentic_fresh")
-    }
     by_class = {
         class_name: [level.copied[label] for level in levels if label in level.copied]
         for label, class_name in enumerate(class_names)
     }
-    return numbers | {"copied": {class_name: _mean(shares) for class_name, shares in by_class.items() if shares}}
+    copying = _data_copying([level.data_copying_z for level in levels])
+    return {
+        "data_copying_z": copying.value,
+        "data_copying_low": copying.low,
+        "data_copying_high": copying.high,
+        "authentic": _mean([level.authentic for level in levels]),
+        "authentic_fresh": _mean([level.authentic_fresh for level in levels]),
+        "copied": {class_name: _mean(shares) for class_name, shares in by_class.items() if shares},
+    }
+
+
+def _data_copying(values: Sequence[float]) -> Estimate:
+    """C_T's mean; of a single replicate with the limits of a standard normal's deviation, which it has by chance."""
+    if len(values) == 1:
+        return Estimate(values[0], values[0] - NORMAL_REACH, values[0] + NORMAL_REACH)
+    return over_replicates(values)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -8,10 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stages.imaging.devices import choose
+from stages.imaging.distance import alignments
 from stages.memorization.conformal import calibration_needed, check_calibration, dropped, p_values, p_values_by_class
 from stages.memorization.full_conformal import AmongSeen, p_values_apart
 from stages.memorization.likeness import Groups, Likeness, one_of_each
 from stages.memorization.params import FilterMemorizedParams
+from stages.memorization.twins import TwinGroups, group_twins
 from stages.plumbing.errors import UserError
 
 
@@ -58,7 +61,7 @@ class MemorizationFilter:
 
     The threshold is set before the first generated image is looked at, so that these may come in blocks of any size.
     Where there are too few calibration images and the parameters allow it, it is full conformal prediction over the
-    seen images. Of each group one image calibrates.
+    seen images. Of each group one image calibrates. Near-twins count as a group where there are many: see `twins`.
 
     Raises:
         UserError: images of the wrong type or of different sizes; too few calibration images for alpha, or seen ones
@@ -69,20 +72,41 @@ class MemorizationFilter:
     def __init__(self, originals: Originals, params: FilterMemorizedParams) -> None:
         check_images(seen=originals.seen)
         self.originals, self.params = originals, params
-        self.likeness = Likeness(originals.seen, originals.seen_groups, originals.flip_ok, params)
         self.calibrating = one_of_each(originals.calibration_groups, len(originals.calibration))
         self.full_conformal = params.too_few == "full_conformal" and len(self.calibrating) < calibration_needed(
             params.alpha, params.confidence
         )
-        if self.full_conformal:
+        if not self.full_conformal:
+            _check_calibration(self.calibrating, len(originals.calibration), params)
+            check_images(seen=originals.seen, calibration=originals.calibration)
+        self.twins = None if self.full_conformal else self._twins()
+        groups = originals.seen_groups if self.twins is None else self.twins.seen
+        self.likeness = Likeness(originals.seen, groups, originals.flip_ok, params)
+        if self.twins is None:
             _check_no_groups(self.likeness, params)
             _check_seen(len(self.likeness.kept), params)
             found = self.likeness.among_seen(params.neighbours + 1)
             self._among_seen = AmongSeen(found.distances.numpy(), found.indices.numpy())
             return
-        _check_calibration(self.calibrating, len(originals.calibration), params)
-        check_images(seen=originals.seen, calibration=originals.calibration)
-        self.calibration_scores = self.likeness.of(self.calibration).score
+        self.calibration_scores = self.calibration_likeness(self.calibration)
+
+    def calibration_likeness(self, variants: torch.Tensor) -> NDArray[np.float64]:
+        """Scores (m,) of the calibration images, or variants of them, beside the seen images but their near-twins."""
+        assert self.twins is not None
+        groups = self.twins.calibration
+        return (self.likeness.of(variants) if groups is None else self.likeness.of_group(variants, groups)).score
+
+    def _twins(self) -> TwinGroups:
+        originals, groups = self.originals, self.originals.calibration_groups
+        return group_twins(
+            originals.seen,
+            self.calibration,
+            originals.seen_groups,
+            None if groups is None else [groups[row] for row in self.calibrating],
+            alignments(self.params.shift_pixels, originals.flip_ok, *originals.seen.shape[-2:]),
+            self.params.alpha,
+            choose(self.params.device, "filter_memorized"),
+        )
 
     @property
     def calibration(self) -> torch.Tensor:

@@ -62,7 +62,8 @@ class Likeness:
         self._neighbours = params.neighbours
         self._views = [_sharp, _blurred] if params.blurred_view else [_sharp]
         self._ways = alignments(params.shift_pixels, flip_ok, *seen.shape[-2:])
-        self._codes = _codes(groups or [None] * len(seen))
+        self._codes = group_codes(groups or [None] * len(seen))
+        self._numbers = dict(zip(groups or [], self._codes.tolist(), strict=False))
         self._device = choose(params.device, "filter_memorized")
         self._searches = [self._search(view, params.neighbours) for view in self._views]
 
@@ -71,13 +72,24 @@ class Likeness:
         """Whether a group has several of the different seen images."""
         return len(self._codes[self.kept].unique()) < len(self.kept)
 
+    def of_group(self, images: torch.Tensor, groups: Groups) -> Likenesses:
+        """Of images uint8 (N, C, H, W), each compared with the seen images of other groups than its own, (N,).
+
+        Raises UserError where that leaves too few.
+        """
+        own = [-1 if group is None else self._numbers.get(group, -1) for group in groups]
+        return self._found(images, torch.tensor(own)[:, None])
+
     def of(self, images: torch.Tensor, sources: NDArray[np.int64] | None = None) -> Likenesses:
         """Of images uint8 (N, C, H, W); each one's does not depend on the others.
 
         `sources`: (N,), the row in `seen` of what each was drawn from: neither that, nor what equals it, nor a further
         image of its group is compared with it. Raises UserError where that leaves too few.
         """
-        hidden = None if sources is None else self._relatives(sources)
+        return self._found(images, None if sources is None else self._relatives(sources))
+
+    def _found(self, images: torch.Tensor, hidden: torch.Tensor | None) -> Likenesses:
+        """Without the seen images whose codes are hidden, int64 (N, g), from each image."""
         found = [search.nearest(view(images), hidden) for search, view in zip(self._searches, self._views, strict=True)]
         scores = torch.stack([each.scores() for each in found])
         score, view = scores.min(dim=0)
@@ -116,10 +128,10 @@ class Likeness:
 
 def one_of_each(groups: Groups | None, count: int) -> NDArray[np.int64]:
     """Index of the first image of each group among `count`; images without a group are all there."""
-    return np.arange(count) if groups is None else np.unique(_codes(groups).numpy(), return_index=True)[1]
+    return np.arange(count) if groups is None else np.unique(group_codes(groups).numpy(), return_index=True)[1]
 
 
-def _codes(groups: Groups) -> torch.Tensor:
+def group_codes(groups: Groups) -> torch.Tensor:
     """A number for each image, int64 (M,), the same within a group; an image without a group has its own."""
     names = [("group", group) if group is not None else ("image", str(row)) for row, group in enumerate(groups)]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}

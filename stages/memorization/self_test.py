@@ -67,7 +67,7 @@ def _false_positives(memorization_filter: MemorizationFilter, seed: np.random.Se
         labels, rng = memorization_filter.calibration_labels, np.random.default_rng(seed)
         return false_positives(scores, params.alpha, rng, params.confidence, labels, variants)
 
-    soft = memorization_filter.likeness.of(softened(memorization_filter.calibration)).score
+    soft = memorization_filter.calibration_likeness(softened(memorization_filter.calibration))
     return {"fresh": dropped(scores), "fresh_blurred": dropped(soft)}
 
 

@@ -77,9 +77,11 @@ class Attack(Artifact):
 
 
 class SetLevel(Artifact):
-    """Tests of a whole set (`memorization.set_level`); copied: by class."""
+    """Tests of a whole set (`memorization.set_level`), C_T with its interval over replicates; copied: by class."""
 
     data_copying_z: float
+    data_copying_low: float
+    data_copying_high: float
     authentic: Share
     authentic_fresh: Share
     copied: dict[str, Share]

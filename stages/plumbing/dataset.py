@@ -25,8 +25,8 @@ TRAIN, UNLABELLED_POOL, VALIDATION, CALIBRATION, TEST = ROLES = (
     "calibration",
     "test",
 )
-SEEN = (TRAIN, UNLABELLED_POOL)  # all that a replicate's generators may learn from
-_LABELLED_ROLES = (TRAIN, VALIDATION)
+LABELLED = (TRAIN, VALIDATION)  # a choice made on a label uses it too
+SEEN = (*LABELLED, UNLABELLED_POOL)  # all that a replicate's generators learn from
 
 
 @dataclass(frozen=True)
@@ -63,21 +63,35 @@ class Dataset:
         Labels are there for train and validation images alone: everywhere else they are `UNLABELLED`.
         """
         chosen = self._images(self._rows(replicate, role))
-        return chosen if role in _LABELLED_ROLES else _without_labels(chosen)
+        return chosen if role in LABELLED else _without_labels(chosen)
 
     def ids(self, replicate: int, *roles: str) -> NDArray[np.str_]:
         """Ids (n,) of the images that play one of these roles, in the order of images.parquet; none is decoded."""
         return self._ids[self._rows(replicate, *roles)]
 
-    def labels(self, replicate: int, role: str) -> NDArray[np.int64]:
-        """Labels (n,) of the images that play `role`, as `role` tells them; none is decoded."""
-        labels = images.labels_of(self._table.filter(self._rows(replicate, role)))
-        return labels if role in _LABELLED_ROLES else np.full_like(labels, UNLABELLED)
+    def labels(self, replicate: int, *roles: str) -> NDArray[np.int64]:
+        """Labels (n,) of the images that play one of these roles, as `role` tells them; none is decoded."""
+        labels = images.labels_of(self._table.filter(self._rows(replicate, *roles)))
+        return labels if set(roles) <= set(LABELLED) else np.full_like(labels, UNLABELLED)
 
     def groups(self, replicate: int, *roles: str) -> list[str | None]:
         """Groups (n,) of the images that play one of these roles; none is decoded."""
         groups: list[str | None] = self._table["group"].filter(self._rows(replicate, *roles)).to_pylist()
         return groups
+
+    def membership(self) -> tuple[NDArray[np.str_], NDArray[np.bool_], NDArray[np.bool_]]:
+        """What attacks on a published set need: ids (n,) of all real images outside the test set; by replicate, (R, n),
+        whether its generators may learn from them, and whether nothing in it sees them but the memorization threshold.
+
+        An image that choices are made on is neither.
+        """
+
+        def playing(*roles: str) -> NDArray[np.bool_]:
+            return np.stack([self._rows(replicate, *roles) for replicate in range(self.replicates)])
+
+        outside = playing(*(role for role in ROLES if role != TEST)).any(axis=0)
+        seen, unseen = playing(*SEEN), ~playing(*SEEN, VALIDATION, TEST)
+        return self._ids[outside], seen[:, outside], unseen[:, outside]
 
     def fingerprint(self, replicate: int) -> str:
         """What the replicate is made of: its images, labels and roles, and what holds for all images.
@@ -98,7 +112,7 @@ class Dataset:
         )
 
     def seen_by_gan(self, replicate: int) -> ImageSet:
-        """Train and unlabelled images: all that the replicate's GAN may learn from."""
+        """All images that the replicate's generators learn from, with labels or without."""
         return _without_labels(self._images(self._rows(replicate, *SEEN)))
 
     def by_id(self, ids: Sequence[str]) -> ImageSet:

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from stages.comparison.params import EvaluateParams, GateParams
-from stages.downstream.params import TrainDownstreamParams
+from stages.downstream.params import LabelBudget, TrainDownstreamParams
 from stages.generators.params import GenerateParams, TrainGanParams
 from stages.memorization.params import FilterMemorizedParams
 from stages.plumbing.errors import UserError
@@ -87,9 +87,13 @@ class Params(BaseModel):
 
     @model_validator(mode="after")
     def _only_existing_arms_are_named(self) -> Self:
-        arms, contrast = self.train_downstream.arms, self.evaluate.contrast
-        named = {"contrast.arms": contrast.arms, "contrast.rivals": contrast.rivals}
-        for field, names in (named | {"learning_curve": self.evaluate.learning_curve}).items():
+        arms, evaluate = self.train_downstream.arms, self.evaluate
+        named = {
+            f"{question}.{field}": getattr(getattr(evaluate, question), field)
+            for question in ("augment", "stand_in")
+            for field in ("arms", "rivals")
+        }
+        for field, names in (named | {"learning_curve": evaluate.learning_curve}).items():
             for name in names:
                 if name not in arms:
                     raise ValueError(
@@ -98,15 +102,24 @@ class Params(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _arms_are_compared_at_equal_labels(self) -> Self:
-        contrast = self.evaluate.contrast
-        for name in (*contrast.arms, *contrast.rivals):
-            labels = self.train_downstream.arms[name].labels
-            if labels != "all":
-                raise ValueError(
-                    f"train_downstream.arms.{name}.labels: an arm that is compared needs labels: all, so that all have "
-                    f"the same labels, not per_class: {labels.per_class}; budgets are for evaluate.learning_curve"
-                )
+    def _questions_are_fair(self) -> Self:
+        """Equal labels in every contrast, and real images in none of the arms that are to do without."""
+        arms, evaluate = self.train_downstream.arms, self.evaluate
+        for question, section in (("augment", evaluate.augment), ("stand_in", evaluate.stand_in)):
+            for name in section.named:
+                labels = arms[name].labels
+                if isinstance(labels, LabelBudget):
+                    raise ValueError(
+                        f"train_downstream.arms.{name}.labels: an arm that is compared needs labels: all, so that all "
+                        f"have the same labels, not per_class: {labels.per_class}; budgets are for "
+                        "evaluate.learning_curve"
+                    )
+            for name in section.arms:
+                if arms[name].real == (question == "stand_in"):
+                    raise ValueError(
+                        f"evaluate.{question}.arms: {name} has real: {str(arms[name].real).lower()}, but augment asks "
+                        "of arms with real: true, and stand_in of arms with real: false"
+                    )
         return self
 
 

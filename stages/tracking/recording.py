@@ -35,8 +35,8 @@ _GENERATORS = workdir.DATA / "train_gan"
 _ARMS = workdir.DATA / "train_downstream"
 _COMPARED = workdir.DATA / "evaluate" / "run.json"
 _NOTE = (
-    "A generator with a nested run for each replicate, whose means are here. `snapshots/...` are the scores of the "
-    "snapshots that there was to choose from, the same names without it those of the one that was kept."
+    "A generator with a nested run for each replicate, whose means are here. `samples/...` says by step how like the "
+    "real images its samples were, the same names without it how they are in the end."
 )
 _THREAD = "mlflow"
 _warned = Event()

@@ -67,13 +67,13 @@ def points(values: Json) -> Curves:
 
 
 def training(*histories: Json) -> Curves:
-    """One replicate's history.json, or the means of several: losses by step, snapshots' scores by step, quality.
+    """One replicate's history.json, or the means of several: losses by step, measures of samples by step, quality.
 
     A measure with a curve needs no single number.
     """
-    losses, snapshots = (curves(*(each[name] for each in histories)) for name in ("history", "curve"))
+    losses, samples = (curves(*(each[name] for each in histories)) for name in ("history", "curve"))
     quality = curves(*([{"step": 0, **each["quality"]}] for each in histories))
-    return {**quality, **{f"snapshots/{name}": values for name, values in snapshots.items()}, **losses}
+    return {**quality, **{f"samples/{name}": values for name, values in samples.items()}, **losses}
 
 
 def comparison(
@@ -84,7 +84,8 @@ def comparison(
     params: all sections of params.yaml; numbers: metrics/evaluate.json; privacy: of each generator what
     metrics/filter_memorized has; scores: a row per arm and replicate; seconds: per stage.
     """
-    measure = params["evaluate"]["contrast"]["measure"]
+    measure = params["evaluate"]["measure"]
+    measure = measure if isinstance(measure, str) else "sensitivity_at_specificity"
     shown: dict[str, Any] = {
         "difference": {
             f"{arm}_vs_{rival}": measures[measure]
@@ -100,10 +101,17 @@ def comparison(
     for arm, measures in numbers["arms"].items():
         for name, summary in measures.items():
             shown.setdefault(name, {})[arm] = summary["mean"]
-    note = [numbers["verdict"]["sentence"], "", f"| arm | {measure.replace('_', ' ')}, % |", "|---|---|"]
+    answers = numbers["answers"]
+    note = [
+        *(f"{each['answer']}. {each['sentence']}" for each in answers.values()),
+        "",
+        f"| arm | {measure.replace('_', ' ')}, % |",
+        "|---|---|",
+    ]
     note += [f"| {arm} | {100 * measures[measure]['mean']:.1f} |" for arm, measures in numbers["arms"].items()]
     note += ["", "Artifacts: `report.html` is the whole report, `scores.csv` has every replicate."]
-    tags = {"understudy.verdict": numbers["verdict"]["outcome"], "mlflow.note.content": "\n".join(note)}
+    tags = {f"understudy.{name}": each["outcome"] for name, each in answers.items()}
+    tags |= {"mlflow.note.content": "\n".join(note)}
     return Content(flatten(params), points(flatten(shown, "/")), tags)
 
 

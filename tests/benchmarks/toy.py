@@ -50,5 +50,5 @@ def make_set() -> GanSet:
         calibration_images=calibration.images,
         test_images=test.images,
         test_labels=test.labels,
-        params=parameters.load(few_steps | {"train_gan.generators.gan.snapshots": 1}),
+        params=parameters.load(few_steps),
     )

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from stages.comparison.evidence import Evidence, Finding, GeneratorEvidence, Outcomes
+from stages.comparison.leak import judge_set, withheld
 from stages.comparison.params import EvaluateParams
 from stages.comparison.scores import align
 
@@ -38,16 +39,20 @@ def make_params() -> Callable[..., EvaluateParams]:
         fields: dict[str, Any] = {
             "seed": 0,
             "device": "cpu",
-            "contrast": {"arms": ["gan"], "rivals": ["classic"], "measure": "accuracy"},
+            "measure": "accuracy",
+            "augment": {"arms": ["gan"], "rivals": ["classic"]},
+            "stand_in": {"arms": [], "rivals": ["classic"]},
             "learning_curve": [],
             "robustness": [],
             "confidence": 0.95,
             "margin": 0.01,
             "bootstrap": 400,
+            "leak_margin": 0.05,
             "publish_real_images": True,
+            "publish_leaking": False,
             "examples_per_class": 2,
             "nearest_pairs": 2,
-            "licence": "unknown",
+            "licence": None,
         }
         return EvaluateParams.model_validate(fields | changes)
 
@@ -92,7 +97,8 @@ def make_privacy() -> Callable[[list[str]], dict[str, Any]]:
     def make(classes: list[str]) -> dict[str, Any]:
         def set_level(z: float, authentic: float) -> dict[str, Any]:
             copied = dict.fromkeys(classes, 0.055)
-            return {"data_copying_z": z, "authentic": authentic, "authentic_fresh": 0.8, "copied": copied}
+            copying = {"data_copying_z": z, "data_copying_low": z - 1, "data_copying_high": z + 1}
+            return copying | {"authentic": authentic, "authentic_fresh": 0.8, "copied": copied}
 
         return {
             "alpha": 0.05,
@@ -143,17 +149,28 @@ def findings() -> list[Finding]:
     ]
 
 
+def attack_found(auc: float) -> dict[str, float]:
+    """The form of an attack on a published set."""
+    named = {"detected": 0.0125, "detected_low": 0.005, "detected_high": 0.02}
+    return {"auc": auc, "low": auc - 0.02, "high": auc + 0.02, "p": 0.5, "replicates": 10} | named
+
+
 @pytest.fixture(scope="session")
 def make_generator(make_privacy: Callable[[list[str]], dict[str, Any]]) -> Callable[..., GeneratorEvidence]:
     """A generator's evidence, with 27 images of three classes."""
 
     def make(name: str, classes: list[str], **privacy: Any) -> GeneratorEvidence:
         images = np.random.default_rng(len(name)).integers(0, 256, (31, 1, 8, 8), dtype=np.uint8)
+        found = make_privacy(classes) | privacy
+        attacks = {"nearest": attack_found(0.52), "five_nearest": attack_found(0.51)}
+        leak = judge_set(attacks, found, 0.05, made_here=True)
         return GeneratorEvidence(
             section=SECTIONS[name],
             quality={"0": {"kid": 0.25}, "1": {"kid": 0.75}},
-            privacy=make_privacy(classes) | privacy,
+            privacy=found,
             synthetic=(images[:27], np.repeat([0, 1, 2], 9)),
+            leak=leak,
+            withheld=withheld(leak.outcome, found, publish_leaking=False),
             pairs=(images[27:29], images[29:], [f"p 0.0123 of {name}, dropped", f"p 0.0678 of {name}, kept"]),
         )
 
@@ -178,7 +195,17 @@ def make_evidence(
             "prepared": {"read": 1797, "images": 546, "checks": checks},
             "findings": findings,
             "params": make_params(publish_real_images=show_real),
-            "outcomes": Outcomes(align(tables, truth, 3), {}, facts, [], None, [("gan", "gaussian")]),
+            "outcomes": Outcomes(
+                predictions=align(tables, truth, 3),
+                models={},
+                facts=facts,
+                examinations=[],
+                groups=None,
+                controls=[("gan", "gaussian")],
+                plain={"gan": "classic"},
+                words={arm: f"{arm} images" for arm in tables},
+                shifted=False,
+            ),
             "generators": {name: make_generator(name, classes) for name in SECTIONS},
             "real": (images, np.repeat([0, 1, 2], 2)),
             "seen": 648,

@@ -5,6 +5,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from PIL import Image
+from stages.comparison.verdict import compare, draw_means
 
 from stages.comparison.figures import (
     comparison_figure,
@@ -18,7 +19,6 @@ from stages.comparison.figures import (
     settings_figure,
 )
 from stages.comparison.scores import align, score
-from stages.comparison.verdict import compare, draw_means
 
 
 def _pixels(png: bytes) -> np.ndarray:

@@ -103,9 +103,13 @@ def test_attacks_that_disagree_are_both_told(section):
     assert "not the filter's doing" in shown.attack_summary
 
 
-@pytest.mark.parametrize(("z", "reading"), [(-3.1, "data copying"), (0.0, "as near as fresh"), (3.1, "farther than")])
-def test_the_data_copying_test_is_put_into_words(section, z, reading):
-    tests = {"data_copying_z": z, "authentic": 0.5, "authentic_fresh": 0.6, "copied": {"cat": 0.25}}
+@pytest.mark.parametrize(
+    ("low", "high", "reading"),
+    [(-6.0, -0.1, "nearer than fresh"), (-6.0, 0.1, "as near as fresh"), (0.1, 6.0, "farther than fresh")],
+)
+def test_the_data_copying_test_is_read_by_its_interval(section, low, high, reading):
+    copying = {"data_copying_z": (low + high) / 2, "data_copying_low": low, "data_copying_high": high}
+    tests = copying | {"authentic": 0.5, "authentic_fresh": 0.6, "copied": {"cat": 0.25}}
     shown = section(set_level={"before": tests, "after": tests})
     assert reading in shown.before["reading"]
     assert shown.after["authentic"] == 0.5

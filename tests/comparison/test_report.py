@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 import torch
 from ruamel.yaml import YAML
+from stages.comparison.verdict import compare, draw_means
 
 from stages.comparison.card import render_card
 from stages.comparison.evidence import Finding
@@ -14,7 +15,6 @@ from stages.comparison.fidelity import set_measures
 from stages.comparison.report import ReportContent, render_report
 from stages.comparison.robustness import NAMES
 from stages.comparison.scores import score
-from stages.comparison.verdict import compare, draw_means
 from stages.comparison.wording import CHECKS, FIDELITY_MEASURES
 
 NASTY = "<script>alert('x')</script>|`b`"

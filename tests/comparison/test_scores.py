@@ -7,6 +7,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from stages.comparison.scores import (
     Predictions,
+    Scorer,
     align,
     align_models,
     class_recall,
@@ -18,9 +19,13 @@ from stages.comparison.scores import (
 from stages.plumbing.errors import UserError
 
 
+def _score(predictions, measure="accuracy"):
+    return score(Scorer(predictions, measure, [f"class {k}" for k in range(predictions.classes)]))
+
+
 def test_scores_are_scikit_learns_in_the_order_of_the_replicates(make_tables):
     tables, truth = make_tables({"gan": 0.7, "classic": 0.5}, replicates=3)
-    scores = score(align(tables, truth, 3))
+    scores = _score(align(tables, truth, 3))
     oracles = {
         "accuracy": accuracy_score,
         "balanced_accuracy": balanced_accuracy_score,
@@ -39,7 +44,7 @@ def test_an_absent_class_warns_nobody_and_scores_as_scikit_learn_does():
     predictions = Predictions({"a": labels}, (0,), truth, 4, {"a": np.eye(4, dtype=np.float32)[labels]})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        scores = score(predictions)["a"]
+        scores = _score(predictions)["a"]
     assert scores["balanced_accuracy"][0] == pytest.approx(0.75)
     assert scores["macro_f1"][0] == pytest.approx((2 / 3 + 1 + 0) / 3)
 
@@ -91,7 +96,7 @@ def test_other_classifiers_are_aligned_and_scored_as_the_arms_are(make_tables):
     for arm, labels in predictions.arms.items():
         assert list(models[arm]) == ["knn", "logistic"]
         np.testing.assert_array_equal(models[arm]["logistic"], labels)
-        np.testing.assert_array_equal(scores[arm]["logistic"]["macro_f1"], score(predictions)[arm]["macro_f1"])
+        np.testing.assert_array_equal(scores[arm]["logistic"]["macro_f1"], _score(predictions)[arm]["macro_f1"])
         assert scores[arm]["knn"]["accuracy"] == pytest.approx((truth == 0).mean())
 
 

@@ -10,10 +10,8 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from stages.comparison.statistics import (
     VarianceParts,
-    bootstrap_means,
-    equivalence_confidence,
+    bootstrap,
     holm,
-    is_equivalent,
     least_p,
     paired_differences,
     percentile_interval,
@@ -47,10 +45,26 @@ def _some_predictions(replicates=6, images=90, seed=0):
     return truth, {arm: np.where(wrong, (truth + 1) % CLASSES, truth) for arm, wrong in flip.items()}
 
 
+def _resampled(truth, predicted, resamples, seed, groups=None, classes=CLASSES):
+    def score(arm, weights):
+        return weighted_scores(truth, predicted[arm], weights, classes)
+
+    replicates = len(next(iter(predicted.values())))
+    return bootstrap(score, predicted, replicates, len(truth), resamples, seed, groups)
+
+
+def _parts(truth, pair, measure, resamples, groups=None, classes=CLASSES):
+    predicted = dict(zip("ab", pair, strict=True))
+    drawn = _resampled(truth, predicted, resamples, 0, groups, classes).by_image
+    once = np.ones((1, len(truth)))
+    seen = [weighted_scores(truth, labels, once, classes)[measure][0] for labels in pair]
+    return variance_parts(seen[0] - seen[1], drawn["a"][measure] - drawn["b"][measure])
+
+
 def test_bootstrap_is_deterministic_and_centred_on_the_mean_score():
     truth, predicted = _some_predictions()
-    draws = bootstrap_means(truth, predicted, CLASSES, 600, seed=3)
-    again = bootstrap_means(truth, predicted, CLASSES, 600, seed=3)
+    draws = _resampled(truth, predicted, 600, seed=3).means
+    again = _resampled(truth, predicted, 600, seed=3).means
     point = weighted_scores(truth, predicted["a"], np.ones((1, len(truth))), CLASSES)
     for measure, values in draws["a"].items():
         assert values.shape == (600,)
@@ -65,7 +79,7 @@ def test_bootstrap_variance_is_owens_formula():
     R, n = X.shape
     rows, columns = X.mean(axis=1).var() / R, X.mean(axis=0).var() / n
     cells = (X - X.mean(axis=1, keepdims=True) - X.mean(axis=0) + X.mean()).var() / (R * n)
-    draws = bootstrap_means(truth, {"a": predicted["a"]}, CLASSES, 6000, seed=0)["a"]["accuracy"]
+    draws = _resampled(truth, {"a": predicted["a"]}, 6000, seed=0).means["a"]["accuracy"]
     expected = rows * (1 - 1 / n) + columns * (1 - 1 / R) + cells + (rows / n + columns / R)
     assert draws.var() == pytest.approx(expected, rel=0.1)
 
@@ -74,9 +88,9 @@ def test_copies_of_an_image_in_its_group_are_no_more_evidence():
     truth, predicted = _some_predictions()
     twice = {arm: np.repeat(labels, 2, axis=1) for arm, labels in predicted.items()}
     patients = np.repeat([f"patient {i:02d}" for i in range(len(truth))], 2)
-    once = bootstrap_means(truth, predicted, CLASSES, 300, seed=0)
-    grouped = bootstrap_means(np.repeat(truth, 2), twice, CLASSES, 300, seed=0, groups=patients)
-    single = bootstrap_means(np.repeat(truth, 2), twice, CLASSES, 300, seed=0)
+    once = _resampled(truth, predicted, 300, seed=0).means
+    grouped = _resampled(np.repeat(truth, 2), twice, 300, seed=0, groups=patients).means
+    single = _resampled(np.repeat(truth, 2), twice, 300, seed=0).means
     for measure, values in once["b"].items():
         np.testing.assert_allclose(grouped["b"][measure], values)
         assert single["b"][measure].std() < 0.9 * values.std()
@@ -84,16 +98,16 @@ def test_copies_of_an_image_in_its_group_are_no_more_evidence():
 
 def test_images_in_groups_of_one_are_drawn_by_themselves():
     truth, predicted = _some_predictions()
-    alone = bootstrap_means(truth, predicted, CLASSES, 100, seed=0)
-    grouped = bootstrap_means(truth, predicted, CLASSES, 100, seed=0, groups=np.arange(len(truth)))
+    alone = _resampled(truth, predicted, 100, seed=0).means
+    grouped = _resampled(truth, predicted, 100, seed=0, groups=np.arange(len(truth))).means
     for measure, values in alone["a"].items():
         np.testing.assert_array_equal(grouped["a"][measure], values)
 
 
 def test_a_resample_does_not_depend_on_which_arms_there_are():
     truth, predicted = _some_predictions()
-    both = bootstrap_means(truth, predicted, CLASSES, 100, seed=0)
-    one = bootstrap_means(truth, {"b": predicted["b"]}, CLASSES, 100, seed=0)
+    both = _resampled(truth, predicted, 100, seed=0).means
+    one = _resampled(truth, {"b": predicted["b"]}, 100, seed=0).means
     np.testing.assert_allclose(one["b"]["macro_f1"], both["b"]["macro_f1"])
 
 
@@ -104,7 +118,7 @@ def test_variance_parts_are_those_of_the_model():
     chance = 0.7 + 0.2 * rng.choice([-1, 1], n) + 0.05 * rng.choice([-1, 1], (R, 1))
     truth = np.zeros(n, dtype=np.int64)
     pair = ((rng.random((R, n)) > chance).astype(np.int64), np.tile(truth, (R, 1)))
-    parts = variance_parts(truth, pair, 2, "accuracy", 400, seed=0)
+    parts = _parts(truth, pair, "accuracy", 400, classes=2)
     cells = np.mean(chance * (1 - chance)) / n
     assert parts.images == pytest.approx(0.04 / n, rel=0.15)
     assert parts.cells == pytest.approx(cells, rel=0.15)
@@ -113,9 +127,9 @@ def test_variance_parts_are_those_of_the_model():
 
 def test_variance_parts_of_arms_that_differ_by_chance_alone_are_the_cells():
     truth, predicted = _some_predictions(replicates=10, images=2000)
-    parts = variance_parts(truth, (predicted["a"], predicted["b"]), CLASSES, "macro_f1", 400, seed=0)
+    parts = _parts(truth, (predicted["a"], predicted["b"]), "macro_f1", 400)
     assert parts.images < 0.1 * parts.cells
-    same = variance_parts(truth, (predicted["a"], predicted["a"]), CLASSES, "macro_f1", 100, seed=0)
+    same = _parts(truth, (predicted["a"], predicted["a"]), "macro_f1", 100)
     assert same == VarianceParts(0.0, 0.0, 0.0)
 
 
@@ -123,8 +137,8 @@ def test_variance_parts_count_groups_not_images():
     truth, predicted = _some_predictions()
     doubled = tuple(np.repeat(predicted[arm], 2, axis=1) for arm in ("a", "b"))
     groups = np.repeat(np.arange(len(truth)), 2)
-    once = variance_parts(truth, (predicted["a"], predicted["b"]), CLASSES, "accuracy", 100, seed=0)
-    grouped = variance_parts(np.repeat(truth, 2), doubled, CLASSES, "accuracy", 100, seed=0, groups=groups)
+    once = _parts(truth, (predicted["a"], predicted["b"]), "accuracy", 100)
+    grouped = _parts(np.repeat(truth, 2), doubled, "accuracy", 100, groups=groups)
     assert [grouped.replicates, grouped.images, grouped.cells] == pytest.approx(
         [once.replicates, once.images, once.cells]
     )
@@ -132,7 +146,7 @@ def test_variance_parts_count_groups_not_images():
 
 def test_interval_turns_around_when_the_arms_swap():
     truth, predicted = _some_predictions()
-    draws = bootstrap_means(truth, predicted, CLASSES, 400, seed=0)
+    draws = _resampled(truth, predicted, 400, seed=0).means
     low, high = percentile_interval(draws["a"]["macro_f1"] - draws["b"]["macro_f1"], 0.95)
     swapped = percentile_interval(draws["b"]["macro_f1"] - draws["a"]["macro_f1"], 0.95)
     assert swapped == pytest.approx((-high, -low), abs=1e-12)
@@ -153,7 +167,7 @@ def test_interval_covers_the_truth_when_replicates_and_images_both_vary():
             latent = mean + spread_r * rng.normal(size=(R, 1)) + spread_i * rng.normal(size=n)
             right = latent + rng.normal(size=(R, n)) > 0
             predicted[arm] = np.where(right, truth, 1 - truth)
-        draws = bootstrap_means(truth, predicted, 2, 250, seed=experiment)
+        draws = _resampled(truth, predicted, 250, seed=experiment, classes=2).means
         low, high = percentile_interval(draws["a"]["accuracy"] - draws["b"]["accuracy"], 0.95)
         covered += low <= true <= high
     assert 0.90 <= covered / 300 <= 0.99
@@ -207,11 +221,17 @@ def test_holm_never_lowers_a_p_and_keeps_their_order(p_values):
     assert all(np.diff(np.array(adjusted)[order]) >= 0)
 
 
-def test_equivalence_is_strict_inclusion_of_the_narrower_interval():
-    assert equivalence_confidence(0.95) == pytest.approx(0.90)
-    assert is_equivalent(-0.009, 0.009, 0.01)
-    assert not is_equivalent(-0.01, 0.0, 0.01)
-    assert not is_equivalent(0.0, 0.02, 0.01)
+def test_draws_that_are_not_defined_move_no_interval():
+    draws = np.random.default_rng(0).normal(size=500)
+    assert percentile_interval(np.append(draws, np.nan), 0.9) == percentile_interval(draws, 0.9)
+
+
+def test_replicates_drawn_alone_leave_the_images_scores():
+    """Each row of `by_image` weighs images alone, so its mean over replicates varies less than the crossed draws."""
+    truth, predicted = _some_predictions()
+    drawn = _resampled(truth, predicted, 700, seed=0)
+    assert drawn.by_image["a"]["accuracy"].shape == (500, 6)
+    assert drawn.means["a"]["accuracy"].shape == (700,)
 
 
 def test_unpaired_scores_are_refused():

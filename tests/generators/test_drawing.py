@@ -42,7 +42,10 @@ def drawn(made: TrainedGenerator, wanted: list[range], truncation: float = 1.0, 
     for asked in asked_for(made, wanted, **of):
         by_class.setdefault(int(asked.labels[0]), []).append(made.draw(asked, SOURCES, truncation, scores=True))
     return {
-        label: Drawn(*(np.concatenate(part) for part in zip(*(vars(each).values() for each in parts), strict=True)))
+        label: Drawn(
+            np.concatenate([each.images for each in parts]),
+            {name: np.concatenate([each.scores[name] for each in parts]) for name in parts[0].scores},
+        )
         for label, parts in by_class.items()
     }
 
@@ -50,7 +53,8 @@ def drawn(made: TrainedGenerator, wanted: list[range], truncation: float = 1.0, 
 def starts_with(longer: Drawn, shorter: Drawn) -> bool:
     """Whether the first images, and what is noted of them, are the same to the last bit."""
     count = len(shorter.images)
-    return all(np.array_equal(vars(longer)[name][:count], value) for name, value in vars(shorter).items())
+    same = (np.array_equal(longer.scores[name][:count], value) for name, value in shorter.scores.items())
+    return np.array_equal(longer.images[:count], shorter.images) and all(same)
 
 
 @every_kind
@@ -122,18 +126,17 @@ def test_scores_are_the_discriminators_of_the_image_as_it_is_kept_and_the_latent
         sources = None if asked.sources is None else to_network_range(SOURCES[torch.from_numpy(asked.sources[:5])])
         draws = some_draws(torch.from_numpy(asked.labels[:5]), torch.zeros(5, 6), sources)
         expected = made.generator.judge(to_network_range(torch.from_numpy(found.images)), draws)
-        np.testing.assert_allclose(found.realness, expected.numpy(), rtol=1e-4, atol=1e-5)
-        assert found.realness is not None
-        assert found.realness.std() > 0
+        np.testing.assert_allclose(found.scores["realness"], expected.numpy(), rtol=1e-4, atol=1e-5)
+        assert found.scores["realness"].std() > 0
         lengths = [float(np.square(row).sum() ** 0.5) for row in asked.latents(6)[:5].astype(np.float64)]
-        assert found.latent_norm.tolist() == pytest.approx(lengths, rel=1e-6), "before truncation"
+        assert found.scores["latent_norm"].tolist() == pytest.approx(lengths, rel=1e-6), "before truncation"
 
 
 def test_no_score_is_computed_that_nobody_asked_for(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     made = trained(make, "projection")
     (asked,) = asked_for(made, [range(2)])
     monkeypatch.setattr(LearningGenerator, "judge", lambda *_: pytest.fail("judged"))
-    assert made.draw(asked, None, 1.0, scores=False).realness is None
+    assert not made.draw(asked, SOURCES, 1.0, scores=False).scores
 
 
 @every_kind

@@ -56,7 +56,7 @@ def test_generators_have_names_and_there_is_one_at_least() -> None:
         {"generator_learning_rate": 0},
         {"objective": {"kind": "hinge", "gradient_penalty": 1.0}},
         {"augment": {"policies": ["rotation"], "limit": 0.5}},
-        {"snapshots": 0},
+        {"samples_every": 0},
         {"batches": {"labelled_share": 0, "balanced": False}},
         {"batches": {"labelled_share": 1.5, "balanced": False}},
         {"labels": "soft"},

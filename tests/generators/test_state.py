@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stages.generators.adversarial import AdversarialGenerator
 from stages.generators.batches import RandomFeed
@@ -15,7 +15,7 @@ from stages.generators.interface import Learner
 from stages.generators.network_config import NetworkConfig
 from stages.generators.params import BatchParams
 from stages.generators.registry import kind
-from stages.generators.state import Snapshot, TrainingState, start, tensors
+from stages.generators.state import TrainingState, start
 from stages.labelling.data import TrustedImages
 from tests.generators.toy import CONFIG as DENSE
 from tests.generators.toy import HINGE, Memory, random_moments, toy_params
@@ -54,7 +54,7 @@ def filled(name: str, config: NetworkConfig) -> TrainingState:
     state.strength, state.rollbacks, state.diversity = 0.25, 1, 0.75
     state.history.append({"step": 1, "real_logit": 0.5})
     state.samples[1] = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    state.snapshots.append(Snapshot(1, tensors(state.average.module), {"kid": 0.5}, torch.tensor([-1.0, -2.0])))
+    state.curve.append({"step": 1, "kid": 0.5})
     return state
 
 
@@ -128,13 +128,3 @@ def test_the_logged_step_is_that_of_the_last_entry() -> None:
     assert state.logged_step == 0
     state.history += [{"step": 3}, {"step": 7}]
     assert state.logged_step == 7
-
-
-def test_tensors_are_plain_copies() -> None:
-    network = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
-    copied = tensors(network)
-    assert all(tensor.is_contiguous() and not tensor.requires_grad for tensor in copied.values())
-    kept = copied["weight"].clone()
-    with torch.no_grad():
-        network.weight += 1
-    assert torch.equal(copied["weight"], kept)

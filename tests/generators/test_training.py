@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.generators import snapshots, training
+from stages.generators import quality, training
 from stages.generators.adversarial import AdversarialGenerator
 from stages.generators.drawing import TrainedGenerator
 from stages.generators.interface import Feed, Learner
@@ -31,9 +31,8 @@ from tests.labelling.toy import CLASSES, hasty_fit, of_classes, toy_data, toy_im
 @pytest.fixture(autouse=True)
 def hasty_classifiers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Quick classifiers that know little: what is tested here holds whatever they say."""
-    for module in (pool, snapshots):
-        monkeypatch.setattr(module, "fit", hasty_fit(steps=1))
-    monkeypatch.setattr(snapshots, "SAMPLES", 60)
+    monkeypatch.setattr(pool, "fit", hasty_fit(steps=1))
+    monkeypatch.setattr(quality, "SAMPLES", 60)
 
 
 @pytest.fixture
@@ -55,7 +54,7 @@ def made(
     report: Callable[[Progress], None] = ignore,
     checkpoint: Memory | None = None,
 ) -> TrainedGenerator:
-    return train(data, pool.teach(data, 0), params, seed, report, checkpoint or Memory())
+    return train(data, pool.teach(data, 0).final, params, seed, report, checkpoint or Memory())
 
 
 def same_tensors(one: TrainedGenerator, other: TrainedGenerator) -> bool:
@@ -84,7 +83,7 @@ def class_mean_error(gan: TrainedGenerator) -> float:
     images, labels = toy_images(50, seed=3)
     errors = []
     for label, asked in enumerate(requests([range(100)] * CLASSES, 0, 0)):
-        synthetic = torch.from_numpy(gan.draw(asked, None, 1.0, scores=False).images).float()
+        synthetic = torch.from_numpy(gan.draw(asked, images, 1.0, scores=False).images).float()
         errors.append((synthetic.mean(0) - images[labels == label].float().mean(0)).abs().mean())
     return float(torch.stack(errors).mean())
 
@@ -133,32 +132,16 @@ def test_what_is_reported_is_the_mean_since_the_last_report() -> None:
             assert record[name] == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
-@pytest.mark.parametrize("changes", [{"log_every": 1}, {"samples_every": 1}, {"checkpoint_every": 2}, {"snapshots": 5}])
+@pytest.mark.parametrize("changes", [{"log_every": 1}, {"samples_every": 1}, {"checkpoint_every": 2}])
 def test_looking_on_more_often_changes_no_weight(changes: dict[str, int]) -> None:
-    data = replace(
-        toy_data(0), validation_images=torch.empty(0, 1, 8, 8).byte(), validation_labels=torch.empty(0).long()
-    )
-    seldom, often = (made(data, toy_params(steps=8, **each)) for each in ({}, changes))
+    seldom, often = (made(toy_data(0), toy_params(steps=8, **each)) for each in ({}, changes))
     assert same_tensors(seldom, often)
 
 
-def test_validation_images_train_nothing() -> None:
-    """They weigh the pool's labels; without a pool all they do is choose."""
-    data = toy_data(0)
-    images, labels = toy_images(3, seed=9)
-    other = replace(data, validation_images=images, validation_labels=labels)
-    ours, theirs = (made(each, toy_params(steps=5)) for each in (data, other))
-    assert same_tensors(ours, theirs)
-
-
-def test_the_generator_is_that_of_the_chosen_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots, "choose", lambda taken: taken[1])
-    gan = made(toy_data(0), toy_params(steps=12, snapshots=3))
-    assert [each["step"] for each in gan.curve] == [4, 8, 12]
-    assert gan.quality["kept_step"] == 8
-    assert {"step": 8, **{name: gan.quality[name] for name in gan.curve[1] if name != "step"}} == gan.curve[1]
-    stopped = made(toy_data(0), toy_params(steps=12, snapshots=12)).curve
-    assert len(stopped) == 12
+def test_the_generator_is_measured_as_it_learns_and_in_the_end() -> None:
+    gan = made(toy_data(0), toy_params(steps=12, log_every=2, samples_every=4))
+    assert [each["step"] for each in gan.curve] == [*gan.samples] == [4, 8, 12]
+    assert gan.curve[-1].items() <= (gan.quality | {"step": 12}).items()
 
 
 def test_quality_counts_the_pool_and_the_trust_in_it() -> None:
@@ -231,7 +214,7 @@ def plain_training(data: ReplicateData, params: Any, seed: int) -> list[dict[str
     """Miyato and Koyama (2018) with hinge loss, real and fake images side by side for one power iteration, as the
     history of every step; written out without any of the training's own parts but networks, first weights and
     random numbers."""
-    real = pool.label(data, pool.teach(data, 0)).real
+    real = pool.label(data, pool.teach(data, 0).final).real
     moments = measure(real, data.classes, params.latent_dim)
     plan, _ = kind("projection").study(data, real, params)
     state = start(kind("projection"), plan, moments, params, seed, torch.device("cpu"))
@@ -334,7 +317,6 @@ class TestResume:
         "log_every": 3,
         "samples_every": 6,
         "checkpoint_every": 1,
-        "snapshots": 2,
     }
 
     @pytest.mark.parametrize(
@@ -416,7 +398,7 @@ class TestRollback:
         original = AdversarialGenerator.learn
         return plant
 
-    SETTINGS: dict[str, Any] = {"steps": 40, "log_every": 3, "checkpoint_every": 5, "snapshots": 2}  # noqa: RUF012
+    SETTINGS: dict[str, Any] = {"steps": 40, "log_every": 3, "checkpoint_every": 5, "samples_every": 20}  # noqa: RUF012
 
     @pytest.mark.parametrize(
         ("fault", "at"),
@@ -433,7 +415,7 @@ class TestRollback:
         gan = made(toy_data(0), toy_params(**self.SETTINGS))
         assert gan.quality["rollbacks"] == 1
         assert [record["step"] for record in gan.history] == [*range(3, 40, 3), 40]
-        assert [record["step"] for record in gan.curve] == [20, 40]
+        assert [record["step"] for record in gan.curve] == [21, 40]
         assert_finite(gan)
 
     def test_a_generator_that_fails_in_its_last_step_is_not_kept(self, inject: Callable[..., None]) -> None:

@@ -26,7 +26,7 @@ RELATIVISTIC = {"kind": "relativistic", "gradient_penalty": 1.0}
 LEARNING = [name for name, (schema, _) in KINDS.items() if "steps" in schema.model_fields]
 FORM = Form(["top", "middle", "end"], ImageParams(size=8, channels="grey", fit="pad", flip_ok=False))
 _SECTION: TypeAdapter[GeneratorParams] = TypeAdapter(AnyGenerator)
-# A short training with one snapshot and no checkpoint; and what kinds that don't learn want.
+# A short training without a checkpoint; and what kinds that don't learn want.
 _FIELDS: dict[str, Any] = {
     "labels": "class",
     "rank": 8,
@@ -41,7 +41,6 @@ _FIELDS: dict[str, Any] = {
     "discriminator_learning_rate": 1e-3,
     "ema_decay": 0.99,
     "augment": {"policies": ["translation", "cutout", "colour", "flip"], "limit": 0.8},
-    "snapshots": 1,
     "rollbacks": 2,
     "precision": "float32",
     "compile": False,

@@ -10,11 +10,8 @@ from torch import Generator, Tensor
 
 from stages.imaging.set_metrics import (
     confused_share,
-    copied_share,
     kernel_distance,
     log_likelihood,
-    nearest_distances,
-    nearest_real_ratio,
     recall,
 )
 
@@ -112,43 +109,3 @@ def naive_nearest(queries: Tensor, references: Tensor) -> list[float]:
         return [(value - mean) / norm if norm else 0.0 for value in values]
 
     return [min(math.dist(unit(query), unit(reference)) for reference in references) for query in queries]
-
-
-@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 8)])
-def test_nearest_distances_equal_their_definition(shape: tuple[int, int, int]) -> None:
-    queries, references = noise(9, 0, shape), noise(40, 1, shape)
-    references[5] = 77  # of one grey level, which has no contrast to scale
-    expected = torch.tensor(naive_nearest(queries, references), dtype=torch.float64)
-    torch.testing.assert_close(nearest_distances(queries, references), expected, rtol=1e-9, atol=1e-12)
-
-
-def test_nearest_real_ratio_is_nothing_for_copies_and_one_for_fresh_images() -> None:
-    seen = noise(300, 0)
-    fresh = nearest_distances(noise(100, 1), seen)
-    ratios = [
-        nearest_real_ratio(nearest_distances(images, seen), fresh)
-        for images in (seen[:80], noise(100, 1), noise(100, 2), torch.cat([seen[:50], noise(50, 2)]))
-    ]
-    assert ratios == pytest.approx([0, 1, 1, 0.5], abs=0.02)
-
-
-def test_neither_brightness_nor_contrast_hides_a_copy() -> None:
-    seen = noise(300, 0)
-    seen -= seen % 2  # so that half the contrast loses nothing to rounding
-    for changed in (seen + 50, seen // 2, seen // 2 + 100):
-        assert nearest_distances(changed[:80], seen).max() < 2e-3
-
-
-def test_copied_share_finds_the_classes_that_are_copied() -> None:
-    seen = noise(300, 0)
-    synthetic = nearest_distances(torch.cat([noise(1000, 2), seen[:60], noise(40, 3)]), seen)
-    labels = torch.tensor([0] * 1000 + [3] * 100)
-    shares = copied_share(synthetic, labels, nearest_distances(noise(400, 1), seen))
-    assert list(shares) == [0, 3]
-    assert shares[0] == pytest.approx(0.05, abs=0.03)
-    assert 0.6 <= shares[3] <= 0.7
-
-
-def test_copied_share_of_the_fresh_images_themselves_is_the_quantile() -> None:
-    fresh = nearest_distances(noise(400, 1), noise(300, 0))
-    assert copied_share(fresh, torch.zeros(400, dtype=torch.int64), fresh) == {0: pytest.approx(0.05)}

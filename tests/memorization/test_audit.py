@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from stages.memorization import audit
-from stages.memorization.attacks import Attack, Estimate
-from stages.memorization.audit import Audit, Exposure, evenly_spaced, expose, summarise
+from stages.memorization.attacks import Attack, evenly_spaced
+from stages.memorization.audit import Audit, Exposure, expose, summarise
+from stages.memorization.intervals import Estimate
 from stages.memorization.filtering import MemorizationFilter, Originals
 from stages.memorization.planted import noise, shift
 from stages.memorization.self_test import Detection, SelfTest

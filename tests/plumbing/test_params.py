@@ -49,7 +49,17 @@ def refuse(tmp_path: Path) -> Callable[[dict[str, Any]], str]:
         ({"generate.truncation": 0}, ["generate.truncation", "greater than 0"]),
         ({"train_downstream.arms": {}}, ["train_downstream.arms", "at least 1"]),
         ({"train_downstream.classifier.steps": None}, ["train_downstream.classifier.steps", "integer"]),
-        ({"evaluate.contrast.rivals": ["clasic"]}, ["evaluate.contrast.rivals", "'clasic'", "classic"]),
+        ({"evaluate.augment.rivals": ["clasic"]}, ["evaluate.augment.rivals", "'clasic'", "classic"]),
+        ({"evaluate.stand_in.arms": ["gan_classic"]}, ["evaluate.stand_in.arms: gan_classic has real: true"]),
+        ({"evaluate.augment.arms": ["synthetic_only"]}, ["evaluate.augment.arms: synthetic_only has real: false"]),
+        ({"evaluate.augment.arms": ["classic"]}, ["evaluate.augment", "classic is repeated"]),
+        ({"evaluate.augment.arms": [], "evaluate.stand_in.arms": []}, ["evaluate", "name an arm in one of them"]),
+        ({"evaluate.measure": "acuracy"}, ["evaluate.measure", "'auroc'", "'acuracy'"]),
+        (
+            {"evaluate.measure": {"sensitivity_at_specificity": 1.5, "of": "3"}},
+            ["evaluate.measure.sensitivity_at_specificity", "less than 1", "1.5"],
+        ),
+        ({"evaluate.measure": {"sensitivity_at_specificity": 0.9}}, ["evaluate.measure.of: Field required"]),
         ({"evaluate.learning_curve": ["real", "clasic"]}, ["evaluate.learning_curve", "'clasic'", "classic"]),
         (
             {"train_downstream.arms.classic.labels": {"per_class": 3}},

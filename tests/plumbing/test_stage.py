@@ -24,7 +24,6 @@ import stages.generate
 import stages.prepare
 import stages.train_downstream
 import stages.train_gan
-from stages.generators import snapshots
 from stages.labelling import pool
 from stages.plumbing.errors import UserError
 from stages.plumbing.stage import StageRun, execute
@@ -48,8 +47,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         patch.setattr(recording, "record_generator", lambda *_: None)
         patch.setattr(recording.Live, "log", lambda *_: None)
-        for module in (pool, snapshots):
-            patch.setattr(module, "fit", hasty_fit(2))
+        patch.setattr(pool, "fit", hasty_fit(2))
         execute("prepare", stages.prepare.main)
         execute("train_gan", stages.train_gan.main, item="gan")
         execute("generate", stages.generate.main, item="gan")

@@ -77,9 +77,9 @@ def test_generators_show_what_their_files_say(project: Path) -> None:
         child = f"{GAN}/{replicate}"
         assert runs[child].data.tags["mlflow.parentRunId"] == runs[GAN].info.run_id
         losses = [(step, pytest.approx(1 / step + replicate)) for step in STEPS]
-        assert runs.curve(child, "discriminator_loss") == losses, "a curve gets no point of the kept snapshot"
+        assert runs.curve(child, "discriminator_loss") == losses, "a curve gets no point of the single numbers"
         scores = [(step, pytest.approx(step / 1000 + replicate / 10)) for step in STEPS[1:]]
-        assert runs.curve(child, "snapshots/usefulness") == scores
+        assert runs.curve(child, "samples/usefulness") == scores
         assert runs.curve(child, "usefulness") == [(0, 0.75)]
     assert runs.curve(GAN, "discriminator_loss") == [(step, pytest.approx(1 / step + 0.5)) for step in STEPS]
     assert runs[GAN].data.metrics["precision"] == pytest.approx(0.55), "the mean"

@@ -15,8 +15,8 @@ from stages.generators.drawing import draw
 from stages.generators.interface import Generator
 from stages.generators.kinds import external
 from stages.generators.kinds.external import Album, Kind
+from stages.generators.quality import draw_classes
 from stages.generators.requests import requests
-from stages.generators.snapshots import draw_classes
 from stages.imaging.files import labelled_images
 from stages.imaging.pixels import to_bytes, to_network_range
 from stages.labelling.data import TrustedImages
@@ -51,7 +51,7 @@ def test_every_image_comes_out_as_it_came_in_under_its_own_name() -> None:
     made, found = studied(), dict[str, tuple[int, bytes]]()
     assert made.plan["counts"] == [3, 2, 1]
     for asked in requests([range(count) for count in made.plan["counts"]], 0, 0):
-        images = draw(made.network, 0, asked, None)[: asked.wanted].numpy()
+        images = draw(made.network, 0, asked, torch.empty(0))[: asked.wanted].numpy()
         label = int(asked.labels[0])
         for name, image in zip(made.names(label, asked.index[: asked.wanted].tolist()), images, strict=True):
             assert name not in found

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.generators.snapshot_curves import MEASURES, as_csv
+from stages.generators.quality_curves import MEASURES, as_csv
 
 SCORES = st.dictionaries(st.sampled_from(MEASURES), st.floats(allow_nan=False, allow_infinity=False))
 CURVES = st.lists(
@@ -28,7 +28,7 @@ def test_the_table_holds_exactly_the_curves(curves: list[list[dict[str, float]]]
 
 
 def test_without_a_gan_there_is_a_header_alone() -> None:
-    assert as_csv([]) == "replicate,step,usefulness,kid,recall,nearest_real_ratio,most_copied,confused\n"
+    assert as_csv([]) == "replicate,step,kid,recall,confused\n"
 
 
 def test_no_measure_is_lost_unseen() -> None:

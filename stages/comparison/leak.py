@@ -1,0 +1,165 @@
+"""The answer to the question whether a published set gives away the real images that it was made from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from stages.comparison.privacy import KINDS
+from stages.comparison.wording import percent
+
+Outcome = Literal["no_sign", "leaks", "cannot_tell"]
+Entry = Mapping[str, Any]
+
+SURELY_FOUND = 0.5  # of a kind of planted copy: where less is found, the filter is blind to it
+ANSWERS: dict[Outcome, str] = {
+    "no_sign": "No sign of a leak",
+    "leaks": "It gives away what it learned from",
+    "cannot_tell": "Cannot tell whether it leaks",
+}
+WORST: tuple[Outcome, ...] = ("leaks", "cannot_tell", "no_sign")  # the question is answered by the worst set
+
+
+@dataclass(frozen=True)
+class SetLeak:
+    """One generator's set.
+
+    sentence: for people, why it has this outcome. attacks: as `published.attack_published` gives them. least_found: the
+    kind of planted copy that the filter finds least often, and its share `detected`; None where none was planted.
+    """
+
+    outcome: Outcome
+    sentence: str
+    attacks: Mapping[str, Entry]
+    least_found: Mapping[str, Any] | None
+
+    @property
+    def worst(self) -> Entry | None:
+        """The attack whose interval reaches farthest from a guess; None where nothing could be attacked."""
+        return max(self.attacks.values(), key=_reach, default=None)
+
+
+def judge_set(attacks: Mapping[str, Entry], privacy: Entry, margin: float, made_here: bool) -> SetLeak:
+    """In this order: leaks, cannot tell, no sign.
+
+    It leaks where an attack's whole interval lies beyond .5 +- margin, on either side (a hole around the images that
+    were seen gives them away too), or where too many images resemble the real one that they were drawn from. Nobody can
+    tell where nothing could be attacked, where an interval reaches beyond the margin, where the filter misses half of
+    some kind of planted copy, or where the images were made elsewhere, out of nobody knows what.
+
+    Args:
+        attacks: as `published.attack_published` gives them, with intervals that hold together.
+        privacy: metrics/filter_memorized/<generator>.json.
+        margin: `evaluate.leak_margin`, 0..0.5.
+        made_here: whether a generator of this project drew the images.
+    """
+    planted = privacy.get("planted", {})
+    least = min(planted, key=lambda kind: planted[kind]["detected"], default=None)
+    found = None if least is None else {"kind": least, "detected": planted[least]["detected"]}
+    outcome, sentence = _finding(attacks, privacy, found, margin, made_here)
+    return SetLeak(outcome, sentence, attacks, found)
+
+
+def leak_answer(sets: Mapping[str, SetLeak], published: Mapping[str, bool], margin: float) -> dict[str, Any]:
+    """`answers.leak` of metrics/evaluate.json. The worst set answers for all.
+
+    sets: by generator, at least one. published: whether a generator's set is given away.
+    """
+    outcome = next(each for each in WORST if any(own.outcome == each for own in sets.values()))
+    deciding = {name: own for name, own in sets.items() if own.outcome == outcome}
+    name = max(deciding, key=lambda each: _reach(deciding[each].worst))
+    sentences = [f"The images of {each}: {own.sentence}" for each, own in deciding.items()]
+    withheld = [each for each in sets if not published[each]]
+    if withheld:
+        sentences.append(f"Withheld: the set of {', '.join(withheld)}.")
+    return {
+        "outcome": outcome,
+        "answer": ANSWERS[outcome],
+        "number": f"images of {name}: {_number(deciding[name].worst)}",
+        "sentence": " ".join(sentences),
+        "margin": margin,
+        "sets": {
+            each: {
+                "outcome": own.outcome,
+                "sentence": own.sentence,
+                "published": int(published[each]),
+                "attacks": {attack: dict(entry) for attack, entry in own.attacks.items()},
+                **({"least_found": dict(own.least_found)} if own.least_found else {}),
+            }
+            for each, own in sets.items()
+        },
+    }
+
+
+def withheld(outcome: Outcome, privacy: Entry, publish_leaking: bool) -> bool:
+    """Whether a set is not given away: it shows its sources, or it leaks and nobody said that it may."""
+    own_source = privacy.get("own_source")
+    shows_sources = own_source is not None and not own_source["publishable"]
+    return shows_sources or (outcome == "leaks" and not publish_leaking)
+
+
+def _finding(
+    attacks: Mapping[str, Entry], privacy: Entry, least_found: Entry | None, margin: float, made_here: bool
+) -> tuple[Outcome, str]:
+    worst = max(attacks.values(), key=_reach, default=None)
+    beyond = [each for each in attacks.values() if each["low"] > 0.5 + margin or each["high"] < 0.5 - margin]
+    if beyond:
+        return "leaks", _what_it_tells(max(beyond, key=_reach))
+    own_source = privacy.get("own_source")
+    if own_source is not None and not own_source["publishable"]:
+        share = percent(own_source["share"])
+        return "leaks", f"{share} of the images show the very real image that they were drawn from."
+    if not made_here:
+        return "cannot_tell", "they were made elsewhere, and nothing here knows from which images."
+    if worst is None:
+        return "cannot_tell", "too few real images were held out to try an attack; raise `prepare.calibration`."
+    if least_found is not None and least_found["detected"] < SURELY_FOUND:
+        kind, share = KINDS.get(least_found["kind"], least_found["kind"]), percent(least_found["detected"])
+        return "cannot_tell", (
+            f"the search for copies is blind to some. Of real images copied on purpose, {kind}, it finds {share}."
+        )
+    if worst["high"] > 0.5 + margin or worst["low"] < 0.5 - margin:
+        return "cannot_tell", (
+            f"the best attack is {_number(worst)}, which allows for no more than a guess and for a leak. More "
+            "replicates or more calibration images would tell."
+        )
+    return "no_sign", _how_little_it_tells(worst, margin)
+
+
+def _what_it_tells(attack: Entry) -> str:
+    """Of a leak, in words that need no statistics."""
+    named = ""
+    if "detected" in attack:
+        named = f" It names {percent(attack['detected'])} of those used while it wrongly names 1 % of the others."
+    if attack["auc"] > 0.5:
+        return (
+            "whoever holds them can tell which real images they were made from. Shown one that was used and one that "
+            f"was not, an attacker is {_number(attack)}.{named}"
+        )
+    return (
+        "they keep so far from the real images that they were made from that the gap gives these away. Shown one that "
+        f"was used and one that was not, an attacker who looks for gaps is {_number(_mirrored(attack))}."
+    )
+
+
+def _how_little_it_tells(attack: Entry, margin: float) -> str:
+    shown = attack if attack["auc"] >= 0.5 else _mirrored(attack)
+    chance = f"That is more than chance, and within the {100 * margin:g} points allowed." if shown["low"] > 0.5 else ""
+    told = f"shown a real image that was used and one that was not, the best attack is {_number(shown)}."
+    return f"{told} {chance}".strip()
+
+
+def _mirrored(attack: Entry) -> dict[str, float]:
+    """The same attack by one who takes the less likely image for the one that was used."""
+    return {"auc": 1 - attack["auc"], "low": 1 - attack["high"], "high": 1 - attack["low"]}
+
+
+def _number(attack: Entry | None) -> str:
+    if attack is None:
+        return "no attack could be tried"
+    low, high = (f"{100 * attack[end]:.0f}" for end in ("low", "high"))
+    return f"right in {100 * attack['auc']:.0f} % of cases ({low} to {high}; 50 is a guess)"
+
+
+def _reach(attack: Entry | None) -> float:
+    """How far from a guess an attack's interval reaches."""
+    return -1.0 if attack is None else max(attack["high"] - 0.5, 0.5 - attack["low"])

@@ -1,0 +1,62 @@
+"""Puts the evidence to the three questions: which contrasts answer them, and whether anything can be concluded."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from stages.comparison import soundness
+from stages.comparison.answers import Rule, augment, no_answer, not_asked, stand_in, with_control
+from stages.comparison.contrasts import Measured
+from stages.comparison.evidence import Evidence, Outcomes
+from stages.comparison.leak import leak_answer
+from stages.comparison.params import QuestionParams
+from stages.comparison.scores import Scores
+from stages.comparison.wording import measure_words
+
+
+def answers(evidence: Evidence, measured: Measured) -> dict[str, Any]:
+    """`answers` of metrics/evaluate.json: augment, stand_in, leak."""
+    outcomes, params = evidence.outcomes, evidence.params
+    found = {}
+    for name, question in (("augment", params.augment), ("stand_in", params.stand_in)):
+        if name not in params.questions:
+            found[name] = not_asked(params.margin)
+            continue
+        rule = _rule(measured, question, outcomes.words)
+        if name == "augment":
+            contrasts = measured.contrasts(question, params.margin, tests=rule.contrasts)
+            found[name] = augment(contrasts, outcomes.plain, rule)
+        else:
+            contrasts = measured.contrasts(question, -params.margin, tests=rule.arms)
+            found[name] = stand_in(contrasts, rule)
+        for arm, control in outcomes.controls:
+            if arm in question.arms:
+                difference = measured.differences(arm, control)[params.measure_key]
+                found[name] = with_control(found[name], control, difference, rule)
+        reason = soundness.dead(measured, question.rivals[0], outcomes.words)
+        if reason is not None:
+            found[name] = no_answer(found[name], reason)
+    sets = {name: each.leak for name, each in evidence.generators.items()}
+    given_away = {name: not each.withheld for name, each in evidence.generators.items()}
+    return found | {"leak": leak_answer(sets, given_away, params.leak_margin)}
+
+
+def warnings(measured: Measured, outcomes: Outcomes, models: Mapping[str, Scores]) -> list[str]:
+    """`warnings` of metrics/evaluate.json."""
+    params = measured.params
+    contrasts = min(len(each.arms) * len(each.rivals) for each in params.questions.values())
+    reference = params.reference
+    validation = outcomes.facts[reference]["validation_scores"] if outcomes.shifted else None
+    return soundness.warnings(measured, reference, models.get(reference, {}), validation, contrasts)
+
+
+def _rule(measured: Measured, question: QuestionParams, words: Mapping[str, str]) -> Rule:
+    params = measured.params
+    return Rule(
+        level=round(1 - params.confidence, 12),
+        margin=params.margin,
+        replicates=measured.replicates,
+        contrasts=len(question.arms) * len(question.rivals),
+        arms=len(question.arms),
+        measure=measure_words(params.measure),
+        words=words,
+    )

@@ -1,0 +1,125 @@
+"""What an arm is called in words, made from its parameters, for pages that people read."""
+
+from collections.abc import Iterable, Mapping
+
+from stages.downstream.params import (
+    STRONG,
+    ArmParams,
+    Duplicated,
+    FixMatch,
+    LabelBudget,
+    OtherSeeds,
+    PseudoLabels,
+    Synthetic,
+)
+from stages.generators.params import GeneratorParams
+
+# What draws the images, by the generator's kind.
+_MAKERS = {
+    "gaussian": "Gaussian",
+    "external": "foreign",
+    "projection": "GAN",
+    "auxiliary": "AC-GAN",
+    "per_class": "per-class GAN",
+    "image_conditioned": "image-to-image GAN",
+}
+_POLICIES = {
+    "none": "no augmentation",
+    "classic": "classic augmentation",
+    "randaugment": "RandAugment",
+    "trivialaugment": "TrivialAugment",
+    "mixup": "mixup",
+    "cutmix": "CutMix",
+}
+_BALANCING = {"oversampling": "oversampling", "class_weights": "class weights"}
+_QUALITY = {"confidence": "most recognisable", "discriminator": "most real-looking", "truncation": "most typical"}
+_RARE = " for rare classes"
+# The words above that need explaining, a line for each subject.
+_GLOSSARY = (
+    (
+        ("GAN", "images drawn by a neural network that learned from the real images"),
+        ("Gaussian", "images drawn from a formula for each class, without a network"),
+        ("foreign", "images made elsewhere"),
+    ),
+    (
+        (
+            "alone",
+            "the classifier learns from generated images only; elsewhere they are added to the labelled real ones",
+        ),
+    ),
+    (
+        ("classic augmentation", "real images, slightly turned, shifted and brightened"),
+        ("RandAugment", "changed more strongly, at random"),
+        ("TrivialAugment", "changed by one random operation each"),
+        ("mixup", "two images laid over each other"),
+        ("CutMix", "a piece of one image set into another"),
+    ),
+    (
+        ("pseudo-labels", "a classifier labels the unlabelled real images, and another learns from both"),
+        ("FixMatch", "the same in one go, with strong random changes"),
+        ("oversampling", "images of rare classes are shown more often"),
+        ("class weights", "images of rare classes count more"),
+    ),
+)
+
+
+def arm_words(arm: ArmParams, generators: Mapping[str, GeneratorParams]) -> str:
+    """An arm in words: "GAN images + classic augmentation", "GAN images alone", "pseudo-labels", "12 labels per class".
+
+    Says what images it learns from, how they are changed and balanced, and of how many labels where not all are used.
+    Two arms that differ in these have different words; those that differ only in numbers, such as a share, may not.
+    generators: all of params.yaml, by name; generators of one kind are numbered in their order.
+    """
+    parts = [_images(arm, generators), _policy(arm), _BALANCING.get(arm.balancing, "")]
+    words = " + ".join(part for part in parts if part)
+    return f"{words}, {arm.labels.per_class} labels per class" if isinstance(arm.labels, LabelBudget) else words
+
+
+def maker_words(name: str, generators: Mapping[str, GeneratorParams]) -> str:
+    """What draws a generator's images: "GAN", "Gaussian", or "GAN 2" for the second one of that kind."""
+    kind = generators[name].kind
+    alike = [other for other, each in generators.items() if each.kind == kind]
+    number = f" {alike.index(name) + 1}" if len(alike) > 1 else ""
+    return f"{_MAKERS.get(kind, kind.replace('_', ' '))}{number}"
+
+
+def _images(arm: ArmParams, generators: Mapping[str, GeneratorParams]) -> str:
+    """What it learns from beside, or instead of, labelled real images; "" for these alone."""
+    first = arm.settings[0]
+    match first:
+        case Synthetic():
+            return _synthetic_images(arm, first, maker_words(arm.generator or "", generators))
+        case PseudoLabels():
+            return "pseudo-labels"
+        case FixMatch():
+            return "FixMatch"
+        case Duplicated():
+            return "copies of real images"
+        case OtherSeeds():
+            return "other random seeds"
+    return ""
+
+
+def _synthetic_images(arm: ArmParams, setting: Synthetic, maker: str) -> str:
+    """A quality that all settings ask for is named."""
+    filters = {each.filter.by if isinstance(each, Synthetic) and each.filter else "" for each in arm.settings}
+    quality = f"{_QUALITY[setting.filter.by]} " if setting.filter and len(filters) == 1 else ""
+    labels = " with wrong labels" if setting.shuffled_labels else ""
+    rare = _RARE if arm.balancing == "synthetic" else ""
+    return f"{quality}{maker} images{labels}{rare}{'' if arm.real else ' alone'}"
+
+
+def _policy(arm: ArmParams) -> str:
+    """How images are changed; "" for the policy that one expects of such an arm."""
+    expected = {PseudoLabels: "classic", FixMatch: STRONG[0], Synthetic: "" if arm.real else "classic"}
+    return "" if arm.augment == expected.get(type(arm.settings[0])) else _POLICIES[arm.augment]
+
+
+def glossary(arms: Iterable[str]) -> list[list[tuple[str, str]]]:
+    """What the words of these arms mean, as at most four lines of (term, meaning); terms that none has are left out.
+
+    arms: as `arm_words` says them.
+    """
+    named = list(arms)
+    lines = [[(term, meaning) for term, meaning in line if any(term in arm for arm in named)] for line in _GLOSSARY]
+    return [line for line in lines if line]

@@ -1,0 +1,67 @@
+"""How like the real images a generator's are: what one watches while it learns, and no ground for any choice.
+
+The real images are those that it learns from. All others are held out for other ends.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import isfinite
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from stages.generators.drawing import draw
+from stages.generators.interface import Generator
+from stages.generators.requests import requests
+from stages.imaging import set_metrics
+from stages.labelling.data import ReplicateData
+from stages.labelling.quick_classifier import QuickClassifier
+
+SAMPLES = 1000  # about, all classes alike
+LEAST_SAMPLES = 20  # of a class
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Sees by the features of a classifier that learned from the labelled images; `seed` decides the samples."""
+
+    data: ReplicateData
+    classifier: QuickClassifier
+    seed: int
+
+    def measure(self, network: nn.Module, generator: Generator) -> dict[str, float]:
+        """Measures by name of what a network draws for a generator of this kind: `kid`, `recall`, `confused`."""
+        per_class = max(LEAST_SAMPLES, SAMPLES // self.data.classes)
+        images, labels = draw_classes(network, generator, self.data, per_class, self.seed)
+        features = self.classifier.features(images)
+        measures = {
+            "kid": set_metrics.kernel_distance(self._real, features),
+            "recall": set_metrics.recall(self._real, features),
+            "confused": set_metrics.confused_share(self.classifier.probabilities(images), labels),
+        }
+        return {name: value for name, value in measures.items() if isfinite(value)}
+
+    @cached_property
+    def _real(self) -> Tensor:
+        """Features of the images that were seen, evenly spaced ones where they are many."""
+        seen = torch.cat([self.data.images, self.data.unlabelled])
+        rows = torch.linspace(0, len(seen) - 1, min(len(seen), SAMPLES), device=seen.device).long()
+        return self.classifier.features(seen[rows])
+
+
+def draw_classes(
+    network: nn.Module, generator: Generator, data: ReplicateData, per_class: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Images uint8 (N, C, H, W) and their labels int64 (N,), as many of each class, or as many as there are."""
+    counts = [min(per_class, count) for count in generator.plan.get("counts", [per_class] * data.classes)]
+    asked = list(requests([range(count) for count in counts], seed, 0, source_labels(generator, data)))
+    images = [draw(network, generator.latent_dim, each, data.images)[: each.wanted] for each in asked]
+    labels = [torch.from_numpy(each.labels[: each.wanted]) for each in asked]
+    return torch.cat(images), torch.cat(labels).to(data.images.device)
+
+
+def source_labels(generator: Generator, data: ReplicateData) -> NDArray[np.int64] | None:
+    """Classes of the images that may be sources, the labelled ones; None for kinds that start from noise."""
+    return data.labels.cpu().numpy() if generator.from_sources else None

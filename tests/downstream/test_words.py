@@ -1,0 +1,106 @@
+"""Arms in words: distinct where arms differ, without keys, and explained."""
+
+from itertools import chain
+
+import pytest
+
+from stages.downstream.params import ArmParams
+from stages.downstream.words import arm_words, glossary, maker_words
+from stages.generators.params import GeneratorParams
+from stages.plumbing.params import Params, load
+from stages.presets import PRESETS, compose
+
+NAMES = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+GENERATORS = {
+    "a": GeneratorParams(kind="projection", path="data/raw/none", labels="class"),
+    "b": GeneratorParams(kind="gaussian", path="data/raw/none", labels="class"),
+}
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def preset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Params:
+    base = (PRESETS / "base.yaml").read_text()
+    overlay = "" if request.param == "base" else (PRESETS / f"{request.param}.yaml").read_text()
+    path = tmp_path_factory.mktemp("preset") / "params.yaml"
+    path.write_text(compose(base, overlay))
+    return load(path)
+
+
+def words(**changes: object) -> str:
+    arm = {
+        "images": "data/prepare",
+        "real": True,
+        "labels": "train",
+        "balancing": "none",
+        "augment": "classic",
+        "settings": [{}],
+    }
+    return arm_words(ArmParams.model_validate(arm | changes), GENERATORS)
+
+
+def test_arms_of_a_preset_have_different_words_without_any_key(preset: Params) -> None:
+    arms = {name: arm for name, arm in preset.train_downstream.arms.items() if arm.labels != "train_and_validation"}
+    said = {name: arm_words(arm, preset.train_gan.generators) for name, arm in arms.items()}
+    assert len(set(said.values())) == len(said), said
+    keys = {*(name for name in (*arms, *preset.train_gan.generators) if "_" in name), "data/", "synthetic_share", "{"}
+    assert not [(key, each) for key in sorted(keys) for each in said.values() if key in each]
+
+
+def test_the_words_are_the_field_s() -> None:
+    gan = {"images": "data/filter_memorized/a", "settings": [{"synthetic_share": 0.5}, {"synthetic_share": 0.75}]}
+    alone = {"images": "data/filter_memorized/b", "real": False, "settings": [{"synthetic_share": 1.0}]}
+    fixmatch = {"settings": [{"fixmatch_threshold": 0.6, "unlabelled_share": 0.5}]}
+    assert words() == "classic augmentation"
+    assert words(labels={"per_class": 5}) == "classic augmentation, 5 labels per class"
+    assert words(**gan) == "GAN images + classic augmentation"
+    assert words(**gan, balancing="synthetic") == "GAN images for rare classes + classic augmentation"
+    assert words(**alone) == "Gaussian images alone"
+    assert words(settings=[{"pool_share": 0.8, "teacher": "ensemble"}]) == "pseudo-labels"
+    assert words(**fixmatch, augment="randaugment") == "FixMatch"
+    assert words(**fixmatch, augment="trivialaugment") == "FixMatch + TrivialAugment"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"augment": "none"},
+        {"augment": "cutmix"},
+        {"balancing": "oversampling"},
+        {"balancing": "class_weights"},
+        {"labels": {"per_class": 5}},
+        {"settings": [{"other_seeds": 1}]},
+        {"settings": [{"duplicated_share": 0.5}]},
+        {"images": "data/filter_memorized/a", "settings": [{"synthetic_share": 0.5}]},
+        {"images": "data/filter_memorized/b", "settings": [{"synthetic_share": 0.5}]},
+    ],
+    ids=str,
+)
+def test_what_an_arm_does_otherwise_is_heard(changes: dict[str, object]) -> None:
+    assert words(**changes) != words()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"shuffled_labels": True}, {"filter": {"by": "confidence", "keep": 0.8}}],
+    ids=lambda each: next(iter(each)),
+)
+def test_what_is_done_with_generated_images_is_heard(setting: dict[str, object]) -> None:
+    share = {"synthetic_share": 0.5}
+    plain, changed = (words(images="data/filter_memorized/a", settings=[each]) for each in (share, share | setting))
+    assert plain != changed
+
+
+def test_generators_of_one_kind_are_numbered() -> None:
+    twins = dict.fromkeys(("wide", "narrow"), GENERATORS["a"])
+    assert [maker_words(name, twins) for name in twins] == ["GAN 1", "GAN 2"]
+    assert maker_words("a", GENERATORS) == "GAN"
+
+
+def test_the_glossary_explains_what_is_said_in_four_lines(preset: Params) -> None:
+    arms = [arm_words(arm, preset.train_gan.generators) for arm in preset.train_downstream.arms.values()]
+    lines = glossary(arms)
+    terms = [term for term, _ in chain(*lines)]
+    assert 1 <= len(lines) <= 4
+    assert all(any(term in arm for arm in arms) for term in terms)
+    unexplained = [arm for arm in arms if arm != "no augmentation" and not any(term in arm for term in terms)]
+    assert not unexplained
