@@ -24,9 +24,9 @@ from stages.downstream.sampling import draw_order
 from stages.downstream.training import Examples, Seeds, Trained, Validate, derive_seeds, predict, train_classifier
 from stages.imaging.pixels import to_bytes, to_network_range
 from stages.labelling import pool
-from stages.labelling.pool import PoolLabels
+from stages.labelling.pool import Guesses, PoolLabels
 
-GuessPool = Callable[[], pool.Guesses]  # what the ensemble thinks of the pool
+GuessPool = Callable[[], Guesses]  # the ensemble's labels of the pool
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def train_arm(
     chosen: int,
     stop: int | None,
 ) -> ArmResult:
-    """Trains the classifier on all labels of the arm, which look at nothing any more.
+    """Trains the classifier on all labels of the arm: nothing is left to choose, and nothing is looked at.
 
     chosen: the number of its setting. stop: the step after which the replicate's trial kept its weights, None for the
     end of the training.

@@ -77,12 +77,8 @@ def bench(params, arm, data, guess_pool=nobody, final=True):
 
 def with_all_labels_in_train(data):
     """The data as they would be if the validation images were training images too."""
-    seen = data.seen
-    return changed(
-        data,
-        train_images=torch.cat([seen.images, seen.validation_images]),
-        train_labels=torch.cat([seen.labels, seen.validation_labels]),
-    )
+    joined = data.seen.with_all_labels()
+    return changed(data, train_images=joined.images, train_labels=joined.labels)
 
 
 @pytest.fixture
@@ -204,18 +200,22 @@ def ensemble_arm(short, labels):
     return short.arms["pseudo_label"].model_copy(update={"labels": labels, "settings": [setting]})
 
 
+def guesses_of(labels):
+    return pool.PoolLabels(labels, torch.linspace(0, 1, len(labels)), "all", 0.0, 1.0)
+
+
 @pytest.mark.parametrize("final", [False, True])
 def test_the_ensembles_guess_is_the_one_that_generators_learn_from(short, make_data, final):
-    """Of the two, it is the one that was learned from the labels of the run at hand."""
-    choosing, learned = (
-        pool.PoolLabels(torch.arange(60) % classes, torch.linspace(0, trust, 60), "all", 0.0, 1.0)
-        for classes, trust in ((2, 0.5), (3, 1.0))
-    )
-    guesses = pool.Guesses(choosing, learned)
-    guess = advise(bench(short, ensemble_arm(short, "all"), make_data(), lambda: guesses, final)).pool("ensemble")
-    expected = learned if final else choosing
-    assert torch.equal(guess.labels, expected.labels)
-    assert torch.equal(guess.confidence, expected.trust)
+    """And of the two, the one that learned from the labels of the run at hand."""
+    choosing, chosen = guesses_of(torch.arange(60) % 3), guesses_of(torch.arange(60) % 2)
+
+    def guess_pool():
+        return pool.Guesses(choosing, chosen)
+
+    guess = advise(bench(short, ensemble_arm(short, "all"), make_data(), guess_pool, final)).pool("ensemble")
+    wanted = chosen if final else choosing
+    assert torch.equal(guess.labels, wanted.labels)
+    assert torch.equal(guess.confidence, wanted.trust)
 
 
 @pytest.mark.parametrize("per_class", [3, 5])
@@ -224,8 +224,8 @@ def test_the_ensemble_of_a_budget_sees_no_other_label(short, make_data, monkeypa
 
     def teach(data, _seed):
         seen.append(data)
-        guess = pool.PoolLabels(torch.zeros(60, dtype=torch.int64), torch.ones(60), "all", 0.0, 1.0)
-        return pool.Guesses(guess, guess)
+        guessed = guesses_of(torch.zeros(60, dtype=torch.int64))
+        return pool.Guesses(guessed, guessed)
 
     monkeypatch.setattr(pool, "teach", teach)
     advise(bench(short, ensemble_arm(short, budget), make_data())).pool("ensemble")

@@ -161,7 +161,7 @@ def arm_facts(arm: str) -> dict[str, Any]:
 
 
 def all_params() -> dict[str, Any]:
-    arm = {"images": "data/prepare", "real": True, "labels": "train", "augment": "classic", "settings": [{}]}
+    arm = {"images": "data/prepare", "real": True, "labels": "all", "augment": "classic", "settings": [{}]}
     return {
         "train_gan": {"seed": 0, "generators": GENERATORS},
         "train_downstream": {
