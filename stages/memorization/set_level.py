@@ -75,7 +75,7 @@ def authentic_share(to_members: torch.Tensor, apart: torch.Tensor) -> float:
 
 
 def copied_share(synthetic: torch.Tensor, labels: torch.Tensor, fresh: torch.Tensor) -> dict[int, float]:
-    """By class the share of its synthetic images, 0..1, nearer to a member than all but a twentieth of the fresh images.
+    """By class the share of its synthetic images, 0..1, nearer to a member than all but a twentieth of fresh images.
 
     The threshold is one for all classes, so that the fresh images need no labels and may be few.
 
