@@ -128,7 +128,7 @@ def report(case: Case, found: tuple[Counter[str], float], experiments: int) -> d
     print(f"{case.name:<13}{case.images:>7}{case.gain:>7g}{case.rivals:>7}{cells}{foretold:>10.3f}", flush=True)
     words = f"{case.name}, {case.images} images, gain {case.gain:g} over {case.rivals}"
     numbers: dict[str, float] = {f"{words}: wrong": max(counts[each] for each in OUTCOMES if case.wrong(each))}
-    if case.gain > 0:
+    if case.gain > 0 and case.rivals == 1:  # the power is for one contrast
         numbers[f"{words}: found/foretold"] = round(counts["helps"] / experiments / foretold, 3)
     return numbers
 

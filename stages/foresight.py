@@ -6,19 +6,20 @@ it for its templates before any stage does, and has no words for a wrong one.
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.comparison.params import Measure, SensitivityParams
 from stages.downstream.params import ArmParams, FixMatch, LabelBudget, PseudoLabels, Synthetic
 from stages.generators.params import AdversarialParams, GeneratorParams
 from stages.generators.requests import class_plan
 from stages.memorization.conformal import calibration_needed, check_calibration
 from stages.memorization.params import FilterMemorizedParams
-from stages.plumbing.dataset import CALIBRATION, SEEN, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
+from stages.plumbing.dataset import CALIBRATION, LABELLED, SEEN, UNLABELLED_POOL, Dataset
 from stages.plumbing.errors import UserError
 from stages.plumbing.params import Params, load
 
@@ -29,7 +30,7 @@ def check(params: Params, dataset: Dataset) -> None:
     Raises:
         UserError: one message that names everything that would stop a later stage, and which keys to change.
     """
-    found = list(_of_generators(params))
+    found = [*_of_generators(params), *_of_measure(params.evaluate.measure, dataset.classes)]
     for replicate in range(dataset.replicates):
         found += _of_classes(dataset, replicate)
         found += _of_plan(params, dataset, replicate)
@@ -57,6 +58,11 @@ def _of_generators(params: Params) -> Iterator[str]:
                 yield f"train_downstream.arms.{name}: {problem}"
 
 
+def _of_measure(measure: Measure, classes: Sequence[str]) -> Iterator[str]:
+    if isinstance(measure, SensitivityParams) and measure.of not in classes:
+        yield f"evaluate.measure.of: {measure.of!r} is no class of the data set ({', '.join(classes)})"
+
+
 def _is_nothing(path: Path) -> bool:
     return not path.exists() or (path.is_dir() and not any(each.is_file() for each in path.rglob("*")))
 
@@ -71,7 +77,7 @@ def _of_scores(arm: ArmParams, section: GeneratorParams, scores: bool) -> Iterat
 
 
 def _of_classes(dataset: Dataset, replicate: int) -> Iterator[str]:
-    for role in (TRAIN, VALIDATION):
+    for role in LABELLED:
         for label in np.flatnonzero(_counts(dataset, replicate, role) == 0):
             yield f"class {dataset.classes[label]!r} has no labelled image in {role}: every class needs one"
 
@@ -79,7 +85,7 @@ def _of_classes(dataset: Dataset, replicate: int) -> Iterator[str]:
 def _of_plan(params: Params, dataset: Dataset, replicate: int) -> Iterator[str]:
     drawing = {name for name, section in params.train_gan.generators.items() if section.kind != "external"}
     try:
-        planned = class_plan(_counts(dataset, replicate, TRAIN).tolist(), params.generate.plan) if drawing else []
+        planned = class_plan(_counts(dataset, replicate, *LABELLED).tolist(), params.generate.plan) if drawing else []
     except UserError as error:
         yield str(error)
         return
@@ -189,7 +195,7 @@ def _of_arm(arm: ArmParams, dataset: Dataset, replicate: int) -> Iterator[str]:
             "prepare.unlabelled, set fewer images aside for other roles, or take the arm out"
         )
     if isinstance(arm.labels, LabelBudget):
-        least = (_counts(dataset, replicate, TRAIN) + _counts(dataset, replicate, VALIDATION)).min()
+        least = _counts(dataset, replicate, *LABELLED).min()
         if least < arm.labels.per_class:
             yield (
                 f"labels: per_class: {arm.labels.per_class} is more than the {least} labelled images that train and "
@@ -197,9 +203,9 @@ def _of_arm(arm: ArmParams, dataset: Dataset, replicate: int) -> Iterator[str]:
             )
 
 
-def _counts(dataset: Dataset, replicate: int, role: str) -> NDArray[np.int64]:
+def _counts(dataset: Dataset, replicate: int, *roles: str) -> NDArray[np.int64]:
     """Labelled images of each class, (K,)."""
-    return np.bincount(dataset.labels(replicate, role), minlength=len(dataset.classes))
+    return np.bincount(dataset.labels(replicate, *roles), minlength=len(dataset.classes))
 
 
 if __name__ == "__main__":

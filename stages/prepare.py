@@ -11,7 +11,7 @@ from stages import foresight
 from stages.plumbing import images, workdir
 from stages.plumbing.dataset import Dataset
 from stages.plumbing.stage import StageRun, execute
-from stages.sources import checks, collection, duplicates, findings, intake, splits
+from stages.sources import checks, collection, duplicates, findings, intake, notes, splits
 
 DATA = workdir.DATA / "prepare"
 SCRATCH = workdir.WORK / "prepare"
@@ -40,7 +40,7 @@ def main(run: StageRun) -> None:
         splits.replicate_roles(labels, test, kept.splits, groups, kept.class_names, params, replicate)
         for replicate in range(params.replicates)
     ]
-    everything = found.skipped + resolved.findings
+    everything, noted = found.skipped + resolved.findings, notes.notes(listing)
     with run.replacing(DATA) as folder:
         images.write_tables(folder / "images.parquet", found.parts.tables(resolved.rows, labels, kept.groups))
         images.write_table(folder / "roles.parquet", _roles_table(kept.ids, roles))
@@ -53,11 +53,14 @@ def main(run: StageRun) -> None:
             "read": len(listing),
             "images": len(kept),
             "ignored": listing.ignored,
+            "notes": noted,
             "replicates": params.replicates,
             "checks": findings.as_numbers(everything),
             "roles": splits.count(roles[0], labels, kept.class_names),
         }
     )
+    for line in noted + notes.left_out(everything):
+        print(f"prepare: {line}")  # noqa: T201
     shutil.rmtree(SCRATCH, ignore_errors=True)
 
 

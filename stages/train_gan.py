@@ -53,7 +53,7 @@ def main(run: StageRun) -> None:
     fingerprint = workdir.fingerprint([job.key for job in jobs])
     with (
         recording.live(run.params, name, fingerprint) as live,
-        progress.following([job.live for job in jobs], getattr(section, "steps", 1), run.name, live.log),
+        progress.following([job.live for job in jobs], getattr(section, "steps", 1), run.label, live.log),
     ):
         units = run.fan_out(train, jobs, "replicate", show_bar=False)
     with run.replacing(DATA / name) as folder:

@@ -15,7 +15,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "params.yaml").write_bytes(DEFAULT_PARAMS.read_bytes())
     params = read_params(tmp_path)
     question, demands = params["evaluate"]["augment"], params["gate"]
-    rivals = {"rivals": dict.fromkeys(question["rivals"], {"mean": 0.03})}
+    rivals = {"rivals": {rival: {"mean": 0.03} for rival in question["rivals"]}}
     answers = {
         "augment": {"outcome": "helps", "arms": dict.fromkeys(question["arms"], rivals)},
         "stand_in": {"outcome": "stands_in"},

@@ -9,16 +9,17 @@ from stages.comparison.evidence import Evidence, GeneratorEvidence
 from stages.comparison.origin import Spread, made_from, spreads
 from stages.comparison.privacy import privacy_section
 from stages.comparison.templates import template
-from stages.comparison.wording import percent
+from stages.comparison.wording import QUESTIONS, notices, percent
 
 
 def render_card(evidence: Evidence, numbers: Mapping[str, Any]) -> str:
     """Markdown with YAML front matter as the Hugging Face hub reads it. numbers: as metrics/evaluate.json."""
-    sets = {name: _told(evidence, each) for name, each in evidence.generators.items()}
+    sets = {name: _told(evidence, name, each, numbers) for name, each in evidence.generators.items()}
     published = {name: sets[name] for name in evidence.published}
     return template("card.md.j2").render(
         evidence=evidence,
         numbers=numbers,
+        notices=notices(numbers),
         sets=sets,
         published=published,
         kinds={own["section"]["kind"] for own in published.values()},
@@ -28,19 +29,27 @@ def render_card(evidence: Evidence, numbers: Mapping[str, Any]) -> str:
     )
 
 
-def _told(evidence: Evidence, generator: GeneratorEvidence) -> dict[str, Any]:
+def _told(evidence: Evidence, name: str, generator: GeneratorEvidence, numbers: Mapping[str, Any]) -> dict[str, Any]:
     """What the card says of one generator's set."""
     replicates = len(evidence.outcomes.predictions.replicates)
     found = spreads(generator.quality)
     return {
         "section": generator.section,
         "withheld": generator.withheld,
+        "tested_for": _tested_for(evidence, name, generator, numbers),
         "kept": np.bincount(generator.synthetic[1], minlength=len(evidence.classes)).tolist(),
         "made_from": made_from(generator.section, evidence.dataset, replicates, evidence.seen, evidence.labelled),
         "found": found,
         "measured": _measured(found),
         "privacy": privacy_section(generator.privacy),
     }
+
+
+def _tested_for(evidence: Evidence, name: str, generator: GeneratorEvidence, numbers: Mapping[str, Any]) -> str:
+    """The questions that a generator's images were put to, in the words of the card's first lines."""
+    asked = [question for question, of in evidence.params.questions.items() if set(of.arms) & set(generator.arms)]
+    leak = ["leak"] if name in numbers["answers"]["leak"]["sets"] else []
+    return " ".join(QUESTIONS[question] for question in asked + leak) or "nothing"
 
 
 def _measured(found: Mapping[str, Spread]) -> list[tuple[str, str]]:

@@ -66,7 +66,7 @@ class GeneratorEvidence:
     """One generator. section: its section of params.yaml. quality: `replicates` of metrics/train_gan/<name>.json.
     privacy: metrics/filter_memorized/<name>.json. synthetic: what passed every replicate's filter. leak: whether that
     gives real images away. withheld: whether it is therefore not given away. pairs: generated images, the real ones
-    nearest to them, and captions."""
+    nearest to them, and captions. arms: those that train on the images."""
 
     section: Facts
     quality: Mapping[str, Mapping[str, float]]
@@ -75,6 +75,7 @@ class GeneratorEvidence:
     leak: SetLeak
     withheld: bool
     pairs: tuple[Pixels, Pixels, Sequence[str]]
+    arms: Sequence[str]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Colours are those of Okabe and Ito (2008), "Color Universal Design", which colou
 import io
 import json
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -31,11 +32,11 @@ RIVAL, OTHER, INK = "#404040", "#9A9A9A", "#222222"
 MARKS = ("D", "^", "s", "v", "P", "X", "<", ">", "p")
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
-    "font.size": 10,
+    "font.size": 11,
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": "#8A8A8A",
-    "axes.titlesize": 11,
+    "axes.titlesize": 12,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.spines.top": False,
@@ -50,11 +51,12 @@ STYLE: dict[str, Any] = {
     "grid.color": "#E4E4E4",
 }
 DPI = 200
+WIDTH = 4.8  # inches; on a phone some 340 pixels, so that letters of 11 points have 11 pixels
 # Side of an image in a grid, in pixels of the figure: small images are enlarged to about it, large ones reduced.
 TILE = 96
 GAP = 8
 MOST_ROWS = 20
-MOST_LETTERS = 24  # of names that stand beside each other
+MOST_LETTERS = 20  # of names that stand beside each other
 
 
 def _png(figure: Figure) -> bytes:
@@ -73,20 +75,97 @@ def _with_legend(figure: Figure, axes: Axes) -> Figure:
     return figure
 
 
-def comparison_figure(scores: Scores, numbers: Mapping[str, Any], params: EvaluateParams) -> bytes:
-    """Above: every arm's scores on the measure named; below: the contrasts' paired differences with intervals.
+def arms_figure(scores: Scores, params: EvaluateParams, words: Mapping[str, str]) -> bytes:
+    """The scores of the arms and rivals named on the answers' measure, each name above its dots.
 
-    scores: arm -> measure -> (R,); numbers: the dictionary that `compare` returns.
+    scores: arm -> measure -> (R,); words: arm -> what people call it.
     """
-    pairs = params.pairs
-    heights = [0.34 * len(scores) + 0.3, 0.42 * len(pairs) + 0.3]
-    width = 5.8 + 0.08 * max(0, max(map(len, scores)) - 18)
+    arms, rivals = params.arms, params.rivals
+    rows = [(arm, 100 * scores[arm][params.measure_key]) for arm in (*rivals, *arms)]
+    colours = _colours([arm for arm, _ in rows], params)
     with style.context(["default", STYLE]):
-        figure = Figure(figsize=(width, sum(heights) + 1.9), dpi=DPI, layout="constrained")
-        above, below = figure.subplots(2, 1, height_ratios=heights, gridspec_kw={"hspace": 0.06})
-        _draw_arms(above, scores, params)
-        _draw_contrasts(below, pairs, scores, numbers, params)
+        figure, axes = _panel(_height(params))
+        for row, (arm, percent) in enumerate(rows):
+            _draw_dots(axes, percent, row + 0.22, colours[arm], spread=0.12)
+            axes.plot(percent.mean(), row + 0.22, "D", ms=8, color=colours[arm], mec="white", mew=1.2, zorder=4)
+            _write(axes, row - 0.24, words[arm], colours[arm] if arm in arms else INK, weight="normal")
+            _note(axes, row + 0.22, f"{percent.mean():.1f}")
+        _without_names(axes, len(rows))
+        _title(figure, "Test scores", f"{MEASURE_NAMES[params.measure_key]} in %; a dot is one replicate")
         return _png(figure)
+
+
+def comparison_figure(
+    scores: Scores, answers: Mapping[str, Any], params: EvaluateParams, words: Mapping[str, str]
+) -> bytes:
+    """Paired differences of every arm in question from its rivals, with intervals.
+
+    scores, words: as for `arms_figure`; answers: those of metrics/evaluate.json, `augment` and `stand_in`.
+    """
+    measure, row, labels, has_interval = params.measure_key, 0, {}, False
+    colours = _colours(params.arms, params)
+    with style.context(["default", STYLE]):
+        figure, axes = _panel(_height(params))
+        axes.axvspan(-100 * params.margin, 100 * params.margin, color="#56B4E9", alpha=0.18, lw=0, zorder=0)
+        axes.axvline(0, color=INK, lw=1, zorder=1)
+        for arm, rivals in _questions(answers):
+            _write(axes, row, f"{words[arm]} minus", colours[arm], weight="bold", place="figure fraction")
+            for rival, entry in rivals.items():
+                row += 1
+                labels[row] = words[rival]
+                differences = paired_differences(scores[arm][measure], scores[rival][measure])
+                _draw_dots(axes, 100 * differences, row, colours[arm], spread=0.2)
+                if "low" in entry:
+                    has_interval = True
+                    axes.plot([100 * entry["low"], 100 * entry["high"]], [row, row], color=colours[arm], lw=3, zorder=3)
+                axes.plot(100 * entry["mean"], row, "D", ms=8, color=colours[arm], mec="white", mew=1.2, zorder=4)
+                _note(axes, row, signed_points(entry["mean"]))
+            row += 1
+        _without_names(axes, row)
+        axes.set_yticks(list(labels), [_wrapped(each) for each in labels.values()])
+        spread = f"; bars: {100 * params.confidence:g} % intervals" if has_interval else ""
+        _title(figure, "Differences in points", f"blue band: within \N{PLUS-MINUS SIGN}{100 * params.margin:g}{spread}")
+        return _png(figure)
+
+
+def _questions(answers: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Mapping[str, float]]]]:
+    """(arm, rival -> its contrast) of the two questions that rest on arms."""
+    arms = [pair for name in ("augment", "stand_in") for pair in answers[name]["arms"].items()]
+    return [(arm, each["rivals"]) for arm, each in arms]
+
+
+def _height(params: EvaluateParams) -> float:
+    """Inches, the same for both panels, which stand side by side: what the one with more rows needs."""
+    contrasts = sum(len(each.arms) * (1 + len(each.rivals)) for each in (params.augment, params.stand_in))
+    return max(0.42 * (len(params.arms) + len(params.rivals)), 0.24 * contrasts) + 0.8
+
+
+def _panel(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
+    return figure, figure.subplots()
+
+
+def _title(figure: Figure, title: str, legend: str) -> None:
+    """The title above everything, the legend below it, both from the figure's left edge."""
+    figure.suptitle(title, x=0.01, ha="left", weight="bold", size=12.5)
+    figure.supxlabel(legend, x=0.01, ha="left", size=10.5)
+
+
+def _write(axes: Axes, row: float, text: str, colour: str, weight: str, place: str = "axes fraction") -> None:
+    """A line of text from the left edge of the axes, or that of the figure."""
+    line = axes.annotate(
+        text, (0.01, row), xycoords=(place, "data"), va="center", color=colour, weight=weight, zorder=5
+    )
+    line.set_in_layout(False)
+
+
+def _without_names(axes: Axes, rows: int) -> None:
+    axes.set_yticks([])
+    axes.set_ylim(rows - 0.4, -0.6)
+
+
+def _wrapped(name: str) -> str:
+    return fill(name, width=22)
 
 
 def _colours(arms: Sequence[str], params: EvaluateParams) -> dict[str, str]:
@@ -105,53 +184,13 @@ def _contrast_first(arms: Sequence[str], params: EvaluateParams) -> list[str]:
     return [*params.arms, *(arm for arm in arms if arm not in params.arms)]
 
 
-def _draw_arms(axes: Axes, scores: Scores, params: EvaluateParams) -> None:
-    measure, colours = params.measure_key, _colours(list(scores), params)
-    for row, (arm, values) in enumerate(scores.items()):
-        percent = 100 * values[measure]
-        _draw_dots(axes, percent, row, colours[arm])
-        axes.plot(percent.mean(), row, "D", ms=7, color=colours[arm], mec="white", mew=1.2, zorder=4)
-        _note(axes, row, f"{percent.mean():.1f}")
-    _name_rows(axes, list(scores), [colours[arm] if arm in params.arms else INK for arm in scores])
-    axes.set_title(f"Test {MEASURE_NAMES[measure]} per replicate, and mean", wrap=True)
-    axes.set_xlabel(f"{MEASURE_NAMES[measure]}, %")
+def _draw_dots(axes: Axes, values: NDArray[np.float64], row: float, colour: str, spread: float) -> None:
+    """One dot per replicate, as far as `spread` off the row in the order of replicates, so that none hides."""
+    offsets = np.linspace(-spread, spread, len(values)) if len(values) > 1 else np.zeros(1)
+    axes.scatter(values, row + offsets, s=18, color=colour, alpha=0.45, lw=0, zorder=2)
 
 
-def _draw_contrasts(
-    axes: Axes,
-    pairs: Sequence[tuple[str, str]],
-    scores: Scores,
-    numbers: Mapping[str, Any],
-    params: EvaluateParams,
-) -> None:
-    measure, colours = params.measure_key, _colours(list(scores), params)
-    axes.axvspan(-100 * params.margin, 100 * params.margin, color="#56B4E9", alpha=0.18, lw=0, zorder=0)
-    axes.axvline(0, color=INK, lw=1, zorder=1)
-    for row, (arm, rival) in enumerate(pairs):
-        entry = numbers["differences"][arm][rival][measure]
-        _draw_dots(axes, 100 * paired_differences(scores[arm][measure], scores[rival][measure]), row, colours[arm])
-        if "low" in entry:
-            axes.plot([100 * entry["low"], 100 * entry["high"]], [row, row], color=colours[arm], lw=2.6, zorder=3)
-        axes.plot(100 * entry["mean"], row, "D", ms=7, color=colours[arm], mec="white", mew=1.2, zorder=4)
-        _note(axes, row, signed_points(entry["mean"]))
-    labels = [f"{arm}\nminus {rival}" for arm, rival in pairs]
-    _name_rows(axes, labels, [colours[arm] for arm, _ in pairs])
-    has_interval = numbers["replicates"] > 1
-    spread = f", mean and {100 * params.confidence:g} % interval" if has_interval else " (one replicate)"
-    axes.set_title(f"Paired differences{spread}", wrap=True)
-    axes.set_xlabel(
-        f"difference of {MEASURE_NAMES[measure]}, percentage points\n"
-        f"(within the band, ±{100 * params.margin:g}: no difference that matters)"
-    )
-
-
-def _draw_dots(axes: Axes, values: NDArray[np.float64], row: int, colour: str) -> None:
-    """One dot per replicate, spread over the row's height in the order of replicates, so that none hides."""
-    offsets = np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else np.zeros(1)
-    axes.scatter(values, row + offsets, s=16, color=colour, alpha=0.45, lw=0, zorder=2)
-
-
-def _note(axes: Axes, row: int, text: str) -> None:
+def _note(axes: Axes, row: float, text: str) -> None:
     """A number to the right of its row, outside the axes."""
     axes.annotate(
         text, (1, row), xycoords=("axes fraction", "data"), xytext=(6, 0), textcoords="offset points", va="center"
@@ -165,7 +204,7 @@ def _name_rows(axes: Axes, labels: Sequence[str], colours: Sequence[str]) -> Non
         label.set_color(colour)
 
 
-def learning_curve_figure(numbers: Mapping[str, Any], params: EvaluateParams) -> bytes | None:
+def learning_curve_figure(numbers: Mapping[str, Any], params: EvaluateParams, words: Mapping[str, str]) -> bytes | None:
     """Score against labels per class without synthetic images, and the contrast's arms at their own number of labels.
 
     numbers: as metrics/evaluate.json: `learning_curve`, of two budgets or more, else there is None, and `worth`, which
@@ -180,7 +219,7 @@ def learning_curve_figure(numbers: Mapping[str, Any], params: EvaluateParams) ->
     ticks = sorted({*labels, *arms.values()})
     colours, marks, ratio = _colours(list(arms), params), _marks(list(arms), params), ticks[-1] / ticks[0]
     with style.context(["default", STYLE | {"axes.grid.axis": "both"}]):
-        figure = Figure(figsize=(5.0, 3.2), dpi=DPI, layout="constrained")
+        figure = Figure(figsize=(WIDTH, 3.2), dpi=DPI, layout="constrained")
         axes = figure.subplots()
         _draw_scores(
             axes, labels, [score for _, score in curve], fmt="o-", color=RIVAL, label="without synthetic images"
@@ -189,7 +228,9 @@ def learning_curve_figure(numbers: Mapping[str, Any], params: EvaluateParams) ->
             score = numbers["arms"][arm][measure]
             axes.axhline(100 * score["mean"], color=colours[arm], lw=1, ls=":", zorder=1)
             # arms of the same number of labels stand side by side, the same way apart whatever the axis spans
-            _draw_scores(axes, [own * ratio ** (0.035 * place)], [score], fmt=marks[arm], color=colours[arm], label=arm)
+            _draw_scores(
+                axes, [own * ratio ** (0.035 * place)], [score], fmt=marks[arm], color=colours[arm], label=words[arm]
+            )
         axes.set_xscale("log")
         axes.set_xlim(ticks[0] * ratio**-0.1, ticks[-1] * ratio ** (0.1 + 0.035 * len(arms)))
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
@@ -227,7 +268,7 @@ def model_arms(models: Mapping[str, Mapping[str, Any]], params: EvaluateParams) 
     return [arm for arm in dict.fromkeys(wanted) if any(arm in arms for arms in models.values())]
 
 
-def models_figure(numbers: Mapping[str, Any], params: EvaluateParams) -> bytes | None:
+def models_figure(numbers: Mapping[str, Any], params: EvaluateParams, words: Mapping[str, str]) -> bytes | None:
     """One row per classifier, one mark per arm of `model_arms`; bars are deviations over replicates.
 
     numbers: as metrics/evaluate.json. None where `models` has fewer than two classifiers or none of the arms.
@@ -238,12 +279,12 @@ def models_figure(numbers: Mapping[str, Any], params: EvaluateParams) -> bytes |
         return None
     colours, marks, spacing = _colours(arms, params), _marks(arms, params), 0.72 / len(arms)
     with style.context(["default", STYLE]):
-        figure = Figure(figsize=(5.0, len(models) * (0.17 * len(arms) + 0.14) + 1.2), dpi=DPI, layout="constrained")
+        figure = Figure(figsize=(WIDTH, len(models) * (0.17 * len(arms) + 0.14) + 1.2), dpi=DPI, layout="constrained")
         axes = figure.subplots()
         for place, arm in enumerate(arms):
             rows = {row: each[arm] for row, each in enumerate(models.values()) if arm in each}
             heights = [row + spacing * (place - (len(arms) - 1) / 2) for row in rows]
-            looks = {"fmt": marks[arm], "color": colours[arm], "label": arm}
+            looks = {"fmt": marks[arm], "color": colours[arm], "label": words[arm]}
             _draw_scores(axes, heights, list(rows.values()), sideways=True, **looks)
         for row in range(1, len(models)):
             axes.axhline(row - 0.5, color="#E4E4E4", lw=0.8)
@@ -253,7 +294,9 @@ def models_figure(numbers: Mapping[str, Any], params: EvaluateParams) -> bytes |
         return _png(_with_legend(figure, axes))
 
 
-def settings_figure(facts: Mapping[str, Mapping[str, Any]], params: EvaluateParams) -> bytes | None:
+def settings_figure(
+    facts: Mapping[str, Mapping[str, Any]], params: EvaluateParams, words: Mapping[str, str]
+) -> bytes | None:
     """Mean validation score against the share of real images in a batch, for arms that chose among several shares.
 
     facts: arm -> `settings`, `validation` (their mean scores, shares) and `chosen`, the number of the setting that it
@@ -264,12 +307,12 @@ def settings_figure(facts: Mapping[str, Mapping[str, Any]], params: EvaluatePara
         return None
     colours, marks = _all_coloured(list(choosers), params), _marks(list(choosers), params)
     with style.context(["default", STYLE | {"axes.grid.axis": "both"}]):
-        figure = Figure(figsize=(5.0, 3.2), dpi=DPI, layout="constrained")
+        figure = Figure(figsize=(WIDTH, 3.2), dpi=DPI, layout="constrained")
         axes = figure.subplots()
         for arm, each in choosers.items():
             for place, curve in enumerate(_share_curves(each)):
                 real, scores = 100 * np.array(curve).T
-                label = None if place else arm
+                label = None if place else words[arm]
                 axes.plot(real, scores, f"{marks[arm]}-", ms=7, mec="white", color=colours[arm], lw=1.4, label=label)
             share = _synthetic_shares(each)[each["chosen"]]
             chosen = (100 * (1 - share), 100 * each["validation"][each["chosen"]])
@@ -305,7 +348,7 @@ def confusion_figure(counts: NDArray[np.int64], class_names: Sequence[str], titl
     """
     K = len(class_names)
     percent = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = min(max(0.42 * K + 1.6, 3.6), 9.0)
+    side = min(max(0.34 * K + 1.4, 3.6), 9.0)
     with style.context(["default", STYLE | {"axes.grid": False}]):
         figure = Figure(figsize=(side + 0.5, side), dpi=DPI, layout="constrained")
         axes = figure.subplots()
@@ -314,7 +357,7 @@ def confusion_figure(counts: NDArray[np.int64], class_names: Sequence[str], titl
             for true, predicted in np.argwhere(percent >= 0.5):
                 value = percent[true, predicted]
                 colour = "white" if value > 55 else INK
-                axes.text(predicted, true, f"{value:.0f}", ha="center", va="center", color=colour, size=8.5)
+                axes.text(predicted, true, f"{value:.0f}", ha="center", va="center", color=colour, size=10)
         names = [_short(name) for name in class_names]
         rotation = 0 if max(map(len, names)) <= 2 else 45
         axes.set_xticks(range(K), names, rotation=rotation, ha="right" if rotation else "center")

@@ -70,7 +70,7 @@ def _attacks(greatest: float | None, comparison: Metrics) -> Iterator[Check]:
     round has the other."""
     if greatest is None:
         return
-    for name, of in _section(comparison, "answers", "leak", "sets").items():
+    for name, of in (_section(comparison, "answers", "leak", "sets") or {"any generator": {}}).items():
         attacks = _section(of, "attacks") if isinstance(of, Mapping) else {}
         for kind in attacks or ["of any kind"]:
             words, auc = f"AUC of the attack {kind} on the images of {name}", _figure(attacks, kind, "auc")

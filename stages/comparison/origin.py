@@ -62,14 +62,6 @@ def made_from(section: Mapping[str, Any], dataset: str, replicates: int, seen: i
     )
 
 
-def control_words(sections: Sequence[Mapping[str, Any]]) -> str:
-    """What the control is to the GANs beside it. sections: of params.yaml, of all generators."""
-    gans = [each for each in sections if each["kind"] not in CONTROLS]
-    only_gaussian = all(each["kind"] == "gaussian" for each in sections if each["kind"] in CONTROLS)
-    starts_there = all(each.get("layers") == "dense" and each["kind"] != "image_conditioned" for each in gans)
-    return "the Gaussian it starts from" if only_gaussian and starts_there else "its control"
-
-
 def plain_rivals(arms: Mapping[str, ArmParams], question: QuestionParams) -> dict[str, str]:
     """Arm of the question -> the rival that trains on the same labels without generated images, and is alike in
     augmentation and balancing; the first rival where there is none."""

@@ -21,12 +21,12 @@ class SensitivityParams(_Section):
 
 def _kind(measure: Any) -> str:
     """Names the alternative, so that errors speak of that one alone."""
-    return SENSITIVITY if isinstance(measure, dict | SensitivityParams) else "name"
+    return "sensitivity" if isinstance(measure, dict | SensitivityParams) else "name"
 
 
 Measure = Annotated[
     Annotated[Literal["accuracy", "balanced_accuracy", "macro_f1", "auroc"], Tag("name")]
-    | Annotated[SensitivityParams, Tag(SENSITIVITY)],
+    | Annotated[SensitivityParams, Tag("sensitivity")],
     Discriminator(_kind),
 ]
 

@@ -10,7 +10,7 @@ from stages.comparison import figures
 from stages.comparison.card import render_card
 from stages.comparison.evidence import Evidence
 from stages.comparison.numbers import all_numbers
-from stages.comparison.report import ReportContent, render_report
+from stages.comparison.report import ReportContent, render_report, side_by_side
 from stages.comparison.scores import Scores, confusion, score_table
 
 Pictures = dict[str, bytes]  # by name, PNG
@@ -58,15 +58,16 @@ def publish(evidence: Evidence) -> Publication:
 
 def _charts(evidence: Evidence, numbers: Mapping[str, Any], scores: Scores) -> Pictures:
     """Those for which there is something to show."""
-    params, outcomes = evidence.params, evidence.outcomes
+    params, outcomes, words = evidence.params, evidence.outcomes, evidence.outcomes.words
     charts = {
-        "comparison": figures.comparison_figure(scores, numbers, params),
-        "learning_curve": figures.learning_curve_figure(numbers, params),
-        "models": figures.models_figure(numbers, params),
-        "settings": figures.settings_figure(outcomes.facts, params),
+        "arms": figures.arms_figure(scores, params, words),
+        "comparison": figures.comparison_figure(scores, numbers["answers"], params, words),
+        "learning_curve": figures.learning_curve_figure(numbers, params, words),
+        "models": figures.models_figure(numbers, params, words),
+        "settings": figures.settings_figure(outcomes.facts, params, words),
     } | {
-        f"confusion_{arm}": figures.confusion_figure(confusion(outcomes.predictions, arm), evidence.classes, arm)
-        for arm in (*params.arms, *params.rivals)
+        f"confusion_{arm}": figures.confusion_figure(confusion(outcomes.predictions, arm), evidence.classes, words[arm])
+        for arm in side_by_side(numbers, params)
     }
     return {name: png for name, png in charts.items() if png is not None}
 

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from stages.comparison.evidence import Evidence, Facts, Finding
+from stages.comparison.evidence import Evidence, Facts, Finding, Outcomes
 from stages.comparison.figures import model_arms
-from stages.comparison.origin import control_words
+from stages.comparison.params import EvaluateParams
 from stages.comparison.privacy import privacy_section
-from stages.comparison.statistics import least_p
 from stages.comparison.templates import template
 from stages.comparison.wording import (
     ACTIONS,
@@ -20,11 +19,15 @@ from stages.comparison.wording import (
     MEASURE_NAMES,
     check_words,
     classifier_words,
-    count,
+    notices,
     percent,
     setting_words,
     signed_points,
+    two_sample_words,
 )
+from stages.downstream.words import glossary, maker_words
+
+TEST = "two_sample_auc"
 
 
 @dataclass(frozen=True)
@@ -49,30 +52,37 @@ class ReportContent:
 def render_report(content: ReportContent) -> str:
     """One HTML page that loads nothing from elsewhere; every name in it is escaped."""
     evidence, numbers = content.evidence, content.numbers
-    params, facts, found = evidence.params, evidence.outcomes.facts, _found(evidence.prepared["checks"])
-    named = params.pairs
-    exploratory = [(a, b) for a, rivals in numbers["differences"].items() for b in rivals if (a, b) not in named]
+    params, outcomes, found = evidence.params, evidence.outcomes, _found(evidence.prepared["checks"])
+    pairs = params.pairs
     return template("report.html.j2").render(
         content=content,
         evidence=evidence,
         params=params,
         numbers=numbers,
+        answers=numbers["answers"],
+        notices=notices(numbers),
+        makers=maker_names(evidence),
+        in_words=outcomes.words,
+        glossary=glossary(outcomes.words[arm] for arm in (*params.arms, *params.rivals)),
         pictures=content.pictures,
-        arms=facts,
-        test_images=np.bincount(evidence.outcomes.predictions.truth, minlength=len(evidence.classes)).tolist(),
-        named=named,
-        exploratory=exploratory,
+        arms=outcomes.facts,
+        test_images=np.bincount(outcomes.predictions.truth, minlength=len(evidence.classes)).tolist(),
+        exploratory=[(a, b) for a, rivals in numbers["differences"].items() for b in rivals if (a, b) not in pairs],
         inferred=numbers["replicates"] > 1,
-        choosers={arm: each for arm, each in facts.items() if len(each["settings"]) > 1},
-        least_p=least_p(numbers["replicates"], len(named)),
-        comparison_text=_comparison_text(named, content),
+        choosers={arm: each for arm, each in outcomes.facts.items() if len(each["settings"]) > 1},
+        arms_text=_arms_text(content),
+        comparison_text=_comparison_text(content),
         privacy={name: privacy_section(each.privacy) for name, each in evidence.generators.items()},
-        control=control_words([each.section for each in evidence.generators.values()]),
         found=found,
-        checks_text=_checks_text(evidence, found),
         findings_text=_findings_text(content.findings),
         **_optional_parts(content),
     )
+
+
+def maker_names(evidence: Evidence) -> dict[str, str]:
+    """Generator -> what draws its images, in words."""
+    kinds = {name: each.section["kind"] for name, each in evidence.generators.items()}
+    return {name: maker_words(name, kinds) for name in kinds}
 
 
 def _optional_parts(content: ReportContent) -> dict[str, Any]:
@@ -89,43 +99,67 @@ def _optional_parts(content: ReportContent) -> dict[str, Any]:
         "models": models,
         "models_text": _models_text(content),
         "per_class": numbers.get("per_class", {}),
-        "side_by_side": _side_by_side(content),
+        "side_by_side": side_by_side(numbers, content.evidence.params),
         "fidelity": fidelity,
+        "told_apart": _told_apart(fidelity),
         "fidelity_measures": [
             name for name in FIDELITY_MEASURES if any(name in each["measures"] for each in fidelity.values())
         ],
         "robustness": robustness,
         "disturbances": list(dict.fromkeys(name for scores in robustness.values() for name in scores)),
-        "settings_text": _settings_text(content.evidence.outcomes.facts),
+        "settings_text": _settings_text(content.evidence.outcomes),
     }
 
 
-def _side_by_side(content: ReportContent) -> list[str]:
-    """The arm of the contrast that scores best on its measure, and the first rival, where classes are known of them."""
-    params, per_class = content.evidence.params, content.numbers.get("per_class", {})
-    means = {arm: content.numbers["arms"][arm][params.measure_key]["mean"] for arm in params.arms if arm in per_class}
+def side_by_side(numbers: Facts, params: EvaluateParams) -> list[str]:
+    """The arm in question that scores best, and the first rival, where classes are known of them."""
+    per_class = numbers.get("per_class", {})
+    means = {arm: numbers["arms"][arm][params.measure_key]["mean"] for arm in params.arms if arm in per_class}
     best = [max(means, key=means.__getitem__)] if means else []
-    return best + [arm for arm in params.rivals[:1] if arm in per_class]
+    return best + [arm for arm in (params.reference,) if arm in per_class]
 
 
-def _comparison_text(named: Sequence[tuple[str, str]], content: ReportContent) -> str:
-    """The comparison figure for those who cannot see it."""
-    measure = content.evidence.params.measure_key
-    means = ", ".join(f"{arm} {percent(values[measure]['mean'])}" for arm, values in content.numbers["arms"].items())
-    differences = ", ".join(
-        f"{arm} minus {rival} {signed_points(content.numbers['differences'][arm][rival][measure]['mean'])}"
-        for arm, rival in named
+def _told_apart(fidelity: Facts) -> list[dict[str, Any]]:
+    """The two-sample test of each generator's images, where it was made: its name, AUC, floor and words."""
+    tested = {name: (each["measures"], each["floor"]) for name, each in fidelity.items()}
+    return [
+        {
+            "name": name,
+            "auc": own[TEST]["mean"],
+            "floor": floor[TEST]["mean"],
+            "words": two_sample_words(fidelity[name]),
+        }
+        for name, (own, floor) in tested.items()
+        if TEST in own and TEST in floor
+    ]
+
+
+def _arms_text(content: ReportContent) -> str:
+    """The figure of the arms for those who cannot see it."""
+    params, outcomes = content.evidence.params, content.evidence.outcomes
+    means = {arm: content.numbers["arms"][arm][params.measure_key]["mean"] for arm in (*params.rivals, *params.arms)}
+    told = ", ".join(f"{outcomes.words[arm]} {percent(mean)}" for arm, mean in means.items())
+    return f"Mean test {MEASURE_NAMES[params.measure_key]}: {told}."
+
+
+def _comparison_text(content: ReportContent) -> str:
+    """The figure of the differences for those who cannot see it."""
+    params, words = content.evidence.params, content.evidence.outcomes.words
+    told = ", ".join(
+        f"{words[arm]} minus {words[rival]} "
+        f"{signed_points(content.numbers['differences'][arm][rival][params.measure_key]['mean'])}"
+        for arm, rival in params.pairs
     )
-    return f"Mean test {MEASURE_NAMES[measure]}: {means}. Mean paired differences in points: {differences}."
+    return f"Mean paired differences in points: {told}."
 
 
 def _curve_text(content: ReportContent) -> str:
     """The learning curve for those who cannot see it."""
     numbers, measure = content.numbers, content.evidence.params.measure_key
-    curve = numbers.get("learning_curve", {})
+    words, curve = content.evidence.outcomes.words, numbers.get("learning_curve", {})
     points = ", ".join(f"{percent(curve[each]['mean'])} with {each}" for each in sorted(curve, key=int))
     arms = ", ".join(
-        f"{arm} {percent(numbers['arms'][arm][measure]['mean'])} with {worth['labels_per_class']}"
+        f"{words[arm]} {percent(numbers['arms'][arm][measure]['mean'])} with {worth['labels_per_class']}"
         for arm, worth in numbers.get("worth", {}).items()
     )
     without = f"Mean test {MEASURE_NAMES[measure]} by labels per class. Without synthetic images: {points}."
@@ -134,22 +168,24 @@ def _curve_text(content: ReportContent) -> str:
 
 def _models_text(content: ReportContent) -> str:
     """The figure model by model for those who cannot see it."""
-    params, models = content.evidence.params, content.numbers.get("models", {})
+    params, models, words = content.evidence.params, content.numbers.get("models", {}), content.evidence.outcomes.words
     rows = []
     for classifier, scores in models.items():
-        means = [f"{arm} {percent(scores[arm]['mean'])}" for arm in model_arms(models, params) if arm in scores]
+        means = [f"{words[arm]} {percent(scores[arm]['mean'])}" for arm in model_arms(models, params) if arm in scores]
         rows.append(f"{classifier_words(classifier)}: {', '.join(means)}")
     return f"Mean test {MEASURE_NAMES[params.measure_key]}. {'; '.join(rows)}."
 
 
-def _settings_text(arms: Mapping[str, Mapping[str, Any]]) -> str:
+def _settings_text(outcomes: Outcomes) -> str:
     """The figure of the settings tried for those who cannot see it."""
     rows = []
-    for arm, facts in arms.items():
+    for arm, facts in outcomes.facts.items():
         if len(facts["settings"]) > 1:
             tried = zip(facts["settings"], facts["validation"], strict=True)
             scores = ", ".join(f"{setting_words(setting)}: {percent(score)}" for setting, score in tried)
-            rows.append(f"{arm} ({scores}; chosen: {setting_words(facts['settings'][facts['chosen']])})")
+            rows.append(
+                f"{outcomes.words[arm]} ({scores}; chosen: {setting_words(facts['settings'][facts['chosen']])})"
+            )
     return f"Mean validation scores by setting. {'; '.join(rows)}."
 
 
@@ -159,17 +195,6 @@ def _found(checks: Mapping[str, Mapping[str, int]]) -> list[tuple[str, int, int]
     return [
         (kind, checks[kind]["images"], checks[kind]["dropped"]) for kind in order if checks.get(kind, {}).get("images")
     ]
-
-
-def _checks_text(evidence: Evidence, found: Sequence[tuple[str, int, int]]) -> str:
-    """What was looked at, what for, and what came of it."""
-    left_out = evidence.left_out
-    images = {0: "no image was", 1: "one image was"}.get(left_out, f"{count(left_out)} images were")
-    outcome = f"what was found is listed here, and {images} left out for it." if found else "nothing was found."
-    return (
-        f"All {count(evidence.prepared['read'])} real images were searched for files that cannot be read, for copies "
-        f"(within a class, in two classes, in training and test set) and for images unlike the others: {outcome}"
-    )
 
 
 def _findings_text(findings: Sequence[Finding]) -> str:

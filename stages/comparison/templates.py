@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select
 
 from stages.comparison import wording
 from stages.comparison.origin import CONTROLS, kind_words
+from stages.comparison.privacy import attack_words
 from stages.comparison.scores import MEASURES
 from stages.comparison.wording import MEASURE_NAMES, signed_points
 
@@ -30,13 +31,14 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= dict(getmembers(wording, isfunction)) | {
+        "attack_words": attack_words,
         "points": signed_points,
         "kind_words": kind_words,
         "data_uri": lambda png: f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}",
         "quoted": lambda text: json.dumps(text, ensure_ascii=False),
     }
     environment.globals |= {
-        "words": wording,
+        "wording": wording,
         "measures": MEASURES,
         "measure_names": MEASURE_NAMES,
         "control_kinds": CONTROLS,

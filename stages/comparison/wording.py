@@ -12,6 +12,23 @@ MEASURE_NAMES = {
     "auroc": "AUROC",
     "sensitivity_at_specificity": "sensitivity at a stated specificity",
 }
+# The questions that every page answers, in the order of the answers.
+QUESTIONS = {
+    "augment": "Do they help, added to the real images?",
+    "stand_in": "Can they stand in for the real images?",
+    "leak": "Do they give away the real images?",
+}
+# The tone and the sign of an outcome: good news, bad news, or neither.
+_GOOD, _BAD = ("good", "\N{CHECK MARK}"), ("bad", "\N{MULTIPLICATION X}")
+TONES = {
+    "helps": _GOOD,
+    "stands_in": _GOOD,
+    "no_sign": _GOOD,
+    "worse": _BAD,
+    "falls_short": _BAD,
+    "leaks": _BAD,
+    "no_better": ("neutral", "="),
+}
 # What the checks of `prepare` look for, in the words and the order of the report.
 CHECKS = {
     "empty": "file without content",
@@ -57,6 +74,8 @@ FIDELITY_MEASURES = {
 }
 # Decimals of those that are no shares.
 _FIDELITY_DIGITS = {"density": 2, "two_sample_auc": 2, "frechet_distance": 2, "kid": 3}
+# Of the two-sample test's AUC: beyond this nearly all images are told from real ones; how far off a floor may be.
+EASILY_TOLD, ODD_FLOOR = 0.9, 0.1
 # Disturbances of the test images, in words, and the words of their degrees.
 DISTURBANCES = {
     "gaussian_noise": "noise",
@@ -121,9 +140,44 @@ def fidelity_value(value: float, measure: str) -> str:
     return f"{rounded:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
+def two_sample_words(found: Mapping[str, Any]) -> str:
+    """What the two-sample test says of a set, in one sentence; found: of one generator in `fidelity`.
+
+    Its floor, what other real images get, says whether the test itself can be believed: they are real, so .5 is right.
+    """
+    auc, floor = found["measures"]["two_sample_auc"]["mean"], found["floor"]["two_sample_auc"]["mean"]
+    if abs(floor - 0.5) > ODD_FLOOR:
+        return (
+            f"The test is of no use here: it takes other real images for something else, too ({floor:.2f} where 0.50 "
+            f"is right), because {found['images']} images are too few."
+        )
+    if auc > EASILY_TOLD:
+        return "A simple computer program tells nearly all of them from real images."
+    if auc > floor + ODD_FLOOR:
+        return "A simple computer program tells many of them from real images."
+    return "A simple computer program hardly tells them from real images."
+
+
 def sentence(text: str) -> str:
     """With a capital letter and a full stop."""
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+def tone(outcome: str) -> tuple[str, str]:
+    """good, bad or neutral, and a sign that says the same without colour."""
+    return TONES.get(outcome, ("neutral", "?"))
+
+
+def notices(numbers: Mapping[str, Any]) -> list[str]:
+    """What belongs on top of any page: why there is no answer, where there is none, and the warnings."""
+    dead = [each["sentence"] for each in numbers["answers"].values() if each["outcome"] == "no_answer"]
+    return list(dict.fromkeys(dead + numbers["warnings"]))
+
+
+def heeded(warning: str) -> tuple[str, str]:
+    """The words of a warning that matter, up to its first colon or full stop, and the rest."""
+    head, colon, rest = warning.partition(": ")
+    return (f"{head}{colon.strip()}", rest) if colon else (warning, "")
 
 
 def check_words(kind: str) -> str:

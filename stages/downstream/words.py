@@ -71,14 +71,17 @@ def arm_words(arm: ArmParams, generators: Mapping[str, GeneratorParams]) -> str:
     generators: all of params.yaml, by name; generators of one kind are numbered in their order.
     """
     parts = [_images(arm, generators), _policy(arm), _BALANCING.get(arm.balancing, "")]
-    words = " + ".join(part for part in parts if part)
+    words = " + ".join(part for part in parts if part).replace(" + no ", ", no ")
     return f"{words}, {arm.labels.per_class} labels per class" if isinstance(arm.labels, LabelBudget) else words
 
 
-def maker_words(name: str, generators: Mapping[str, GeneratorParams]) -> str:
-    """What draws a generator's images: "GAN", "Gaussian", or "GAN 2" for the second one of that kind."""
-    kind = generators[name].kind
-    alike = [other for other, each in generators.items() if each.kind == kind]
+def maker_words(name: str, kinds: Mapping[str, str]) -> str:
+    """What draws a generator's images: "GAN", "Gaussian", or "GAN 2" for the second one of that kind.
+
+    kinds: of all generators, by name.
+    """
+    kind = kinds[name]
+    alike = [other for other, each in kinds.items() if each == kind]
     number = f" {alike.index(name) + 1}" if len(alike) > 1 else ""
     return f"{_MAKERS.get(kind, kind.replace('_', ' '))}{number}"
 
@@ -88,7 +91,8 @@ def _images(arm: ArmParams, generators: Mapping[str, GeneratorParams]) -> str:
     first = arm.settings[0]
     match first:
         case Synthetic():
-            return _synthetic_images(arm, first, maker_words(arm.generator or "", generators))
+            kinds = {name: each.kind for name, each in generators.items()}
+            return _synthetic_images(arm, first, maker_words(arm.generator or "", kinds))
         case PseudoLabels():
             return "pseudo-labels"
         case FixMatch():

@@ -23,12 +23,13 @@ class Found(Artifact):
 
 
 class PrepareMetrics(Artifact):
-    """metrics/prepare.json. ignored: reason -> files. checks: by kind. roles: of the first replicate, role -> class
-    (and `all`) -> images."""
+    """metrics/prepare.json. ignored: reason -> files. notes: what a user should know, a sentence each. checks: by kind.
+    roles: of the first replicate, role -> class (and `all`) -> images."""
 
     read: Count
     images: Count
     ignored: dict[str, Count]
+    notes: list[str]
     replicates: Count
     checks: dict[str, Found]
     roles: dict[str, dict[str, Count]]
@@ -101,12 +102,14 @@ class OwnSource(Artifact):
 
 class FilterMetrics(Drops):
     """metrics/filter_memorized/<generator>.json: all replicates together. What needs images that were held out may be
-    absent; own_source is there where images were drawn from a source image."""
+    absent; own_source is there where images were drawn from a source image. near_twins: share of the calibration images
+    that have near-twins, where these are grouped; else 0."""
 
     alpha: Share
     with_confidence: Literal[0, 1]
     per_class: Literal[0, 1]
     calibration: Count
+    near_twins: Share
     labels_used: Count
     classes: dict[str, Drops]
     planted: dict[str, Detection]

@@ -147,7 +147,7 @@ def progress_bar(items: object, total: int, description: str, unit: str) -> tqdm
         unit=f" {unit}",
         file=sys.stderr if on_terminal else _Lines(sys.stderr),
         mininterval=0.1 if on_terminal else 15.0,
-        leave=on_terminal,
+        leave=False,  # a stage says in a line of its own that it has ended
     )
 
 

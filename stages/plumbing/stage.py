@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 
 import psutil
 
-from stages.plumbing import code, params, workdir
+from stages.plumbing import code, pace, params, stale, workdir
 from stages.plumbing.errors import UserError
 
 TIMING = workdir.WORK / "timing"
+LAST = "evaluate"  # the stage that answers
 _DISK_TROUBLE = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -43,16 +44,22 @@ Section = TypeVar("Section")
 class StageRun:
     """One execution of a stage: its parameters, its code's digest, and the ways it may write.
 
-    item: the generator or the arm that the stage runs for; "" where it runs once.
+    item: the generator or the arm that the stage runs for; "" where it runs once. last_words: printed after all else.
     """
 
     name: str
     params: params.Params
     item: str = ""
     cpu_seconds_of_workers: float = 0.0
+    last_words: str = ""
 
     def __post_init__(self) -> None:
         self._code_at_start = self.code
+
+    @property
+    def label(self) -> str:
+        """`stage`, or `stage@item`, as DVC names it."""
+        return f"{self.name}@{self.item}" if self.item else self.name
 
     @property
     def code(self) -> str:
@@ -106,7 +113,7 @@ class StageRun:
         from stages.plumbing.parallel import fan_out
 
         preload = _PRELOAD.get(self.name, ())
-        results, cpu_seconds = fan_out(work, jobs, self.params.parallel, self.name, unit, show_bar, preload)
+        results, cpu_seconds = fan_out(work, jobs, self.params.parallel, self.label, unit, show_bar, preload)
         self.cpu_seconds_of_workers += cpu_seconds
         return results
 
@@ -126,7 +133,12 @@ def execute(name: str, work: Callable[[StageRun], None], item: str = "") -> None
         with workdir.alone(Path(label)):
             run = StageRun(name, params.load(), item)
             work(run)
-            _write_timing(run, label)
+            if name != LAST:
+                stale.remove_former_answers(name, run.params)
+            _write_timing(run)
+            _tell_pace(run)
+            if run.last_words:
+                print(run.last_words)  # noqa: T201
     except UserError as error:
         _stop(name, str(error), 1)
     except KeyboardInterrupt:
@@ -143,12 +155,36 @@ def _stop(name: str, message: str, status: int) -> None:
     sys.exit(status)
 
 
-def _write_timing(run: StageRun, label: str) -> None:
-    """Seconds since the process began, its imports included."""
+def _write_timing(run: StageRun) -> None:
+    """Seconds since the process began, its imports included; before: those of the time before."""
     seconds = time.time() - psutil.Process().create_time()
     usage = resource.getrusage(resource.RUSAGE_SELF)
     cpu_seconds = usage.ru_utime + usage.ru_stime + run.cpu_seconds_of_workers
-    workdir.write_json(TIMING / f"{label}.json", {"seconds": round(seconds, 2), "cpu_seconds": round(cpu_seconds, 2)})
+    record = {"seconds": round(seconds, 2), "cpu_seconds": round(cpu_seconds, 2)}
+    place = TIMING / f"{run.label}.json"
+    before = {"before": workdir.read_json(place)["seconds"]} if place.exists() else {}
+    workdir.write_json(place, record | before)
+
+
+def _tell_pace(run: StageRun) -> None:
+    """One line on standard error about the whole run, where DVC runs the stage."""
+    dvc = [each.create_time() for each in psutil.Process().parents() if _is_dvc(each)]
+    if dvc:
+        order = pace.steps(run.params.train_gan.generators, run.params.train_downstream.arms)
+        print(pace.told(order, run.label, dict(_took()), dvc[0], time.time()), file=sys.stderr)  # noqa: T201
+
+
+def _is_dvc(process: psutil.Process) -> bool:
+    try:
+        return any(Path(part).name == "dvc" for part in process.cmdline()[:3])
+    except psutil.Error:
+        return False
+
+
+def _took() -> Iterator[tuple[str, pace.Took]]:
+    for path in TIMING.glob("*.json"):
+        record = workdir.read_json(path)
+        yield path.stem, pace.Took(record["seconds"], path.stat().st_mtime, record.get("before"))
 
 
 def timings() -> Iterator[tuple[str, float, float]]:

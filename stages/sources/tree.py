@@ -1,6 +1,7 @@
 """Files in a tree with a folder for each class, as torchvision's ImageFolder reads it, with or without given splits."""
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
@@ -102,7 +103,8 @@ def _scan(root: Path, suffixes: frozenset[str], what: str) -> _Tree:
         wanted = [name for name in files if not _is_hidden(name)]
         found = [prefix + name for name in wanted if name.lower().endswith(endings)]
         tree.files.extend(found)
-        tree.ignored[f"no {what} by its suffix"] += len(wanted) - len(found)
+        others = (name for name in wanted if not name.lower().endswith(endings))
+        tree.ignored.update(f"no {what} by its suffix{_shown_suffix(name)}" for name in others)
         folders[:] = visible
     tree.ignored["symbolic link to a folder"] += len(tree.linked_folders)
     return tree
@@ -213,6 +215,12 @@ def _unreadable(error: OSError) -> NoReturn:
 
 def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name.casefold() in _SYSTEM
+
+
+def _shown_suffix(name: str) -> str:
+    """ " .dcm" of scan.DCM; "" where what follows the last dot is no suffix, as in 1.2.840: it may tell of a person."""
+    suffix = Path(name).suffix.lower()
+    return f" {suffix}" if re.fullmatch(r"\.[a-z][a-z0-9]{0,4}", suffix) else ""
 
 
 def _is_pool(name: str) -> bool:

@@ -107,6 +107,7 @@ def make_privacy() -> Callable[[list[str]], dict[str, Any]]:
             "dropped": 7 * len(classes),
             "dropped_share": 0.07,
             "calibration": 200,
+            "near_twins": 0.0,
             "with_confidence": 0,
             "per_class": 0,
             "classes": {name: {"generated": 100, "dropped": 7, "dropped_share": 0.07} for name in classes},
@@ -171,6 +172,7 @@ def make_generator(make_privacy: Callable[[list[str]], dict[str, Any]]) -> Calla
             synthetic=(images[:27], np.repeat([0, 1, 2], 9)),
             leak=leak,
             withheld=withheld(leak.outcome, found, publish_leaking=False),
+            arms=[name],
             pairs=(images[27:29], images[29:], [f"p 0.0123 of {name}, dropped", f"p 0.0678 of {name}, kept"]),
         )
 
@@ -192,7 +194,7 @@ def make_evidence(
         fields: dict[str, Any] = {
             "dataset": "pets",
             "classes": classes,
-            "prepared": {"read": 1797, "images": 546, "checks": checks},
+            "prepared": {"read": 1797, "images": 546, "notes": [], "checks": checks},
             "findings": findings,
             "params": make_params(publish_real_images=show_real),
             "outcomes": Outcomes(

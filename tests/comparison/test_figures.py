@@ -5,9 +5,9 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from PIL import Image
-from stages.comparison.verdict import compare, draw_means
 
 from stages.comparison.figures import (
+    arms_figure,
     comparison_figure,
     confusion_figure,
     finding_pairs,
@@ -18,7 +18,7 @@ from stages.comparison.figures import (
     sample_grid,
     settings_figure,
 )
-from stages.comparison.scores import align, score
+from stages.comparison.numbers import all_numbers
 
 
 def _pixels(png: bytes) -> np.ndarray:
@@ -29,15 +29,19 @@ def _images(n: int, side: int = 8, channels: int = 1) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, size=(n, channels, side, side), dtype=np.uint8)
 
 
+WORDS = {arm: f"{arm} images, $_^" for arm in ("classic", "gan", "real", "mixup", "pseudo_label")}
+
+
 @pytest.fixture
-def draw_comparison(make_tables, make_params):
-    def draw(replicates):
-        tables, truth = make_tables({"classic": 0.6, "gan": 0.7, "real": 0.5}, replicates=replicates)
-        predictions, params = align(tables, truth, 3), make_params()
-        scores = score(predictions)
-        return partial(
-            comparison_figure, scores, compare(predictions, scores, draw_means(predictions, params), {}, params), params
-        )
+def draw_panels(make_evidence):
+    def draw(replicates, **changes):
+        evidence = make_evidence(replicates=replicates)
+        params, words = evidence.params, evidence.outcomes.words | changes
+        numbers, scores = all_numbers(evidence)
+        return [
+            partial(arms_figure, scores, params, words),
+            partial(comparison_figure, scores, numbers["answers"], params, words),
+        ]
 
     return draw
 
@@ -51,11 +55,18 @@ def _same_bytes_and_settings(draw):
 
 
 @pytest.mark.parametrize("replicates", [1, 5])
-def test_comparison_is_deterministic_and_leaves_matplotlib_alone(draw_comparison, replicates):
-    draw = draw_comparison(replicates)
-    png = _same_bytes_and_settings(draw)
-    with mpl.rc_context({"axes.facecolor": "black", "font.size": 20}):
-        assert draw() == png, "the user's own settings must not show"
+def test_both_panels_are_deterministic_and_leave_matplotlib_alone(draw_panels, replicates):
+    for draw in draw_panels(replicates):
+        png = _same_bytes_and_settings(draw)
+        with mpl.rc_context({"axes.facecolor": "black", "font.size": 20}):
+            assert draw() == png, "the user's own settings must not show"
+
+
+def test_panels_stand_side_by_side_and_name_arms_in_words(draw_panels):
+    panels = [draw() for draw in draw_panels(5)]
+    shapes = {_pixels(png).shape for png in panels}
+    assert len(shapes) == 1, "of one size"
+    assert not set(panels) & {draw() for draw in draw_panels(5, gan="GAN images alone")}
 
 
 def _score(mean, std=0.01):
@@ -73,20 +84,21 @@ def _curve(std=0.01):
 @pytest.mark.parametrize("std", [0.01, None])
 def test_the_learning_curve_shows_budgets_and_arms(make_params, std):
     numbers, params = _curve(std), make_params()
-    png = _same_bytes_and_settings(lambda: learning_curve_figure(numbers, params))
+    png = _same_bytes_and_settings(lambda: learning_curve_figure(numbers, params, WORDS))
     better = numbers | {"arms": {"gan": {"accuracy": _score(0.94, std)}}}
     steeper = numbers | {"learning_curve": numbers["learning_curve"] | {"20": _score(0.99, std)}}
     assert (
-        len({png, *(learning_curve_figure(each, params) for each in (better, steeper, numbers | {"worth": {}}))}) == 4
+        len({png, *(learning_curve_figure(each, params, WORDS) for each in (better, steeper, numbers | {"worth": {}}))})
+        == 4
     )
     order = numbers | {"learning_curve": dict(reversed(numbers["learning_curve"].items()))}
-    assert learning_curve_figure(order, params) == png, "budgets are numbers, in whatever order they come"
+    assert learning_curve_figure(order, params, WORDS) == png, "budgets are numbers, in whatever order they come"
 
 
 @pytest.mark.parametrize("curve", [{}, {"5": _score(0.6)}])
 def test_less_than_two_budgets_are_no_curve(make_params, curve):
-    assert learning_curve_figure(_curve() | {"learning_curve": curve}, make_params()) is None
-    assert learning_curve_figure({}, make_params()) is None
+    assert learning_curve_figure(_curve() | {"learning_curve": curve}, make_params(), WORDS) is None
+    assert learning_curve_figure({}, make_params(), WORDS) is None
 
 
 def _models(classifiers, arms, std=0.01):
@@ -101,18 +113,18 @@ def _models(classifiers, arms, std=0.01):
 def test_models_compare_what_matters_and_may_lack_arms(make_params, std):
     numbers, params = _models(["network", "linear_svm"], ["gan", "classic", "mixup", "real"], std), make_params()
     assert model_arms(numbers["models"], params) == ["real", "classic", "gan"]
-    png = _same_bytes_and_settings(lambda: models_figure(numbers, params))
+    png = _same_bytes_and_settings(lambda: models_figure(numbers, params, WORDS))
     without_mixup = _models(["network", "linear_svm"], ["gan", "classic", "mixup", "real"], std)
     del without_mixup["models"]["network"]["mixup"]
-    assert models_figure(without_mixup, params) == png
+    assert models_figure(without_mixup, params, WORDS) == png
     del without_mixup["models"]["network"]["gan"]
-    assert models_figure(without_mixup, params) not in (png, None)
+    assert models_figure(without_mixup, params, WORDS) not in (png, None)
 
 
 def test_one_classifier_or_no_arm_is_no_comparison_of_models(make_params):
-    assert models_figure({}, make_params()) is None
-    assert models_figure(_models(["network"], ["gan"]), make_params()) is None
-    assert models_figure(_models(["network", "linear_svm"], ["mixup"]), make_params()) is None
+    assert models_figure({}, make_params(), WORDS) is None
+    assert models_figure(_models(["network"], ["gan"]), make_params(), WORDS) is None
+    assert models_figure(_models(["network", "linear_svm"], ["mixup"]), make_params(), WORDS) is None
 
 
 def _facts(settings, validation, chosen=0):
@@ -127,17 +139,19 @@ def test_settings_show_the_scores_of_shares_and_the_choice(make_params):
         plain = _facts([{}], [])
         pool = _facts([{"pool_share": 0.5}, {"pool_share": 1.0}], [0.4, 0.5])
         facts = {"real": plain, "pseudo_label": pool, "gan": _facts(SHARES, [0.7, best, 0.8], chosen)}
-        return settings_figure(facts, make_params())
+        return settings_figure(facts, make_params(), WORDS)
 
     png = _same_bytes_and_settings(draw)
     assert len({png, draw(chosen=1), draw(best=0.6)}) == 3
-    assert settings_figure({"gan": _facts(SHARES, [0.7, 0.9, 0.8])}, make_params()) == png, "others chose no share"
+    assert settings_figure({"gan": _facts(SHARES, [0.7, 0.9, 0.8])}, make_params(), WORDS) == png, (
+        "others chose no share"
+    )
 
 
 def test_without_shares_to_choose_from_there_is_no_figure_of_settings(make_params):
     one_share = [{"synthetic_share": 0.5}, {"synthetic_share": 0.5, "loss_weight": 0.3}]
     facts = {"real": _facts([{}], []), "gan": _facts(one_share, [0.8, 0.9])}
-    assert settings_figure(facts, make_params()) is None
+    assert settings_figure(facts, make_params(), WORDS) is None
 
 
 @pytest.mark.parametrize("classes", [2, 15])

@@ -13,6 +13,7 @@ from stages.comparison.evidence import Evidence, Outcomes
 from stages.comparison.examination import Examination
 from stages.comparison.fidelity import ClassFidelity, Fidelity
 from stages.comparison.numbers import all_numbers
+from stages.comparison.params import QuestionParams
 from stages.comparison.scores import align, align_models
 
 CLASSES = ["cat", "dog", "owl"]
@@ -24,7 +25,8 @@ Make = Callable[..., Evidence]
 
 
 def fidelity(kid: float, classes: dict[int, ClassFidelity]) -> Fidelity:
-    return Fidelity(images=60, measures={"kid": kid}, floor={"kid": 0.0}, classes=classes)
+    measures, floor = {"kid": kid, "two_sample_auc": 0.5 + kid}, {"kid": 0.0, "two_sample_auc": 0.5}
+    return Fidelity(images=60, measures=measures, floor=floor, classes=classes)
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +66,22 @@ def test_the_answers_rest_on_the_differences_that_are_told(make: Make) -> None:
     assert told == {name: rows["classic_5"][name] for name in ("mean", "low", "high")}
     assert "gan images" in augment["sentence"]
     assert numbers["warnings"] == []
+
+
+def test_generated_images_alone_are_held_against_the_margin_and_their_control(make: Make) -> None:
+    evidence = make()
+    question = QuestionParams(arms=("gan", "classic_2"), rivals=("classic_5",))
+    params = evidence.params.model_copy(update={"stand_in": question})
+    asked = with_outcomes(replace(evidence, params=params), controls=[("gan", "classic_2")])
+    answer = all_numbers(asked)[0]["answers"]["stand_in"]
+    assert answer["outcome"] == "stands_in"
+    assert {arm: each["outcome"] for arm, each in answer["arms"].items()} == {
+        "gan": "stands_in",
+        "classic_2": "falls_short",
+    }
+    assert answer["number"].startswith("against classic_5 images: +")
+    assert answer["sentence"].index("With gan images") < answer["sentence"].index("With classic_2 images")
+    assert "points to what classic_2 images would do" in answer["sentence"]
 
 
 def test_where_the_reference_guesses_nothing_is_answered_but_the_leak(make: Make) -> None:
@@ -125,6 +143,7 @@ def test_examinations_are_averaged_over_the_replicates_that_have_them(make: Make
     assert list(numbers["fidelity"]) == ["gan"], "a generator with too few images has no figures"
     of_gan = numbers["fidelity"]["gan"]
     assert of_gan["measures"]["kid"] == pytest.approx({"mean": 0.2, "std": np.sqrt(0.02)})
+    assert of_gan["two_sample"]["beyond"] == pytest.approx(0.2)
     assert list(of_gan["classes"]) == ["cat"]
     assert of_gan["classes"]["cat"]["measures"] == {"kid": pytest.approx(0.2)}
     assert numbers["robustness"]["gan"]["pgd_8"] == pytest.approx({"mean": 0.6, "std": 0.1})

@@ -5,8 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.comparison.origin import KINDS, Spread, control_pairs, control_words, kind_words, made_from, spreads
-from stages.downstream.params import ArmParams
+from stages.comparison.origin import (
+    KINDS,
+    Spread,
+    control_pairs,
+    kind_words,
+    made_from,
+    plain_rivals,
+    spreads,
+)
+from stages.comparison.params import QuestionParams
+from stages.downstream.params import ArmParams, PseudoLabels
 from stages.generators.params import AnyGenerator
 
 QUALITY = st.dictionaries(
@@ -54,7 +63,7 @@ def arm(generator: str | None, augment: str = "classic", share: float = 0.5) -> 
     return ArmParams(
         images=f"data/filter_memorized/{generator}" if generator else "data/prepare",
         real=True,
-        labels="train",
+        labels="all",
         balancing="none",
         augment=augment,
         settings=[{"synthetic_share": share}] if generator else [{}],
@@ -91,14 +100,15 @@ def test_only_arms_that_differ_in_nothing_but_the_generator_meet_a_control() -> 
     assert control_pairs(ARMS, soft) == [("gan_classic", "made_classic"), ("soft_classic", "gaussian_classic")]
 
 
-@pytest.mark.parametrize(
-    ("gan", "control", "words"),
-    [
-        ({"kind": "projection", "layers": "dense"}, "gaussian", "the Gaussian it starts from"),
-        ({"kind": "projection", "layers": "convolutional"}, "gaussian", "its control"),
-        ({"kind": "image_conditioned", "layers": "dense"}, "gaussian", "its control"),
-        ({"kind": "projection", "layers": "dense"}, "external", "its control"),
-    ],
-)
-def test_only_what_starts_from_the_gaussian_is_said_to(gan: dict[str, str], control: str, words: str) -> None:
-    assert control_words([gan, {"kind": control}]) == words
+def test_plain_training_is_the_rival_that_differs_in_the_generated_images_alone() -> None:
+    def plain(arms: dict[str, ArmParams]) -> str:
+        question = QuestionParams(arms=("gan",), rivals=tuple(name for name in arms if name != "gan"))
+        return plain_rivals(arms, question)["gan"]
+
+    pool = arm(None).model_copy(update={"settings": [PseudoLabels(pool_share=0.5, teacher="ensemble")]})
+    arms = {"pool": pool, "none": arm(None, "none"), "classic": arm(None), "gan": arm("gan")}
+    assert plain(arms) == "classic"
+    assert plain(arms | {"gan": arm("gan", "none")}) == "none"
+    assert plain(arms | {"gan": arm("gan", "mixup")}) == "pool", "the first one where none is alike"
+    weighted = {"classic": arm(None).model_copy(update={"balancing": "class_weights"})}
+    assert plain(arms | weighted) == "pool"

@@ -1,3 +1,6 @@
+"""The page: three answers on top, everything escaped, and nothing real without leave."""
+
+import html
 import json
 import re
 from dataclasses import replace
@@ -6,16 +9,14 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
-from ruamel.yaml import YAML
-from stages.comparison.verdict import compare, draw_means
 
-from stages.comparison.card import render_card
 from stages.comparison.evidence import Finding
 from stages.comparison.fidelity import set_measures
+from stages.comparison.numbers import all_numbers
 from stages.comparison.report import ReportContent, render_report
 from stages.comparison.robustness import NAMES
-from stages.comparison.scores import score
-from stages.comparison.wording import CHECKS, FIDELITY_MEASURES
+from stages.comparison.scores import MEASURES
+from stages.comparison.wording import CHECKS, FIDELITY_MEASURES, QUESTIONS, two_sample_words
 
 NASTY = "<script>alert('x')</script>|`b`"
 CLASSES = [NASTY, "one", "two"]
@@ -24,18 +25,20 @@ CHOICE = {
     "chosen": 1,
     "validation": [0.7, 0.8],
 }
-PICTURES = ("comparison", "settings", "samples_gan", "pairs_gan", "findings", "confusion_gan")
+PICTURES = ("arms", "comparison", "settings", "samples_gan", "pairs_gan", "findings", "confusion_gan")
+OPTIONAL = ("controls", "per_class")
 
 
 @pytest.fixture(scope="module")
-def compared(make_evidence, make_params):
+def compared(make_evidence, make_generator):
     """Number of replicates -> the numbers of a comparison, without what may be left out."""
 
     @cache
     def run(replicates):
-        predictions, params = make_evidence(replicates=replicates).outcomes.predictions, make_params()
-        draws = draw_means(predictions, params)
-        return compare(predictions, score(predictions), draws, dict.fromkeys(predictions.arms, 100), params)
+        generators = {"gan": make_generator("gan", CLASSES)}
+        numbers, _ = all_numbers(make_evidence(replicates=replicates, classes=CLASSES, generators=generators))
+        arms = {arm: {name: scores[name] for name in MEASURES} for arm, scores in numbers["arms"].items()}
+        return {name: part for name, part in numbers.items() if name not in OPTIONAL} | {"arms": arms}
 
     return run
 
@@ -95,16 +98,74 @@ class _Page(HTMLParser):
         self.text += f"{data} "
 
 
-def test_the_page_says_the_verdict_and_loads_nothing(make_content):
+def _top(page_html):
+    """The page down to the first section's heading: what one screen shows."""
+    return page_html.split("<h2>")[0]
+
+
+def _words(page_html):
+    return " ".join(_Page(page_html).text.split())
+
+
+def test_the_top_answers_three_questions_in_the_numbers_of_evaluate_json_and_the_page_loads_nothing(make_content):
     content = make_content()
-    html = render_report(content)
-    page = _Page(html)
-    assert content.numbers["verdict"]["sentence"] in page.text
+    page_html = render_report(content)
+    page, top, answers = _Page(page_html), _words(_top(page_html)), content.numbers["answers"]
+    for name, question in QUESTIONS.items():
+        assert question in top
+        assert answers[name]["answer"] in top
+        assert answers[name]["number"].rstrip(".").lower() in top.lower(), name
     assert len(page.sources) == 6
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
-    assert not re.search(r"https?://|url\(|@import", html)
+    assert not re.search(r"https?://|url\(|@import", page_html)
     assert all(page.alternatives), "every image has a text alternative"
-    assert render_report(content) == html
+    assert render_report(content) == page_html
+
+
+def test_the_sections_follow_the_questions_and_details_come_last(make_content):
+    headings = re.findall(r"<h2>(.*?)</h2>", render_report(make_content()))
+    assert headings[:3] == [f"{place}. {question}" for place, question in enumerate(QUESTIONS.values(), 1)]
+    assert headings[-1] == "Details"
+
+
+def test_warnings_and_dead_questions_stand_on_top_with_the_words_that_matter_in_bold(make_content):
+    content = make_content()
+    dead = content.numbers["answers"]["augment"] | {
+        "outcome": "no_answer",
+        "answer": "No answer: nothing was learned",
+        "sentence": f"Nothing can be concluded: {NASTY} is guessing.",
+    }
+    numbers = content.numbers | {
+        "answers": content.numbers["answers"] | {"augment": dead},
+        "warnings": ["Beware: of X."],
+    }
+    page_html = render_report(replace(content, numbers=numbers))
+    top = _top(page_html)
+    assert "<strong>Nothing can be concluded:</strong>" in top
+    assert "<strong>Beware:</strong> of X." in top
+    assert html.escape(NASTY, quote=False)[:20] in top
+    assert dead["number"] not in _words(top), "a number without an answer misleads"
+    assert _words(page_html).count("Nothing can be concluded") == 1
+    assert 'role="alert"' not in render_report(content)
+
+
+def test_no_sentence_is_said_twice(make_content, make_generator):
+    generators = {name: make_generator(name, CLASSES) for name in ("gan", "gaussian")}
+    evidence = replace(make_content().evidence, generators=generators)
+    numbers, _ = all_numbers(evidence)
+    page = _Page(render_report(replace(make_content(), evidence=evidence, numbers=numbers)))
+    said = [each for each in re.split(r"(?<=[a-z)]\.)\s+", " ".join(page.text.split())) if len(each) > 40]
+    assert len(said) > 30
+    assert [each for each in said if said.count(each) > 1] == []
+
+
+def test_arms_have_words_beside_their_keys(make_content):
+    content = make_content()
+    words = content.evidence.outcomes.words | {"gan": NASTY}
+    named = _of(content, outcomes=replace(content.evidence.outcomes, words=words))
+    page_html = render_report(named)
+    assert f'{html.escape(NASTY).replace("&#x27;", "&#39;")} <code class="key">gan</code>' in page_html
+    assert "script" not in _Page(page_html).tags
 
 
 def test_names_are_escaped(make_content):
@@ -115,45 +176,42 @@ def test_names_are_escaped(make_content):
     assert NASTY in page.text
 
 
-def test_the_exploratory_is_marked_and_the_contrast_carries_holm(make_content):
-    text = " ".join(_Page(render_report(make_content())).text.split())
-    named, exploratory = text.split("Everything else compared")
+def test_the_exploratory_is_marked_and_the_contrasts_carry_holm(make_content):
+    named, exploratory = _text(make_content()).split("Everything else compared")
     assert "p, Holm" in named
     assert "exploratory" in exploratory[:40]
-    assert "real against classic" in exploratory
-    assert "real against classic" not in named
+    assert "real images real against classic images" in exploratory
+    assert "against classic images" not in named
 
 
 def test_privacy_figures_and_choices_are_told(make_content):
-    text = " ".join(_Page(render_report(make_content())).text.split())
-    assert "21 of 300 generated images were dropped (7.0 %)" in text
+    text = _text(make_content())
+    assert "21 of 300 GAN images (7.0 %)" in text
     assert "4.98% on average over such draws, and so at most the stated 5.00%" in text
-    assert "4.0 % of them would be dropped (95 % interval 2.0 % to 8.0 %)" in text
-    assert "slightly blurred it is 3.0 % (1.0 % to 7.0 %)" in text
-    assert "one 100 7 7.0 % 5.5 % 5.5 %" in text
-    assert "of each kind were found, except of these: mixed with a fifth of another image (62.5 %)" in text
-    assert "the image itself 640 100.0 % 1.000" in text
-    assert "than real ones? 0.70 0.65 to 0.75 members are nearer 0.49 0.44 to 0.54 a guess 1.2 % 0.5 %" in text
-    assert "data copying, C T \N{MINUS SIGN}4.2 data copying 0.5 as near as fresh about 0" in text
-    assert "authentic 60.0 % 90.0 % 80.0 %" in text
+    assert "GAN images 5.0 % 4.0 % 2.0 % to 8.0 % 3.0 % 1.0 % to 7.0 % holds" in text
+    assert "one 7 of 100 5.5 % 5.5 %" in text
+    assert "mixed with a fifth of another image 62.5 % 0.875" in text
+    assert "the image itself 100.0 % 1.000" in text
+    assert "than real ones? 0.70 0.65 to 0.75 members are nearer 0.49 0.44 to 0.54 a guess 1.2 %" in text
+    assert "GAN images \N{MINUS SIGN}4.2 0.5 as near as fresh 60.0 % 90.0 % 80.0 %" in text
+    assert "Is the nearest image of a replicate nearer" in text
     assert "memorised" not in text
     assert "synthetic share 0.75, filter by confidence keep 0.8 chosen 80.0" in text
 
 
-def test_a_generator_that_memorised_is_told_so_plainly(make_content, make_card):
+def test_a_generator_that_memorised_is_told_so_plainly(make_content):
     memorised = _privacy(make_content()) | {"dropped_share": 0.9}
     text = _text(_with_privacy(make_content(), memorised))
     assert "The generator has memorised: most of its images" in text
-    assert "The generator has memorised" in make_card(privacy=memorised)
 
 
 def test_a_rate_above_the_promise_warns(make_content):
     rate = {"rate": 0.1, "low": 0.06, "high": 0.15}
     text = _text(_with_privacy(make_content(), _privacy(make_content()) | {"false_positive_rate": rate}))
-    assert "more than the 5.0 % promised, so do not rely on the promise" in text
+    assert "is broken: do not rely on it" in text
 
 
-def test_the_page_and_the_card_do_without_what_was_not_measured(make_content, make_card):
+def test_the_page_does_without_what_was_not_measured(make_content):
     content = make_content()
     optional = ("false_positive_rate", "false_positive_rate_blurred", "planted", "attacks", "set_level")
     bare = {name: value for name, value in _privacy(content).items() if name not in optional} | {"calibration": 0}
@@ -162,17 +220,6 @@ def test_the_page_and_the_card_do_without_what_was_not_measured(make_content, ma
     assert "No attack was tried here" in text
     assert "Does the filter find copies?" not in text
     assert "C T" not in text
-    card = make_card(privacy=bare)
-    assert "full conformal" in card
-    assert "AUC" not in card
-
-
-def test_attacks_without_a_fixed_rate_have_no_such_columns(make_content):
-    content = make_content()
-    found = {"distance": {"auc": 0.5, "low": 0.4, "high": 0.6}}
-    privacy = _privacy(content) | {"attacks": {"before": found, "after": found}}
-    assert "named, kept" not in render_report(_with_privacy(content, privacy))
-    assert "named, kept" in render_report(content)
 
 
 @pytest.mark.parametrize(("classes", "folded"), [(12, False), (13, True)])
@@ -215,7 +262,12 @@ def make_measured(make_content):
         numbers = dict(content.numbers)
         further = {"auroc": _spread(0.912), "log_loss": _spread(1.234)}
         numbers["arms"] = {arm: scores | further for arm, scores in numbers["arms"].items()}
-        fidelity = {"precision": _spread(0.83), "kid": _spread(-0.0001), "frechet_distance": _spread(3.25)}
+        fidelity = {
+            "two_sample_auc": _spread(0.95),
+            "precision": _spread(0.83),
+            "kid": _spread(-0.0001),
+            "frechet_distance": _spread(3.25),
+        }
         numbers |= {
             "learning_curve": {"10": _spread(0.8), "5": _spread(0.6)},
             "worth": {
@@ -230,7 +282,12 @@ def make_measured(make_content):
                 "gan": {
                     "images": 1200,
                     "measures": fidelity,
-                    "floor": {"precision": _spread(0.91), "kid": _spread(0.0), "frechet_distance": _spread(1.5)},
+                    "floor": {
+                        "two_sample_auc": _spread(0.5),
+                        "precision": _spread(0.91),
+                        "kid": _spread(0.0),
+                        "frechet_distance": _spread(1.5),
+                    },
                     "classes": {
                         NASTY: {
                             "real_share": 0.25,
@@ -255,11 +312,11 @@ def make_measured(make_content):
 
 
 HEADINGS = (
-    "worth in labels",
-    "Model by model",
-    "How good are they?",
+    "Worth in labels",
+    "Other classifiers",
+    "Two-sample test",
     "Under disturbance",
-    "Further measures",
+    "How good the stated probabilities are",
     "Sensitivity",
 )
 
@@ -269,49 +326,57 @@ def test_what_was_measured_is_told(make_measured):
     text = _text(content)
     assert all(heading in text for heading in HEADINGS)
     assert "5 labels per class with gan reach what 9 without reach. " in text
-    assert "5 without synthetic images 60.0 ± 1.0 10 without synthetic images 80.0 ± 1.0 5 gan" in text
+    assert "5 without synthetic images 60.0 ± 1.0 10 without synthetic images 80.0 ± 1.0 5 gan images gan" in text
     assert "neural network linear SVM" in text
-    assert "gan 90.0 ± 1.0 70.0 ± 1.0 real 50.0 ± 1.0 none" in text
-    assert "gan 0.912 ± 0.010 1.234 ± 0.010" in text
+    assert "gan images gan 90.0 ± 1.0 70.0 ± 1.0 real images real 50.0 ± 1.0 none" in text
+    assert "gan images gan 0.912 ± 0.010 1.234 ± 0.010" in text
     assert f"nothing {100 * content.numbers['arms']['gan']['accuracy']['mean']:.1f} ± " in text
-    assert "noise, medium 71.0 ± 1.0" in text
-    assert "attack in many steps (PGD), 8 grey levels 12.0 ± 1.0" in text
-    assert text.index("noise, medium 71.0") < text.index("All other arms") < text.index("noise, medium 33.0")
+    assert "noise, medium 71.0 ± 1.0 33.0 ± 1.0" in text
+    assert "attack in many steps (PGD), 8 grey levels 12.0 ± 1.0 none" in text
 
 
 def test_classes_stand_side_by_side_and_what_is_undefined_is_none(make_measured):
     text = _text(make_measured())
-    assert "sensitivity gan sensitivity classic specificity gan specificity classic" in text
+    assert "sensitivity gan images sensitivity classic images specificity gan images specificity classic images" in text
     assert "test images 97.0 61.0 98.0 98.0" in text
     assert "test images none 61.0 88.0 98.0" in text
     assert "one 97.0 98.0 0.991 0.900" in text
     assert "two none 88.0 none none" in text
 
 
-def test_of_several_arms_the_best_is_shown_beside_the_first_rival(make_measured):
-    content = make_measured()
-    contrast = {"arms": ["real", "gan"], "rivals": ["classic"], "measure": "accuracy"}
-    params = content.evidence.params.model_validate(content.evidence.params.model_dump() | {"contrast": contrast})
-    both = content.numbers["per_class"] | {"real": dict.fromkeys(CLASSES, _of_class(0.2))}
-    named = {"real": {"classic": _named(content)}, "gan": {"classic": _named(content)}}
-    numbers = content.numbers | {"per_class": both, "differences": content.numbers["differences"] | named}
-    text = _text(_of(replace(content, numbers=numbers), params=params))
-    assert "sensitivity gan sensitivity classic" in text
-    assert "the one that scored best here" in text
-
-
-def _named(content):
-    return content.numbers["differences"]["gan"]["classic"]
-
-
-def test_fidelity_stands_beside_what_real_images_get(make_measured):
+def test_fidelity_leads_with_the_two_sample_test_and_its_floor(make_measured):
     text = _text(make_measured())
-    assert "1 200 synthetic images against as many real ones" in text
+    assert text.index("Two-sample test, AUC: 0.95 (other real images 0.50)") < text.index("precision")
+    assert "1 200 GAN images against as many real ones" in text
     assert "many look wrong 83.0 % ± 1.0 % 91.0 % ± 1.0 %" in text
     assert "about 0 is best 0.000 ± 0.010 0.000 ± 0.010" in text, "no negative zero"
     assert "lower is better 3.25 ± 0.01 1.50 ± 0.01" in text
     assert "25.0 % 50.0 % 40 72.0 % 93.0 %" in text
     assert "one 10.0 % 20.0 % 3 none none" in text
+
+
+@pytest.mark.parametrize(
+    ("auc", "floor", "words"),
+    [
+        (0.97, 0.5, "nearly all"),
+        (0.75, 0.5, "many"),
+        (0.52, 0.5, "hardly"),
+        (0.42, 0.5, "hardly"),
+        (0.97, 0.16, "of no use"),
+        (0.97, 0.7, "of no use"),
+    ],
+)
+def test_a_floor_that_is_off_makes_the_two_sample_test_meaningless(auc, floor, words):
+    found = {"measures": {"two_sample_auc": {"mean": auc}}, "floor": {"two_sample_auc": {"mean": floor}}, "images": 40}
+    assert words in two_sample_words(found)
+
+
+def test_under_domain_shift_the_limits_speak_of_that_shift(make_content):
+    content = make_content()
+    assert "another scanner" in _text(content)
+    shifted = _of(content, outcomes=replace(content.evidence.outcomes, shifted=True))
+    assert "another scanner" not in _text(shifted)
+    assert "for this shift" in _text(shifted)
 
 
 def test_every_measure_of_fidelity_and_every_disturbance_has_words(make_measured):
@@ -322,12 +387,12 @@ def test_every_measure_of_fidelity_and_every_disturbance_has_words(make_measured
 
 
 def test_what_was_not_measured_is_left_out(make_content, make_measured):
-    text = _text(make_content())
-    assert not any(heading in text for heading in HEADINGS)
-    assert "Single classes were not measured" in text
+    assert not any(heading in _text(make_content()) for heading in HEADINGS)
     parts = ("learning_curve", "worth", "models", "per_class", "fidelity", "robustness")
     empty = _without(make_measured(**{part: {} for part in parts}), "learning_curve", "models")
-    assert not any(heading in _text(empty) for heading in HEADINGS if heading != "Further measures")
+    assert not any(
+        heading in _text(empty) for heading in HEADINGS if heading != "How good the stated probabilities are"
+    )
 
 
 def test_one_replicate_has_no_deviations(make_measured):
@@ -341,50 +406,33 @@ def test_one_replicate_has_no_deviations(make_measured):
 
 def test_pictures_are_told_to_those_who_cannot_see_them(make_measured):
     page = _Page(render_report(make_measured()))
-    assert len(page.alternatives) == 8
+    assert len(page.alternatives) == 9
     assert all(page.alternatives)
     told = " ".join(page.alternatives)
     assert "Without synthetic images: 60.0 % with 5, 80.0 % with 10" in told.replace("\N{NO-BREAK SPACE}", " ")
-    assert "linear SVM: gan 70.0 %" in told.replace("\N{NO-BREAK SPACE}", " ")
+    assert "linear SVM: gan images 70.0 %" in told.replace("\N{NO-BREAK SPACE}", " ")
     assert "chosen: synthetic share 0.75" in told
     assert "script" not in page.tags
 
 
-def _undecided(content, power):
-    arms = {"gan": {"outcome": "undecided", "sentence": "Open."}}
-    verdict = {"outcome": "undecided", "sentence": "Not decided.", "arms": arms}
-    return replace(content, numbers=content.numbers | {"verdict": verdict, "power": {"gan": {"classic": power}}})
-
-
-def test_what_would_decide_an_open_question_is_told_and_nothing_where_it_is_decided(make_content):
-    content = make_content()
-    assert content.numbers["verdict"]["outcome"] == "helps"
-    assert "What would decide it" not in _text(content)
-    power = {"needed": 1000, "smallest_gain": 0.0234, "power_for_margin": 0.31}
-    text = _text(_undecided(content, power))
-    assert "a true gain of 1 percentage point, the least that matters" in text
-    assert "gan against classic about 1 000 31 % +2.3" in text
-    assert "gan against classic over 1 000 more test images instead 5 % none" in _text(
-        _undecided(content, {"power_for_margin": 0.05})
-    )
-
-
-def _prepared(checks):
-    return {"read": 1797, "images": 546, "checks": checks}
+def _prepared(checks, *notes):
+    return {"read": 1797, "images": 546, "notes": list(notes), "checks": checks}
 
 
 def _data_section(content):
-    html = render_report(content)
-    section = html.split("<h2>The data, before anything was trained</h2>")[1].split("</section>")[0]
+    section = render_report(content).split("<h2>The data: what was left out</h2>")[1].split("</section>")[0]
     page = _Page(section)
     return page, " ".join(page.text.split())
 
 
-def test_what_the_checks_found_is_told_in_words_and_numbers(make_content):
-    page, text = _data_section(make_content())
-    assert "All 1 797 real images were searched" in text
-    assert "1 251 images were left out for it" in text
-    assert "also in the test or validation set 1 251 1 250" in text
+def test_what_was_left_out_is_told_in_one_line_each(make_content, checks):
+    content = _of(make_content(), prepared=_prepared(checks, "20 files passed over: no image by its suffix .dcm"))
+    page, text = _data_section(content)
+    assert "Of 1 797 real images 1 251 were left out." in text
+    assert "20 files passed over: no image by its suffix .dcm." in text
+    assert "1 251 images: also in the test or validation set; 1 250 of them left out." in text
+    assert "2 images: one colour throughout; kept." in text
+    assert page.tags.count("li") == 5
     assert text.index("breaks off") < text.index("copy of another image"), (
         "in the order of the words, not of the numbers"
     )
@@ -397,8 +445,8 @@ def test_what_the_checks_found_is_told_in_words_and_numbers(make_content):
 
 @pytest.mark.parametrize("found", [{}, {"leak": {"images": 0, "dropped": 0}}])
 def test_nothing_found_is_said_plainly(make_content, found):
-    page, text = _data_section(_of(make_content(), prepared=_prepared(found), findings=[]))
-    assert text.endswith("nothing was found.")
+    page, text = _data_section(_of(make_content(), prepared=_prepared(found) | {"images": 1797}, findings=[]))
+    assert text.startswith("Of 1 797 real images none were left out. Nothing was passed over")
     assert page.tags == ["p"]
 
 
@@ -419,7 +467,7 @@ def test_file_names_and_unknown_checks_are_escaped_and_long_names_lose_their_mid
 def test_where_real_images_are_withheld_their_names_are_too(make_content):
     content = _without(replace(make_content(publish_real_images=False), shows_real=False), "findings")
     page, text = _data_section(content)
-    assert "also in the test or validation set 1 251 1 250" in text
+    assert "1 251 images: also in the test or validation set; 1 250 of them left out" in text
     assert "withheld" in text
     assert "img" not in page.tags
     assert ".png" not in text
@@ -429,6 +477,7 @@ def test_one_replicate_claims_nothing(make_content):
     text = " ".join(_Page(render_report(make_content(replicates=1))).text.split())
     assert "There is one replicate" in text
     assert "Holm" not in text
+    assert "95 %" not in text.split("3. Do they")[0]
 
 
 def test_withheld_and_missing_images_are_explained(make_content):
@@ -448,129 +497,12 @@ def test_pairs_are_described_by_their_captions_and_a_private_page_says_that_it_i
     assert "Do not pass it on" not in _Page(render_report(make_content())).text
 
 
-@pytest.fixture
-def make_card(make_content):
-    def make(quality=None, privacy=None, dataset='digits: "new"\nline', **changes):
-        content = make_content()
-        gan = content.evidence.generators["gan"]
-        gan = replace(gan, quality=quality or {}, privacy=privacy or gan.privacy)
-        evidence = replace(content.evidence, **({"dataset": dataset, "generators": {"gan": gan}} | changes))
-        return render_card(evidence, content.numbers)
-
-    return make
-
-
-def test_the_card_is_marked_synthetic_and_its_head_is_yaml(make_content, make_card):
-    content, card = make_content(), make_card()
-    _, head, body = card.split("---\n", 2)
-    front = YAML(typ="safe").load(head)
-    assert {"synthetic", "gan"} <= set(front["tags"])
-    assert front["license"] == "unknown"
-    assert front["size_categories"] == ["n<1K"]
-    assert front["pretty_name"] == 'Synthetic digits: "new"\nline'
-    assert front["configs"] == [{"config_name": "gan", "data_files": "synthetic/gan.parquet", "default": True}]
-    assert "Every image here is synthetic" in body
-    assert content.numbers["verdict"]["sentence"] in body
-    assert "| one | 9 |" in body
-    assert "| steps | 600 |\n| augment policies | cutout, flip |\n| augment limit | 0.8 |" in body
-    assert "<script>" not in body
-    assert all(row.count("|") in (3, 4, 5) for row in body.splitlines() if row.startswith("|"))
-    assert json.dumps(_privacy(content)["dropped"]) in body
-
-
-def test_the_card_has_a_section_for_every_generator(make_card, make_generator):
-    both = {name: make_generator(name, CLASSES) for name in ("gan", "gaussian")}
-    card = make_card(generators=both)
-    front = YAML(typ="safe").load(card.split("---\n")[1])
-    assert [each["config_name"] for each in front["configs"]] == ["gan", "gaussian"]
-    assert [each.get("default") for each in front["configs"]] == [True, None]
-    assert "## gan: one GAN for all classes" in card
-    assert "## gaussian: the Gaussian of each class, without a network" in card
-    alone = make_card(generators={"gaussian": both["gaussian"]})
-    assert "gan" not in YAML(typ="safe").load(alone.split("---\n")[1])["tags"]
-    assert "GAN" not in alone.replace("seen by no GAN", "").split("## gaussian")[1], "a Gaussian is none"
-
-
-def test_the_card_says_whose_guesses_the_probabilities_are(make_card, make_generator):
-    gan = make_generator("gan", CLASSES)
-    soft = replace(gan, section=gan.section | {"labels": "teacher"})
-    assert "as a teacher gives them" in make_card(generators={"gan": soft})
-    assert "probabilities" not in make_card().split("## Content")[1].split("## Does it help?")[0]
-
-
-def test_a_source_is_named_only_where_real_images_may_be(make_card, make_params):
-    assert "drawn from, if any" in make_card()
-    assert "withheld here" in make_card(params=make_params(publish_real_images=False))
-
-
-def _replicates(*measures):
-    return {str(number): each for number, each in enumerate(measures)}
-
-
-KEPT = {"kept_step": 2250, "usefulness": 0.951, "kid": 0.0126, "recall": 0.8, "nearest_real_ratio": 0.9, "confused": 0}
-POOL = {"pool_share": 0.92, "pseudo_label_trust": 0.81}
-LOW = {"kept_step": 1500, "usefulness": 0.9, "kid": -0.0126, "nearest_real_ratio": 0.8, "pseudo_label_accuracy": 0.88}
-HIGH = {"kept_step": 3000, "usefulness": 1.0, "kid": 0.0378, "nearest_real_ratio": 1.0, "pseudo_label_accuracy": 1.0}
-
-
-def _words(card):
-    return " ".join(card.split())
-
-
-def test_the_card_says_how_far_guessed_labels_were_trusted_and_what_was_kept(make_card):
-    card = make_card(quality=_replicates(KEPT | POOL | LOW, KEPT | POOL | HIGH))
-    text = _words(card)
-    assert "92.0 % were unlabelled" in text
-    assert "right on 94.0 % of the 30 validation images (88.0 % to 100.0 % over the replicates)" in text
-    assert "counted 81.0 % of a given one" in text
-    assert "| 2 250 (1 500 to 3 000) |" in text
-    assert "| 95.0 % (90.0 % to 100.0 %) |" in text
-    assert "| 0.013 (-0.013 to 0.038) |" in text
-    assert "| 0.90 (0.80 to 1.00) |" in text
-    assert "\n\n| what was kept |" in card, "a table needs an empty line before it"
-    assert "(KID, 0 is best)" in text
-
-
-def test_the_card_claims_no_check_where_there_was_no_validation(make_card):
-    text = _words(make_card(quality=_replicates(POOL | {"kept_step": 100, "confused": 0.1}), validation=0))
-    assert "no validation images to check the guesses on" in text
-    assert "the last one of each training was kept" in text
-    assert "The guesses were right" not in text
-    assert "KID" not in text
-
-
-def test_the_card_is_silent_about_a_pool_or_a_training_that_was_not_there(make_card):
-    without_pool = _words(make_card(quality=_replicates(KEPT | {"pool_share": 0.0})))
-    assert "unlabelled" not in without_pool
-    assert "(KID, 0 is best)" in without_pool
-    nothing = make_card()
-    assert "napshot" not in nothing
-    assert "what was kept" not in nothing
-
-
-def test_what_a_network_adds_is_read_off_the_interval_and_shown_only_where_there_is_a_control(
-    make_content, make_generator
-):
+def test_a_control_stands_in_its_arm_s_table_as_exploration(make_content):
+    entry = {"accuracy": {"mean": 0.02, "low": 0.01, "high": 0.03}}
     content = make_content()
-    assert "so the network" not in _text(content)
-    generators = {name: make_generator(name, CLASSES) for name in ("gan", "gaussian")}
-    for low, high, words in (
-        (0.01, 0.03, "adds something"),
-        (-0.03, -0.01, "makes it worse"),
-        (-0.01, 0.03, "may add"),
-    ):
-        entry = {"accuracy": {"mean": 0.02, "low": low, "high": high}}
-        numbers = content.numbers | {"controls": {"gan": {"gaussian": entry}}}
-        text = _text(_of(replace(content, numbers=numbers), generators=generators))
-        assert "in the first it is a GAN, in the second the Gaussian it starts from. gaussian is" in text
-        assert "gaussian is the Gaussian of each class, without a network" in text
-        assert f"gan against gaussian +2.0 {100 * low:+.1f}".replace("-", "\N{MINUS SIGN}") in text
-        assert words in text
-    single = make_content(replicates=1)
-    numbers = single.numbers | {"controls": {"gan": {"gaussian": {"accuracy": {"mean": 0.02}}}}}
-    text = _text(replace(single, numbers=numbers))
-    assert "gan against gaussian +2.0" in text
-    assert "so the network" not in text, "one replicate has no interval to read"
+    numbers = content.numbers | {"controls": {"gan": {"gaussian": entry}}}
+    assert "exploratory +2.0 +1.0 to +3.0" in _text(replace(content, numbers=numbers))
+    assert "exploratory +2.0" not in _text(content)
 
 
 def test_every_generator_has_its_own_part_of_the_report(make_content, make_generator):
@@ -578,10 +510,9 @@ def test_every_generator_has_its_own_part_of_the_report(make_content, make_gener
     generators["gaussian"] = replace(
         generators["gaussian"], privacy=generators["gaussian"].privacy | {"dropped": 60, "dropped_share": 0.2}
     )
-    text = _text(_of(make_content(), generators=generators))
-    images, privacy = text.split("The images ")[1].split("Does anything private leak?")
-    for part in (images, privacy):
-        assert part.index("gan: one GAN for all classes") < part.index("gaussian: the Gaussian of each class")
-    assert "21 of 300 generated images were dropped (7.0 %)" in privacy
-    assert "60 of 300 generated images were dropped (20.0 %)" in privacy
-    assert "images of gaussian dropped as too close 20.0 %" in text
+    evidence = replace(make_content().evidence, generators=generators)
+    numbers, _ = all_numbers(evidence)
+    text = _text(replace(make_content(), evidence=evidence, numbers=numbers))
+    assert "21 of 300 GAN images (7.0 %), 60 of 300 Gaussian images (20.0 %)" in text
+    assert text.index("one GAN for all classes") < text.index("the Gaussian of each class, without a network")
+    assert "Gaussian images. That is more than twice as often" in text

@@ -91,9 +91,8 @@ def test_what_is_done_with_generated_images_is_heard(setting: dict[str, object])
 
 
 def test_generators_of_one_kind_are_numbered() -> None:
-    twins = dict.fromkeys(("wide", "narrow"), GENERATORS["a"])
-    assert [maker_words(name, twins) for name in twins] == ["GAN 1", "GAN 2"]
-    assert maker_words("a", GENERATORS) == "GAN"
+    kinds = {"wide": "projection", "narrow": "projection", "control": "gaussian"}
+    assert [maker_words(name, kinds) for name in kinds] == ["GAN 1", "GAN 2", "Gaussian"]
 
 
 def test_the_glossary_explains_what_is_said_in_four_lines(preset: Params) -> None:

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from stages.imaging.set_metrics import (
     confused_share,
+    copied_share,
     kernel_distance,
     log_likelihood,
     recall,
@@ -109,3 +110,17 @@ def naive_nearest(queries: Tensor, references: Tensor) -> list[float]:
         return [(value - mean) / norm if norm else 0.0 for value in values]
 
     return [min(math.dist(unit(query), unit(reference)) for reference in references) for query in queries]
+
+
+def test_copied_share_finds_the_classes_that_are_copied() -> None:
+    fresh, of_one = (1 + 0.1 * normal(count, seed=count) for count in (400, 1000))
+    of_other = torch.cat([torch.zeros(60), 1 + 0.1 * normal(40, seed=3)])
+    shares = copied_share(torch.cat([of_one, of_other]), torch.tensor([0] * 1000 + [3] * 100), fresh)
+    assert list(shares) == [0, 3]
+    assert shares[0] == pytest.approx(0.05, abs=0.03)
+    assert 0.6 <= shares[3] <= 0.7
+
+
+def test_copied_share_of_the_fresh_images_themselves_is_the_quantile() -> None:
+    fresh = normal(400)
+    assert copied_share(fresh, torch.zeros(400, dtype=torch.int64), fresh) == {0: pytest.approx(0.05)}

@@ -32,6 +32,7 @@ PREPARE = {
     "read": 5,
     "images": 4,
     "ignored": {"not an image": 1},
+    "notes": ["1 file passed over: not an image"],
     "replicates": 2,
     "checks": {"leak": {"images": 1, "dropped": 1}},
     "roles": {"test": {"cat": 2, "all": 2}},

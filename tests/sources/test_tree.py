@@ -84,7 +84,8 @@ def test_hidden_system_and_other_files_are_passed_over_and_counted(tmp_path: Pat
     assert found.ids.tolist() == ["a/1.png", "b/1.png", "png/8.png"]
     assert found.ignored == {
         "hidden or system file": 6,
-        "no image by its suffix": 2,
+        "no image by its suffix .txt": 1,
+        "no image by its suffix": 1,
         "image outside the class folders": 1,
     }
 

@@ -50,7 +50,7 @@ def test_images_are_found_without_being_read(params: FolderParams, monkeypatch: 
         "dogs/out2.png": 1,
         "unlabelled/3.png": -1,
     }
-    assert found.ignored == {"no image by its suffix": 1, "symbolic link to a folder": 1}
+    assert found.ignored == {"no image by its suffix .csv": 1, "symbolic link to a folder": 1}
 
 
 def test_bad_files_are_told_in_their_place(params: FolderParams) -> None:

@@ -1,0 +1,52 @@
+"""What a user should know of a source before its images are looked at, a line for each thing."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from stages.sources.findings import Finding, as_numbers
+from stages.sources.listing import Listing
+
+# What programs write where they know no value.
+_MISSING = frozenset({"", "nan", "nat", "none", "null", "na", "n/a", "<na>", "#n/a", "unknown"})
+
+
+def notes(listing: Listing) -> list[str]:
+    """What was passed over, classes whose names are nearly the same, and groups that stand for a missing value."""
+    passed_over = [f"{_files(count)} passed over: {reason}" for reason, count in listing.ignored.items()]
+    return passed_over + _alike_classes(listing.class_names) + _doubtful_groups(listing.groups or ())
+
+
+def left_out(findings: Sequence[Finding]) -> list[str]:
+    """A line for each kind of finding for which images were left out."""
+    return [
+        f"{_files(count['dropped'])} left out: {kind.replace('_', ' ')}"
+        for kind, count in as_numbers(findings).items()
+        if count["dropped"]
+    ]
+
+
+def _alike_classes(names: Sequence[str]) -> list[str]:
+    alike = defaultdict(list)
+    for name in names:
+        alike["".join(name.casefold().split())].append(name)
+    return [
+        f"the classes {', '.join(map(repr, group))} differ in case or spaces alone, and count as different classes"
+        for group in alike.values()
+        if len(group) > 1
+    ]
+
+
+def _doubtful_groups(groups: Sequence[str | None]) -> list[str]:
+    images = Counter(groups)
+    alone = images.pop(None, 0) if len(images) > 1 else 0
+    without = [f"{_files(alone)} without a group, which count as a group each"] if alone else []
+    return without + [
+        f"{_files(count)} in the group {name!r}, which looks like a missing value: they are kept together as if they "
+        "were of one patient"
+        for name, count in images.items()
+        if name is not None and name.strip().casefold() in _MISSING
+    ]
+
+
+def _files(count: int) -> str:
+    return "1 image or file" if count == 1 else f"{count} images or files"
