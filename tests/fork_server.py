@@ -54,7 +54,7 @@ LIBRARIES = (
     "safetensors.torch",
     "tqdm",
 )
-_DESCRIPTORS = array.array("i", [0, 1, 2])
+_DESCRIPTORS = array.array("i", [1, 2])
 # The shell's `python` and `dvc`: what the server knows goes to it, everything else to Python.
 _COMMAND = """#!/bin/sh
 exec {python} -IS {server} {address} {name} "$@"
@@ -82,7 +82,7 @@ def serving(folder: Path) -> Iterator[None]:
 
 
 def ask(address: str, module: str, arguments: list[str]) -> int:
-    """Has the server run a module here, with this process's variables, terminal and process group; its exit status."""
+    """Has the server run a module here, with this process's variables, outputs and process group; its exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whom it concerns is of the same process group
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(address)
@@ -130,7 +130,7 @@ def _answer(client: socket.socket) -> None:
     client.settimeout(None)
     head, ((_, _, sent),), *_ = client.recvmsg(20, socket.CMSG_SPACE(_DESCRIPTORS.itemsize * len(_DESCRIPTORS)))
     module, arguments, folder, variables, group = json.loads(client.makefile("rb").read(int(head)))
-    for own, descriptor in enumerate(array.array("i", sent)):
+    for own, descriptor in zip(_DESCRIPTORS, array.array("i", sent), strict=True):
         os.dup2(descriptor, own)
         os.close(descriptor)
     os.setpgid(0, group)
