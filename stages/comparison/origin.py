@@ -1,6 +1,6 @@
 """What is told about the generators behind the synthetic sets: in words, and what each replicate's training found."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
