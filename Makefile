@@ -23,8 +23,7 @@ preset: $(INSTALLED)
 	@python -m stages.presets $(NAME)
 
 ui: $(INSTALLED)
-	@echo "Open http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning (Ctrl-C ends it)"
-	mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --host 127.0.0.1 --port 5000
+	@python -m stages.tracking.ui $(PORT)
 
 lint: $(INSTALLED)
 	ruff check .

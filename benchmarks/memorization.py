@@ -118,22 +118,26 @@ def load(name: str, folder: Path) -> Originals:
         pixels, flip_ok = (load_digits().images[:, None] * 255 / 16).round().astype(np.uint8), False
     elif name in FOLDERS:
         source, flip_ok = FOLDERS[name]
-        pixels = _read(folder / source / "train")
+        pixels, _ = read_classes(folder / source / "train")
     else:
         raise UserError(f"there is no set {name!r}: choose one of digits, {', '.join(FOLDERS)}")
     images = torch.from_numpy(pixels)
     return Originals(images[distinct(images)[0]], flip_ok)
 
 
-def _read(folder: Path) -> NDArray[np.uint8]:
-    """All images of a folder with one folder per class, (N, C, H, W)."""
+def read_classes(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """All images (N, C, H, W) of a folder with one folder per class, and the classes (N,), in the order of their names.
+
+    Raises UserError where there are none.
+    """
     from PIL import Image
 
     files = sorted(folder.glob("*/*.png"))
     if not files:
         raise UserError(f"{folder} holds no class folders with PNG images: unpack the set there, or leave it out")
     pixels = np.stack([np.asarray(Image.open(file)) for file in files])
-    return pixels[:, None] if pixels.ndim == 3 else np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+    pixels = pixels[:, None] if pixels.ndim == 3 else np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+    return pixels, np.unique([file.parent.name for file in files], return_inverse=True)[1].astype(np.int64)
 
 
 def detection(originals: Originals, filters: Mapping[str, FilterMemorizedParams], seed: int) -> pd.DataFrame:

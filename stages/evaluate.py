@@ -13,9 +13,10 @@ from stages.comparison.origin import control_pairs, plain_rivals
 from stages.comparison.publication import publish
 from stages.comparison.release import kept_everywhere, published_columns
 from stages.comparison.scores import align, align_models
+from stages.comparison.summary import summarise
 from stages.comparison.terminal import closing
 from stages.downstream.words import arm_words
-from stages.plumbing import images, results, workdir
+from stages.plumbing import images, results, stale, workdir
 from stages.plumbing.artifacts import FilterMetrics, GanMetrics, PrepareMetrics
 from stages.plumbing.dataset import SEEN, TEST, TRAIN, VALIDATION, Dataset
 from stages.plumbing.errors import reading
@@ -76,9 +77,20 @@ def main(run: StageRun) -> None:
             workdir.write_bytes(folder / f"{name}.png", png)
     workdir.write_bytes(workdir.METRICS / "scores.csv", published.scores.to_csv(index=False).encode())
     workdir.write_bytes(workdir.METRICS / "report.html", published.report.encode())
-    run.write_metrics(published.numbers)
-    run.last_words = closing(published.numbers, workdir.METRICS / "report.html")
+    run.write_metrics(published.numbers | {stale.MARK: stale.made_from(params)})
+    filtered = {name: each.privacy for name, each in evidence.generators.items()}
+    summary = summarise(published.numbers, filtered, params.evaluate)
+    workdir.write_json(workdir.METRICS / "evaluate_summary.json", summary)
+    answers = closing(published.numbers, workdir.METRICS / "report.html")
+    run.last_words = f"{_who_may_see(params.evaluate.publish_real_images)}\n{answers}"
     recording.record_comparison(params)
+
+
+def _who_may_see(real_images: bool) -> str:
+    """What git would commit of the real images."""
+    if real_images:
+        return "metrics/, which git tracks, shows real images (evaluate.publish_real_images: true)"
+    return f"no real image is in metrics/; those are in {DATA}/report_private.html, which git ignores"
 
 
 def _outcomes(run: StageRun, dataset: Dataset) -> Outcomes:
@@ -127,7 +139,12 @@ def examine_replicate(job: Job) -> "Examination":
         networks={arm: network(arm) for arm in named},
         eye=network(params.reference),
         test=on_device(replace(test, labels=truth)),
-        synthetic={name: on_device(results.kept(name, job.replicate)) for name in job.params.train_gan.generators},
+        # of another domain than the test set, where there are two: nothing could be said of their likeness
+        synthetic={
+            name: on_device(results.kept(name, job.replicate))
+            for name in job.params.train_gan.generators
+            if job.params.prepare.shift.source.kind == "none"
+        },
         disturbances=params.robustness,
         seed=params.seed,
     )

@@ -19,7 +19,7 @@ from stages.generators.params import AdversarialParams, GeneratorParams
 from stages.generators.requests import class_plan
 from stages.memorization.conformal import calibration_needed, check_calibration
 from stages.memorization.params import FilterMemorizedParams
-from stages.plumbing.dataset import CALIBRATION, SEEN, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
+from stages.plumbing.dataset import CALIBRATION, LABELLED, SEEN, UNLABELLED_POOL, Dataset
 from stages.plumbing.errors import UserError
 from stages.plumbing.params import Params, load
 
@@ -77,7 +77,7 @@ def _of_scores(arm: ArmParams, section: GeneratorParams, scores: bool) -> Iterat
 
 
 def _of_classes(dataset: Dataset, replicate: int) -> Iterator[str]:
-    for role in (TRAIN, VALIDATION):
+    for role in LABELLED:
         for label in np.flatnonzero(_counts(dataset, replicate, role) == 0):
             yield f"class {dataset.classes[label]!r} has no labelled image in {role}: every class needs one"
 
@@ -85,7 +85,7 @@ def _of_classes(dataset: Dataset, replicate: int) -> Iterator[str]:
 def _of_plan(params: Params, dataset: Dataset, replicate: int) -> Iterator[str]:
     drawing = {name for name, section in params.train_gan.generators.items() if section.kind != "external"}
     try:
-        planned = class_plan(_counts(dataset, replicate, TRAIN).tolist(), params.generate.plan) if drawing else []
+        planned = class_plan(_counts(dataset, replicate, *LABELLED).tolist(), params.generate.plan) if drawing else []
     except UserError as error:
         yield str(error)
         return
@@ -195,7 +195,7 @@ def _of_arm(arm: ArmParams, dataset: Dataset, replicate: int) -> Iterator[str]:
             "prepare.unlabelled, set fewer images aside for other roles, or take the arm out"
         )
     if isinstance(arm.labels, LabelBudget):
-        least = (_counts(dataset, replicate, TRAIN) + _counts(dataset, replicate, VALIDATION)).min()
+        least = _counts(dataset, replicate, *LABELLED).min()
         if least < arm.labels.per_class:
             yield (
                 f"labels: per_class: {arm.labels.per_class} is more than the {least} labelled images that train and "
@@ -203,9 +203,9 @@ def _of_arm(arm: ArmParams, dataset: Dataset, replicate: int) -> Iterator[str]:
             )
 
 
-def _counts(dataset: Dataset, replicate: int, role: str) -> NDArray[np.int64]:
+def _counts(dataset: Dataset, replicate: int, *roles: str) -> NDArray[np.int64]:
     """Labelled images of each class, (K,)."""
-    return np.bincount(dataset.labels(replicate, role), minlength=len(dataset.classes))
+    return np.bincount(dataset.labels(replicate, *roles), minlength=len(dataset.classes))
 
 
 if __name__ == "__main__":

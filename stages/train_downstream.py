@@ -4,6 +4,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,7 +135,7 @@ def _data(job: Job) -> "tuple[ArmData, GuessPool]":
         known = {name: from_numpy(kept.extra[name]) for name in noted if name in kept.extra}
         synthetic = SyntheticData(from_numpy(kept.pixels).to(device), from_numpy(kept.labels), **known)
     data = ArmData(seen, from_numpy(dataset.role(job.replicate, TEST).pixels).to(device), synthetic)
-    return data, lambda _all_labels: guess_pool(dataset, job.replicate, seen)
+    return data, partial(guess_pool, dataset, job.replicate, seen)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 from ruamel.yaml import YAML
+
+from tests.fork_server import serving
 
 # Before any test imports torch: as in the stages, one thread, because two on tiny networks collapse on a busy machine.
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
@@ -40,12 +44,41 @@ TINY: dict[str, Any] = {
 BASELINES = ("classic", "pseudo_label")
 ARMS_OF_GAN = ("gan_classic", "synthetic_only")
 KEPT_ARMS = (*BASELINES, *ARMS_OF_GAN, "gaussian_only")
+SHARED = "UNDERSTUDY_SHARED"  # the folder that all processes share which share the tests out
+# The files that take longest come first: begun last, one would keep one process busy and the other waiting. The first
+# makes the project that the two last need; who takes the second need not wait for it.
+FIRST = (
+    "test_pipeline_runs.py",
+    "test_mlflow_server.py",
+    "generators/test_training.py",
+    "test_pipeline_promises.py",
+    "test_pipeline_results.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that take longest come first: begun last, one would keep one process busy and the other waiting."""
-    first = [f"test_pipeline_{part}.py" for part in ("runs", "promises", "results")]
-    items.sort(key=lambda item: first.index(item.path.name) if item.path.name in first else len(first))
+    order = {ROOT / "tests" / name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What all processes share is made by the first of them; the others inherit where it is."""
+    if not hasattr(config, "workerinput"):
+        stack = ExitStack()
+        config.add_cleanup(stack.close)
+        os.environ[SHARED] = stack.enter_context(tempfile.TemporaryDirectory())
+        stack.enter_context(serving(Path(os.environ[SHARED])))
+
+
+def once(name: str, make: Callable[[Path], None]) -> Path:
+    """A place that the first process to want it fills; the others wait meanwhile."""
+    place = Path(os.environ[SHARED]) / name
+    with place.with_name(f"{name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (done := place.with_name(f"{name}.done")).exists():
+            make(place)
+            done.touch()
+    return place
 
 
 def read_params(folder: Path) -> dict[str, Any]:
@@ -93,11 +126,15 @@ def copy_project(folder: Path) -> Path:
     return folder
 
 
-def fresh_environment() -> dict[str, str]:
-    """Variables as on a fresh machine: our Python first in PATH, no git identity, no MLflow server."""
+def fresh_environment(anew: bool = False) -> dict[str, str]:
+    """Variables as on a fresh machine: our Python first in PATH, no git identity, no MLflow server.
+
+    anew: commands start as people start them, and not as copies of what `fork_server` has ready.
+    """
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "GIT_"))}
+    quick = [] if anew else [str(Path(os.environ[SHARED]) / "commands")]
     return inherited | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join([*quick, str(Path(sys.executable).parent), os.environ["PATH"]]),
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_CONFIG_SYSTEM": os.devnull,
         "DVC_NO_ANALYTICS": "1",
@@ -134,27 +171,22 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, run_in: Callable[..., Any]) -> Path:
-    """A tiny project in which `dvc repro` has run once, with KEPT_ARMS. Tests look at it, or take a copy.
+def finished(run_in: Callable[..., Any]) -> Path:
+    """A tiny project in which `dvc repro` has run once, with KEPT_ARMS. Tests look at it, or take a copy."""
+    from tests.tracking.toy import migrated_store
 
-    The processes that share the tests out share it: the first one to want it makes it, and the others wait.
-    """
-    place = tmp_path_factory.getbasetemp()
-    place = place.parent if os.environ.get("PYTEST_XDIST_WORKER") else place
-    folder, done = place / "finished" / "a project", place / "finished.done"
-    with (place / "finished.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not done.exists():
-            copy_project(folder)
-            arms = read_params(folder)["train_downstream"]["arms"]
-            kept = {arm: arms[arm] for arm in KEPT_ARMS}
-            contrast = {"evaluate.contrast.rivals": [*BASELINES], "evaluate.learning_curve": []}
-            edit_params(folder, TINY | contrast | {"train_downstream.arms": kept, "parallel.jobs": 2})
-            first = run_in("dvc repro", folder)
-            assert first.returncode == 0, first.stdout + first.stderr
-            edit_params(folder, {"parallel.jobs": 1})
-            done.touch()
-    return folder
+    def make(place: Path) -> None:
+        folder = copy_project(place / "a project")
+        arms = read_params(folder)["train_downstream"]["arms"]
+        kept = {arm: arms[arm] for arm in KEPT_ARMS}
+        fewer = {f"evaluate.{question}.rivals": [*BASELINES] for question in ("augment", "stand_in")}
+        fewer |= {"evaluate.learning_curve": [], "train_downstream.arms": kept}
+        edit_params(folder, TINY | fewer)
+        (folder / "mlflow.db").write_bytes(migrated_store())
+        first = run_in("dvc repro", folder)
+        assert first.returncode == 0, first.stdout + first.stderr
+
+    return once("finished", make) / "a project"
 
 
 def copy_of(finished: Path, folder: Path) -> Path:

@@ -15,7 +15,7 @@ from stages.plumbing import images
 from stages.plumbing.dataset import Dataset
 from stages.plumbing.images import ImageSet
 from stages.plumbing.stage import execute
-from tests.conftest import DEFAULT_PARAMS, ROOT, edit_params, read_params
+from tests.conftest import DEFAULT_PARAMS, ROOT, TINY, edit_params, read_params
 
 SET = Path("data/raw/made elsewhere/synthetic.parquet")
 
@@ -25,7 +25,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The digits, prepared for two replicates; the working directory."""
     (tmp_path / "stages").symlink_to(ROOT / "stages")
     (tmp_path / "params.yaml").write_bytes(DEFAULT_PARAMS.read_bytes())
-    edit_params(tmp_path, {"prepare.replicates": 2})
+    edit_params(tmp_path, TINY)
     monkeypatch.chdir(tmp_path)
     execute("prepare", stages.prepare.main)
     return tmp_path

@@ -84,10 +84,10 @@ def test_no_image_is_decoded(prepared: Callable[..., Dataset], monkeypatch: pyte
     [
         ({}, {CALIBRATION: 18}, "alpha is 0.05, which needs at least 19 calibration images, but there are 18"),
         ({"filter_memorized__guarantee": "with_confidence"}, {CALIBRATION: 58}, "needs at least 59 calibration images"),
-        ({"filter_memorized__too_few": "full_conformal"}, {CALIBRATION: 18, UNLABELLED_POOL: 28}, "needs 39 images"),
-        ({"filter_memorized__neighbours": 40}, {}, "neighbours is 40, which needs 41 images"),
+        ({"filter_memorized__too_few": "full_conformal"}, {CALIBRATION: 18, UNLABELLED_POOL: 18}, "needs 39 images"),
+        ({"filter_memorized__neighbours": 50}, {}, "neighbours is 50, which needs 51 images"),
         ({"filter_memorized__shift_pixels": 4}, {}, "shift_pixels is 4, but images are 8 x 8 pixels: at most 3"),
-        ({"generate__plan__per_class": 5}, {}, "generate.plan.per_class is 5"),
+        ({"generate__plan__per_class": 10}, {}, "generate.plan.per_class is 10"),
         ({"generate__plan": {"kind": "factor", "factor": [1, 1, 1]}}, {}, "lists 3 factors for 2 classes"),
         ({"generate__plan": {"kind": "factor", "factor": [0.05, 1]}}, {}, "comes to no image of class 'cat'"),
         ({"generate__plan": {"kind": "factor", "factor": 0}}, {}, "comes to no image in any class"),
@@ -108,12 +108,12 @@ def test_each_shortage_is_told_once_and_its_key_named(
     ("changes", "sizes"),
     [
         ({"filter_memorized__guarantee": "with_confidence"}, {CALIBRATION: 59}),
-        ({"filter_memorized__too_few": "full_conformal"}, {CALIBRATION: 0, UNLABELLED_POOL: 29}),
-        ({"filter_memorized__neighbours": 39}, {}),
+        ({"filter_memorized__too_few": "full_conformal"}, {CALIBRATION: 0, UNLABELLED_POOL: 19}),
+        ({"filter_memorized__neighbours": 49}, {}),
         ({"filter_memorized__shift_pixels": 3}, {}),
         ({"filter_memorized__thresholds": "per_class"}, {}),
-        ({"generate__plan__per_class": 6}, {}),
-        ({"generate__plan": {"kind": "factor", "factor": [0.2, 1]}}, {}),
+        ({"generate__plan__per_class": 11}, {}),
+        ({"generate__plan": {"kind": "factor", "factor": [0.1, 1]}}, {}),
         ({"train_downstream__arms__classic_5__labels": {"per_class": 10}}, {}),
     ],
 )
@@ -145,9 +145,9 @@ def test_of_each_group_one_image_calibrates(prepared: Callable[..., Dataset]) ->
 
 
 def test_neighbours_from_other_groups_must_be_there(prepared: Callable[..., Dataset]) -> None:
-    crowd = prepared(lambda number: "one" if number < 10 or 39 <= number < 66 else None)
+    crowd = prepared(lambda number: "one" if number < 20 or 39 <= number < 66 else None)
     (line,) = problems(params(), crowd)
-    assert "one group holds 37 of the 40 images" in line
+    assert "one group holds 47 of the 50 images" in line
     foresight.check(params(filter_memorized__by_group=False), crowd)
     foresight.check(params(filter_memorized__neighbours=4), crowd)
 
@@ -186,11 +186,11 @@ def test_what_passes_is_what_the_filter_takes(
         assert not foreseen
 
 
-@pytest.mark.parametrize(("crowds", "passes"), [((18, 18), True), ((19, 18), False)])
+@pytest.mark.parametrize(("crowds", "passes"), [((23, 23), True), ((24, 23), False)])
 def test_enough_must_be_left_beside_a_source_and_its_group(
     prepared: Callable[..., Dataset], crowds: tuple[int, int], passes: bool
 ) -> None:
-    order = [*range(10), *range(39, 69)]  # train, and the pool
+    order = [*range(20), *range(39, 69)]  # what has labels, and the pool
     group = dict(zip(order, ["source"] * crowds[0] + ["crowd"] * crowds[1], strict=False))
     dataset = prepared(group.get)
     wanted = params(train_gan__generators__gaussian=image_conditioned())
@@ -217,9 +217,9 @@ def image_conditioned() -> dict[str, Any]:
 def test_full_conformal_needs_one_more_where_images_are_drawn_from_others(prepared: Callable[..., Dataset]) -> None:
     full = {"filter_memorized__too_few": "full_conformal"}
     sources = {"train_gan__generators__gaussian": image_conditioned()}
-    (line,) = problems(params(**full, **sources), prepared(calibration=0, unlabelled=29))
+    (line,) = problems(params(**full, **sources), prepared(calibration=0, unlabelled=19))
     assert "train_gan.generators.gaussian draws from real images" in line
-    foresight.check(params(**full, **sources), prepared(calibration=0, unlabelled=30))
+    foresight.check(params(**full, **sources), prepared(calibration=0, unlabelled=20))
 
 
 def test_scores_that_filters_go_by_must_be_noted(prepared: Callable[..., Dataset]) -> None:
@@ -258,9 +258,9 @@ def test_images_made_elsewhere_must_be_there(prepared: Callable[..., Dataset], t
 
 def test_everything_is_told_at_once(prepared: Callable[..., Dataset]) -> None:
     wrong = params(
-        filter_memorized__neighbours=40,
+        filter_memorized__neighbours=50,
         filter_memorized__shift_pixels=4,
-        generate__plan__per_class=5,
+        generate__plan__per_class=10,
         train_downstream__arms__classic_5__labels={"per_class": 11},
     )
     assert len(problems(wrong, prepared(calibration=18, unlabelled=0))) == 7

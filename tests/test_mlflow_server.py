@@ -240,7 +240,7 @@ def shown(server: Server, everything: Params) -> dict[str, Any]:
     experiment = client.get_experiment_by_name(everything.tracking.experiment)
     found = client.search_runs([experiment.experiment_id], max_results=1000)
     runs = [run for run in found if run.data.metrics]
-    names = {run.info.run_id: run.info.run_name for run in runs}
+    names = {run.info.run_id: run.data.tags["understudy.run"] for run in runs}
     assert Counter(names.values()) == Counter(RUNS), "each run once"
 
     def files(run_id: str, folder: str | None = None) -> list[str]:
@@ -259,10 +259,10 @@ def shown(server: Server, everything: Params) -> dict[str, Any]:
             "data": sorted(each.dataset.name for each in run.inputs.dataset_inputs),
         }
 
-    name = everything.tracking.registered_model
+    name = f"{everything.tracking.registered_model}-pets"
     versions = client.search_model_versions(f"name = '{name}'")
     best = client.get_model_version_by_alias(name, "best")
-    return {run.info.run_name: facts(run) for run in runs} | {
+    return {names[run.info.run_id]: facts(run) for run in runs} | {
         "versions": [names[version.run_id] for version in versions],
         "best": names[best.run_id],
     }
@@ -292,7 +292,7 @@ def undisturbed(server: Server, files: Path) -> dict[str, Any]:
 def test_everything_arrives(undisturbed: dict[str, Any], files: Path) -> None:
     assert {undisturbed[name]["status"] for name in RUNS} == {"FINISHED"}
     assert (undisturbed["versions"], undisturbed["best"]) == (["gan_classic/1"], "gan_classic/1")
-    report = ["evaluate.json", "figures/comparison.png", "report.html", "scores.csv"]
+    report = ["dvc_hashes.yaml", "evaluate.json", "figures/comparison.png", "params.yaml", "report.html", "scores.csv"]
     assert undisturbed["comparison"]["files"] == report
     assert "model/MLmodel" in undisturbed["gan_classic/1"]["files"]
     assert undisturbed["train_gan/gan/1"]["files"] == ["samples/step_000200.png", "samples/step_000300.png"]
@@ -469,7 +469,8 @@ def test_the_pipeline_ends_well_when_the_server_goes_away_in_its_middle(
     folder = copy_project(tmp_path / "a project")
     arms = read_params(folder)["train_downstream"]["arms"]
     kept = {"train_downstream.arms": {arm: arms[arm] for arm in KEPT_ARMS}}
-    rivals = {"evaluate.contrast.rivals": ["classic", "pseudo_label"], "evaluate.learning_curve": []}
+    named = {f"evaluate.{question}.rivals": ["classic", "pseudo_label"] for question in ("augment", "stand_in")}
+    rivals = named | {"evaluate.learning_curve": []}
     edit_params(folder, TINY | kept | rivals | {"tracking.experiment": "pipeline"})
     with proxy_before(server) as proxy:
         proxy.fault = after(10, "down")
@@ -484,5 +485,6 @@ def test_the_pipeline_ends_well_when_the_server_goes_away_in_its_middle(
     client = MlflowClient(tracking_uri=server.uri)
     runs = client.search_runs([client.get_experiment_by_name("pipeline").experiment_id])
     expected = {f"{name}/{replicate}" for name in (*TRAININGS, *KEPT_ARMS) for replicate in range(2)}
-    assert Counter(run.info.run_name for run in runs) == Counter({"comparison"} | TRAININGS | expected)
+    names = Counter(run.data.tags["understudy.run"] for run in runs)
+    assert names == Counter({"comparison"} | TRAININGS | expected)
     assert {run.info.status for run in runs} == {"FINISHED"}

@@ -3,14 +3,13 @@ leaves as it was."""
 
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from stages.plumbing import code
 from tests.conftest import ROOT
+from tests.pipelines import Run
 from tests.test_docs import apply_diff, blocks
 
 KIND = "concatenation"
@@ -24,7 +23,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("new kind")
     for name in ("stages", "tests/generators", "tests/labelling"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "tests/conftest.py"):
+    for name in ("pyproject.toml", "tests/conftest.py", "tests/fork_server.py"):
         shutil.copy(ROOT / name, folder / name)
     (diff,) = (block for block in blocks(ROOT / "docs/contributing.md", "diff") if str(FILE) in block)
     apply_diff(diff, folder)
@@ -64,10 +63,9 @@ def test_dvc_finds_its_file_by_the_kind_in_use_and_passes_over_all_others(extend
     assert (extended / FILE).is_file()
 
 
-def test_all_tests_of_every_kind_hold_for_it(extended: Path) -> None:
+def test_all_tests_of_every_kind_hold_for_it(extended: Path, run_in: Run) -> None:
     """They read a section of it, train it, save it, open it again, draw from it and judge by it."""
     tests = [f"tests/generators/test_{name}.py" for name in ("kinds", "params")]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", KIND, *tests]
-    done = subprocess.run(command, cwd=extended, capture_output=True, text=True, check=False)  # noqa: S603
+    done = run_in(f"python -m pytest -q -p no:cacheprovider -k {KIND} {' '.join(tests)}", extended)
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(re.findall(r"(\d+) passed", done.stdout)[0]) > 15

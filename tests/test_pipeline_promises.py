@@ -75,8 +75,8 @@ def test_the_classifier_retrains_no_generator(after: Callable[..., set[str]]) ->
     assert after("stages/downstream/classifiers.py") == ARMS | {"evaluate"}
 
 
-def test_how_the_verdict_is_reached_makes_evaluate_alone_stale(after: Callable[..., set[str]]) -> None:
-    assert after("stages/comparison/verdict.py") == {"evaluate"}
+def test_how_the_answers_are_reached_makes_evaluate_alone_stale(after: Callable[..., set[str]]) -> None:
+    assert after("stages/comparison/answers.py") == {"evaluate"}
     assert after(evaluate__margin=0.02) == {"evaluate"}
 
 

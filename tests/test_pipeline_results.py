@@ -50,7 +50,7 @@ def test_the_numbers_have_the_form_of_the_design(finished: Path) -> None:
     assert set(numbers["fidelity"]["gan"]["classes"]) == {str(digit) for digit in range(10)}
     assert set(numbers["per_class"]) == {*ARMS_OF_GAN, *BASELINES}
     assert 0 <= numbers["arms"]["classic"]["calibration_error"]["mean"] <= 1
-    assert numbers["verdict"]["outcome"] in ("helps", "hurts", "equivalent", "undecided")
+    assert set(numbers["answers"]) == {"augment", "stand_in", "leak"}
     scores = pd.read_csv(finished / "metrics/scores.csv")
     for arm, measures in numbers["arms"].items():
         assert measures["accuracy"]["mean"] == pytest.approx(scores[scores["arm"] == arm]["accuracy"].mean())
@@ -79,14 +79,24 @@ def test_nothing_killed_or_half_written_lies_about(finished: Path, run_in: Run) 
 
 def test_mlflow_shows_the_comparison_its_children_and_the_generators(finished: Path) -> None:
     with sqlite3.connect(f"file:{finished}/mlflow.db?mode=ro", uri=True) as store:
-        runs = dict(store.execute("select run_uuid, name from runs where lifecycle_stage = 'active'").fetchall())
-        parents = dict(store.execute("select run_uuid, value from tags where key = 'mlflow.parentRunId'").fetchall())
+        shown = dict(store.execute("select run_uuid, name from runs where lifecycle_stage = 'active'").fetchall())
+        runs, parents = (
+            dict(store.execute("select run_uuid, value from tags where key = ?", [key]).fetchall())
+            for key in ("understudy.run", "mlflow.parentRunId")
+        )
         statuses = {status for (status,) in store.execute("select status from runs").fetchall()}
         models = store.execute("select name, version from model_versions").fetchall()
-    children = {(runs[parent], runs[child]) for child, parent in parents.items()}
-    assert children == {
+        metrics = store.execute("select run_uuid, key from latest_metrics").fetchall()
+    assert {(runs[parent], runs[child]) for child, parent in parents.items()} == {
         *(("comparison", f"{arm}/{replicate}") for arm in KEPT_ARMS for replicate in (0, 1)),
         *((f"train_gan/{name}", f"train_gan/{name}/{replicate}") for name in GENERATORS for replicate in (0, 1)),
     }
     assert statuses == {"FINISHED"}
-    assert [name for name, _ in models] == ["understudy-classifier"]
+    assert [name for name, _ in models] == ["understudy-classifier-digits"]
+    answer = json.loads((finished / "metrics/evaluate.json").read_text())["answers"]["augment"]["answer"]
+    generators = [f"digits: generator {name}" for name in GENERATORS]
+    assert sorted(shown[run] for run in runs if run not in parents) == sorted(
+        [f"digits: {answer[0].lower()}{answer[1:]}", *generators]
+    )
+    on_top = {key for run, key in metrics if runs[run] == "comparison" and "/" not in key}
+    assert on_top == json.loads((finished / "metrics/evaluate_summary.json").read_text()).keys()

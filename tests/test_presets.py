@@ -287,6 +287,7 @@ def test_a_field_without_a_comment_would_be_found() -> None:
     assert _undocumented(text) == ["  c: {d: 2}", "    rank: 2"]
 
 
+PUBLIC = {"digits_pool", "digits_scarce", "fashion_scarce", "chest_xrays", "red_cells", "spoken_digits", "cifar10_gpu"}
 PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
 
 
@@ -309,6 +310,19 @@ def test_every_preset_has_arms_for_each_of_its_generators(name: str, monkeypatch
     loaded = params.Params.model_validate(SAFE.load(presets.read(name)))
     used = {arm.generator for arm in loaded.train_downstream.arms.values()}
     assert used >= set(loaded.train_gan.generators)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_only_presets_of_public_data_publish_real_images_and_state_a_licence(name: str) -> None:
+    evaluate = SAFE.load(presets.read(name))["evaluate"]
+    if name not in PUBLIC:
+        assert (evaluate["publish_real_images"], evaluate["publish_leaking"], evaluate["licence"]) == (
+            False,
+            False,
+            None,
+        )
+    else:
+        assert evaluate["publish_real_images"]
 
 
 def test_the_committed_parameters_are_the_default_preset(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ def taught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(pool, "fit", hasty_fit(2))
     seeds, teach = list[int](), pool.teach
 
-    def count(data: ReplicateData, seed: int) -> pool.PoolLabels:
+    def count(data: ReplicateData, seed: int) -> pool.Guesses:
         seeds.append(seed)
         return teach(data, seed)
 
@@ -57,7 +57,7 @@ def prepared(seed: int = 0, without: str = "") -> Dataset:
     return Dataset.open()
 
 
-def guess(dataset: Dataset, replicate: int) -> pool.PoolLabels:
+def guess(dataset: Dataset, replicate: int) -> pool.Guesses:
     return guess_pool(dataset, replicate, open_replicate(dataset, replicate, "cpu", "train_gan"))
 
 
@@ -65,9 +65,15 @@ def units() -> set[str]:
     return {path.name for path in (workdir.WORK / UNIT).iterdir()}
 
 
-def same(one: pool.PoolLabels, other: pool.PoolLabels) -> bool:
-    told = [(each.teacher, each.score, each.accuracy) for each in (one, other)]
-    return torch.equal(one.labels, other.labels) and torch.equal(one.trust, other.trust) and told[0] == told[1]
+def same(one: pool.Guesses, other: pool.Guesses) -> bool:
+    pairs = ((one.choosing, other.choosing), (one.final, other.final))
+    return all(
+        torch.equal(a.labels, b.labels) and torch.equal(a.trust, b.trust) and facts(a) == facts(b) for a, b in pairs
+    )
+
+
+def facts(guess: pool.PoolLabels) -> tuple[str, float, float, float]:
+    return guess.teacher, guess.score, guess.accuracy, guess.temperature
 
 
 def test_a_replicates_images_have_the_roles_that_teachers_may_see() -> None:
@@ -85,7 +91,7 @@ def test_the_second_to_ask_reads_what_the_first_was_told(taught: list[int]) -> N
     first, second = guess(dataset, 0), guess(Dataset.open(), 0)
     assert len(taught) == 1
     assert same(first, second)
-    assert len(first.labels) == SHARES[UNLABELLED_POOL] * CLASSES
+    assert len(first.final.labels) == len(first.choosing.labels) == SHARES[UNLABELLED_POOL] * CLASSES
 
 
 @pytest.mark.parametrize("replicate", [0, 1])
@@ -123,6 +129,6 @@ def test_without_a_pool_or_validation_images_it_is_kept_all_the_same(taught: lis
     dataset = prepared(without=without)
     first, second = guess(dataset, 0), guess(dataset, 0)
     assert len(taught) == 1
-    assert torch.equal(first.labels, second.labels)
-    assert np.isnan([first.score, second.score]).all()
-    assert (first.teacher == "none") == (without == UNLABELLED_POOL)
+    assert torch.equal(first.final.labels, second.final.labels)
+    assert np.isnan([first.final.score, second.final.score]).all()
+    assert (first.final.teacher == "none") == (without == UNLABELLED_POOL)

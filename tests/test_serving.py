@@ -46,8 +46,22 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     environment |= {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "MLFLOW_DISABLE_TELEMETRY": "true"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", "models:/understudy-classifier@best"]
-    command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
+    model = "models:/understudy-classifier-pets@best"
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "models",
+        "serve",
+        "--model-uri",
+        model,
+        "--env-manager",
+        "local",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(  # noqa: S603
             command, cwd=folder.parent, env=environment, stdout=log, stderr=log, start_new_session=True

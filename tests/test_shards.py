@@ -11,12 +11,15 @@ import stages.filter_memorized
 import stages.generate
 import stages.prepare
 import stages.train_gan
+from stages.generators import snapshots
 from stages.generators.requests import shards
+from stages.labelling import pool
 from stages.plumbing import images
 from stages.plumbing.images import ROW_GROUP
 from stages.plumbing.stage import execute
 from tests.clusters import cluster_of
 from tests.conftest import DEFAULT_PARAMS, ROOT, TINY, edit_params
+from tests.labelling.toy import hasty_fit
 
 STAGES = {"generate": stages.generate, "filter_memorized": stages.filter_memorized}
 
@@ -30,6 +33,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     edit_params(folder, TINY | {"train_gan.generators.gan.steps": 3, "generate.plan.per_class": ROW_GROUP // 10 + 20})
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        for module in (pool, snapshots):
+            patch.setattr(module, "fit", hasty_fit(steps=1))
         get_reusable_executor().shutdown()  # its processes stay where they began
         execute("prepare", stages.prepare.main)
         execute("train_gan", stages.train_gan.main, item="gan")
@@ -72,6 +77,7 @@ def test_shards_change_no_byte(project: Path, whole: dict[str, bytes]) -> None:
     assert made(project) == whole
 
 
+@pytest.mark.drill
 @pytest.mark.usefixtures("small_shards")
 def test_shards_on_a_cluster_change_no_byte(project: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
     with cluster_of(2, tmp_path) as (address, _):

@@ -11,10 +11,13 @@ import stages.filter_memorized
 import stages.generate
 import stages.prepare
 import stages.train_gan
+from stages.generators import snapshots
+from stages.labelling import pool
 from stages.plumbing import images
 from stages.plumbing.dataset import TRAIN, Dataset
 from stages.plumbing.stage import execute
 from tests.conftest import DEFAULT_PARAMS, ROOT, TINY, edit_params, read_params
+from tests.labelling.toy import hasty_fit
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +32,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     edit_params(folder, {"train_gan.generators": generators | {"variants": changed}})
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        for module in (pool, snapshots):  # the teacher of labels alone is to know something
+            patch.setattr(module, "fit", hasty_fit(steps=1))
         execute("prepare", stages.prepare.main)
         for name, stage in (
             ("train_gan", stages.train_gan),

@@ -14,28 +14,22 @@ from safetensors.numpy import load_file
 
 from stages import train_downstream
 from stages.downstream import arms
+from stages.downstream.params import TrainDownstreamParams
 from stages.plumbing import images, params, workdir
 from stages.plumbing.dataset import TEST, TRAIN, UNLABELLED_POOL, VALIDATION
 from stages.plumbing.images import ImageSet
 from stages.plumbing.stage import StageRun
-from tests.conftest import DEFAULT_PARAMS, ROOT, edit_params
+from tests.conftest import DEFAULT_PARAMS, ROOT
+from tests.downstream.conftest import arm, section
 
 COUNTS = {TRAIN: 12, VALIDATION: 9, UNLABELLED_POOL: 30, TEST: 12}
 IMAGES = sum(COUNTS.values())
-CLASSIC = {
-    "images": "data/prepare",
-    "real": True,
-    "labels": "all",
-    "balancing": "none",
-    "augment": "classic",
-    "settings": [{}],
-}
 ARMS = {
-    "plain": CLASSIC,
-    "budget": CLASSIC | {"labels": {"per_class": 5}},
-    "pooled": CLASSIC | {"settings": [{"pool_share": share, "teacher": "classifier"} for share in (0.2, 0.9)]},
+    "plain": arm(),
+    "budget": arm(labels={"per_class": 5}),
+    "pooled": arm(settings=[{"pool_share": share, "teacher": "classifier"} for share in (0.2, 0.9)]),
 }
-Train = Callable[[str], dict[str, Any]]
+Train = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
@@ -43,14 +37,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two replicates of noise with a bright bar whose place is the class."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "stages").symlink_to(ROOT / "stages")
-    (tmp_path / "params.yaml").write_bytes(DEFAULT_PARAMS.read_bytes())
-    section = params.load().train_downstream.model_dump(mode="json", exclude={"arms"})
-    section["classifier"] |= {"steps": 8, "width": 4, "batch_size": 16}
-    section["scikit_learn"] = {"classifiers": ["nearest_neighbours"], "images": 20}
-    rivals = {"arms": ["pooled"], "rivals": ["plain"], "measure": "accuracy"}
-    changes = {"evaluate.contrast": rivals, "evaluate.learning_curve": ["budget", "plain"]}
-    edit_params(tmp_path, {"train_downstream": section | {"arms": ARMS}, **changes})
-
     labels = np.arange(IMAGES) % 3
     pixels = np.random.default_rng(0).integers(0, 100, (IMAGES, 1, 8, 8), dtype=np.uint8)
     for label in range(3):
@@ -69,11 +55,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def train(project: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
-    """Runs the stage for an arm in this process; returns its arm.json."""
+    """Runs the stage for an arm in this process, with changes of its section; returns its arm.json."""
     monkeypatch.setattr(StageRun, "fan_out", lambda _, work, jobs, *__: [work(job) for job in jobs])
 
-    def run(arm: str) -> dict[str, Any]:
-        train_downstream.main(StageRun("train_downstream", params.load(), arm))
+    def run(arm: str, **changes: Any) -> dict[str, Any]:
+        tiny = TrainDownstreamParams.model_validate(section(**({"arms": ARMS} | changes)))
+        whole = params.load(DEFAULT_PARAMS).model_copy(update={"train_downstream": tiny})
+        train_downstream.main(StageRun("train_downstream", whole, arm))
         return json.loads((project / f"data/train_downstream/{arm}/arm.json").read_text())
 
     return run
@@ -131,34 +119,31 @@ def test_a_killed_run_goes_on_with_what_was_finished(train: Train, monkeypatch: 
     assert len(trained) == 1
 
 
-def test_units_of_another_choice_are_forgotten(train: Train, project: Path) -> None:
+def test_units_of_another_choice_are_forgotten(train: Train) -> None:
     train("pooled")
     before = units("pooled@choice"), units("pooled")
     assert [len(each) for each in before] == [2, 2]
-    edit_params(project, {"train_downstream.arms.pooled.settings": ARMS["pooled"]["settings"][1:]})
-    assert train("pooled")["chosen"] == 0
+    other = ARMS["pooled"] | {"settings": ARMS["pooled"]["settings"][1:]}
+    assert train("pooled", arms={"pooled": other})["chosen"] == 0
     assert not units("pooled@choice")
     assert len(units("pooled")) == 2
     assert not units("pooled") & before[1]
 
 
-def test_another_classifier_of_scikit_learn_tries_no_setting_again(train: Train, project: Path) -> None:
+def test_another_classifier_of_scikit_learn_tries_no_setting_again(train: Train) -> None:
     train("pooled")
     before = units("pooled@choice")
-    edit_params(project, {"train_downstream.scikit_learn.classifiers": ["logistic_regression"]})
-    train("pooled")
+    train("pooled", scikit_learn={"classifiers": ["nearest_neighbours"], "images": 20})
     assert units("pooled@choice") == before
     models = pd.read_parquet("data/train_downstream/pooled/models.parquet")
-    assert set(models["classifier"]) == {"logistic_regression"}
+    assert set(models["classifier"]) == {"nearest_neighbours"}
 
 
-def test_every_replicate_stops_where_its_own_choice_did(
-    train: Train, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    edit_params(project, {"train_downstream.classifier.checkpoints": 4})
+def test_every_replicate_stops_where_its_own_choice_did(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier = section()["classifier"] | {"steps": 8, "checkpoints": 4}
     scores = iter([0.1, 0.9, 0.1, 0.1, 0.9, 0.1, 0.1, 0.9, 0.1, 0.9])  # of each, the last is the score of what was kept
     monkeypatch.setattr(arms.Bench, "validate", lambda *_: next(scores))
-    facts = train("plain")
+    facts = train("plain", classifier=classifier)
     assert facts["validation_scores"] == [0.9, 0.9]
     assert [facts["history"][replicate][-1]["step"] for replicate in "01"] == [4, 6]
     assert next(scores, None) is None, "the final run looks at nothing"

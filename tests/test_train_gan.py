@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,9 +11,9 @@ import pytest
 import stages.prepare
 import stages.train_gan
 from stages.plumbing.stage import execute
-from tests.conftest import DEFAULT_PARAMS, ROOT, edit_params
+from tests.conftest import DEFAULT_PARAMS, ROOT, edit_params, fresh_environment
 
-TRAIN = [sys.executable, "-m", "stages.train_gan", "gan"]
+TRAIN = ["python", "-m", "stages.train_gan", "gan"]
 
 
 @pytest.fixture(autouse=True)
@@ -38,13 +37,13 @@ def outputs() -> dict[str, bytes]:
 
 
 def test_killed_in_the_middle_and_run_again_it_ends_in_the_bytes_of_an_undisturbed_run() -> None:
-    with subprocess.Popen(TRAIN, start_new_session=True) as stage:  # noqa: S603
+    with subprocess.Popen(TRAIN, env=fresh_environment(), process_group=0) as stage:  # noqa: S603
         while not list(Path(".work/train_gan@gan").glob("*.checkpoint/state.pt")):
             assert stage.poll() is None, "it ended before its first checkpoint"
             time.sleep(0.05)
         os.killpg(stage.pid, signal.SIGKILL)
     assert not Path("data/train_gan").exists()
-    subprocess.run(TRAIN, check=True)  # noqa: S603
+    subprocess.run(TRAIN, env=fresh_environment(), check=True)  # noqa: S603
     resumed = outputs()
     assert not list(Path(".work").rglob("*.checkpoint"))
     for path in sorted(Path(".work/train_gan@gan").rglob("*"), reverse=True):

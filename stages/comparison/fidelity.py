@@ -4,17 +4,19 @@ Pure: features in, numbers out. Whether the images are of use is another matter,
 lines: of the libraries for this, neither torch-fidelity nor torchmetrics has density, coverage or a two-sample test.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from stages.imaging import set_metrics
+from stages.memorization.intervals import over_replicates
 from stages.plumbing.errors import UserError
 
 NEIGHBOURS = 5  # k of precision, recall, density and coverage; Naeem et al. choose it too
 LEAST = 4 * NEIGHBOURS  # images a side: of fewer, the five nearest are hardly near
+LEAST_TO_TELL = 100  # images a side: with fewer, a classifier of as many features finds chance alone
 LIMIT = 1000  # images a side: shares are then exact to .03, and time grows with the square
 FOLDS = 5
 INVERSE_PENALTY = 0.01  # scikit-learn's C; small, for there are about as many features as images
@@ -97,6 +99,26 @@ def fidelity(
             for label, own in sets.items()
         },
     )
+
+
+def two_sample(found: Sequence[Fidelity]) -> dict[str, float]:
+    """What leads: can anybody tell synthetic from real images, beside whether anybody can tell real from real ones?
+
+    found: of R >= 1 replicates. Of the area under the ROC curve of `two_sample_auc`: `auc`, its mean, and `floor`, that
+    of other real images. `beyond`, their difference, with its interval over replicates, `low` and `high`, where there
+    are several. floor_holds: 1 where the floor is as near to .5 as chance allows so few images (three standard
+    deviations of Mann and Whitney's statistic) and there are `LEAST_TO_TELL` a side; else 0: the test then says nothing
+    of the synthetic images either, and the other measures are as little to be trusted.
+    """
+    auc, floor = ([getattr(each, of)["two_sample_auc"] for each in found] for of in ("measures", "floor"))
+    beyond = [value - least for value, least in zip(auc, floor, strict=True)]
+    images, mean = min(each.images for each in found), sum(floor) / len(floor)
+    deviation = ((2 * images + 1) / (12 * images**2)) ** 0.5
+    numbers = {"auc": sum(auc) / len(auc), "floor": mean, "beyond": sum(beyond) / len(beyond)}
+    if len(found) > 1:
+        interval = over_replicates(beyond)
+        numbers |= {"low": interval.low, "high": interval.high}
+    return numbers | {"floor_holds": int(images >= LEAST_TO_TELL and abs(mean - 0.5) <= 3 * deviation)}
 
 
 def set_measures(real: Tensor, synthetic: Tensor, seed: int) -> dict[str, float]:

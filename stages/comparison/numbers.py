@@ -129,10 +129,13 @@ def _fidelity(of_replicates: Sequence["Fidelity | None"], classes: Sequence[str]
     known = [each for each in of_replicates if each is not None]
     if not known:
         return {}
+    from stages.comparison.fidelity import two_sample  # torch, which only examined images need
+
     labels = sorted(set.intersection(*(set(each.classes) for each in known)))
     by_class = {label: [each.classes[label] for each in known] for label in labels}
     return {
         "images": min(each.images for each in known),
+        "two_sample": two_sample(known),
         "measures": _summaries(each.measures for each in known),
         "floor": _summaries(each.floor for each in known),
         "classes": {

@@ -117,6 +117,21 @@ def _outcome(dropped_share: float, alpha: float) -> str:
 
 def _promise(metrics: Mapping[str, Any]) -> str:
     """What the threshold promises: by full conformal prediction, by class, or pooled."""
+    return f"{_promise_of_mode(metrics)}{_exception(metrics['near_twins'])}"
+
+
+def _exception(near_twins: float) -> str:
+    """Whom the promise leaves out; nothing where near-twins are too few to be grouped."""
+    if not near_twins:
+        return ""
+    return (
+        f" {percent(near_twins)} of the calibration images have a near-twin among the training images, such as another "
+        "picture of the same thing, and are compared with all others. The promise is about images without a near-twin: "
+        "one that has one may be dropped, as a copy may."
+    )
+
+
+def _promise_of_mode(metrics: Mapping[str, Any]) -> str:
     alpha, calibration = metrics["alpha"], metrics["calibration"]
     confidence = CONFIDENCE if metrics["with_confidence"] else None
     if not calibration:

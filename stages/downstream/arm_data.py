@@ -55,12 +55,12 @@ def labelled_images(arm: ArmParams, data: ArmData, final: bool, seed: int) -> La
         UserError: `train` and `validation` together have fewer labels of a class than the budget.
     """
     seen = data.seen
-    train, validation = seen.labels.cpu(), seen.validation_labels.cpu()
     if arm.labels == "all" and not final:
-        return Labelled(seen.images, train)
-    images, labels = torch.cat([seen.images, seen.validation_images]), torch.cat([train, validation])
+        return Labelled(seen.images, seen.labels.cpu())
+    joined = seen.with_all_labels()
+    images, labels = joined.images, joined.labels.cpu()
     if isinstance(arm.labels, LabelBudget):
-        chosen = _first_of_each_class(labels, len(train), arm.labels.per_class, seen.classes, seed)
+        chosen = _first_of_each_class(labels, len(seen.labels), arm.labels.per_class, seen.classes, seed)
         return Labelled(images[chosen], labels[chosen])
     return Labelled(images, labels)
 

@@ -24,10 +24,9 @@ from stages.downstream.sampling import draw_order
 from stages.downstream.training import Examples, Seeds, Trained, Validate, derive_seeds, predict, train_classifier
 from stages.imaging.pixels import to_bytes, to_network_range
 from stages.labelling import pool
-from stages.labelling.pool import PoolLabels
+from stages.labelling.pool import Guesses, PoolLabels
 
-# the ensemble's labels of the pool, learned from all labels (True) or from those of `train`
-GuessPool = Callable[[bool], PoolLabels]
+GuessPool = Callable[[], Guesses]  # the ensemble's labels of the pool
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def train_arm(
     chosen: int,
     stop: int | None,
 ) -> ArmResult:
-    """Trains the classifier on all labels of the arm, which look at nothing any more.
+    """Trains the classifier on all labels of the arm: nothing is left to choose, and nothing is looked at.
 
     chosen: the number of its setting. stop: the step after which the replicate's trial kept its weights, None for the
     end of the training.
@@ -176,7 +175,8 @@ def _guess_of_ensemble(bench: Bench) -> PoolLabels:
     """The ensemble's labels of the pool. With a budget, there are no other labels to choose its members by."""
     seen, real = bench.data.seen, bench.labelled
     if bench.arm.labels == "all":
-        return bench.guess_pool(bench.final)
+        guesses = bench.guess_pool()
+        return guesses.final if bench.final else guesses.choosing
     budget = replace(
         seen,
         images=real.images,
@@ -184,7 +184,7 @@ def _guess_of_ensemble(bench: Bench) -> PoolLabels:
         validation_images=seen.validation_images[:0],
         validation_labels=seen.validation_labels[:0],
     )
-    return pool.teach(budget, bench.seeds.initialisation)
+    return pool.teach(budget, bench.seeds.initialisation).final
 
 
 def _parts(setting: Setting, bench: Bench, advice: Advice) -> list[Part]:

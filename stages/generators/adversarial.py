@@ -106,34 +106,13 @@ def adversarial_step(
 ) -> dict[str, Tensor]:
     """Both players learn from one batch. The same fakes, augmented alike, serve both."""
     assert isinstance(discriminator, ConditionalDiscriminator)
+    size, sources, penalty = len(batch.real), batch.draws.sources, objective.penalty
     # Fakes take the labels and the trust of the real images: neither must tell the two apart.
     with learner.autocast():
-        fake = network(batch.draws)
-        real, fake = learner.augment(torch.cat([batch.real, fake])).split(len(fake))
-    discriminator_loss, real_logits, fake_logits = _discriminator_step(
-        discriminator, objective, batch, real, fake.detach(), learner
-    )
-    generator_loss = _generator_step(discriminator, objective, batch, real, fake, learner)
-    return {
-        "discriminator_loss": discriminator_loss,
-        "generator_loss": generator_loss,
-        "real_logit": real_logits.mean(),
-        "fake_logit": fake_logits.mean(),
-        "sureness": objective.sureness(real_logits, fake_logits),
-    }
+        both = learner.augment(torch.cat([batch.real, network(batch.draws)]))
+        real, fake = both.split(size)
 
-
-def _discriminator_step(
-    discriminator: ConditionalDiscriminator,
-    objective: Objective,
-    batch: Batch,
-    real: Tensor,
-    fake: Tensor,
-    learner: Learner,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Its loss, and the logits of real and fake images (N,), all detached."""
-    size, sources = len(fake), batch.draws.sources
-    images = torch.cat([real.detach(), fake]).requires_grad_(objective.penalty > 0)
+    images = both.detach().requires_grad_(penalty > 0)
     with learner.autocast():
         # Real and fake go through together: half the calls, and one power iteration.
         features = discriminator.features(images, None if sources is None else sources.repeat(2, 1, 1, 1))
@@ -141,30 +120,24 @@ def _discriminator_step(
         real_logits, fake_logits = logits.split(size)
         losses = objective.discriminator(real_logits, fake_logits)
         losses = losses + discriminator.class_losses(features[:size], batch.labels, batch.trust)
-    if objective.penalty > 0:  # R1 of the real image and R2 of the fake one, pair by pair
-        losses = losses + objective.penalty * gradient_penalty(logits, images).view(2, size).sum(dim=0)
-    return learner.update("discriminator", losses), real_logits.detach(), fake_logits.detach()
+    if penalty > 0:  # R1 of the real image and R2 of the fake one, pair by pair
+        losses = losses + penalty * gradient_penalty(logits, images).view(2, size).sum(dim=0)
+    measures = {
+        "discriminator_loss": learner.update("discriminator", losses),
+        "real_logit": real_logits.detach().mean(),
+        "fake_logit": fake_logits.detach().mean(),
+        "sureness": objective.sureness(real_logits.detach(), fake_logits.detach()),
+    }
 
-
-def _generator_step(
-    discriminator: ConditionalDiscriminator,
-    objective: Objective,
-    batch: Batch,
-    real: Tensor,
-    fake: Tensor,
-    learner: Learner,
-) -> Tensor:
-    """Its loss, detached. The discriminator stands still meanwhile, its power iteration too."""
-    discriminator.eval()
+    discriminator.eval()  # it stands still while the generator learns, its power iteration too
     with learner.autocast():
-        features = discriminator.features(fake, batch.draws.sources)
-        logits = discriminator.logits(features, batch.labels, batch.trust)
-        real_logits = logits
+        features = discriminator.features(fake, sources)
+        lead = fake_logits = discriminator.logits(features, batch.labels, batch.trust)
         if objective.generator_sees_real:
             with torch.no_grad():
-                real_logits = judge(discriminator, real, batch.draws, batch.trust)
-        losses = objective.generator(real_logits, logits)
+                lead = judge(discriminator, real, batch.draws, batch.trust)
+        losses = objective.generator(lead, fake_logits)
         losses = losses + discriminator.class_losses(features, batch.labels, batch.trust)
-    loss = learner.update("generator", losses)
+    measures["generator_loss"] = learner.update("generator", losses)
     discriminator.train()
-    return loss
+    return measures

@@ -120,6 +120,7 @@ def summarise(
         "with_confidence": int(params.confidence is not None and calibration > 0),
         "per_class": int(params.thresholds == "per_class"),
         "calibration": calibration,
+        "near_twins": _mean([test.twin_share for test in tests]),
         "labels_used": len(audits[0].calibrated_by) if params.thresholds == "per_class" else 0,
         **_drops(dropped),
         "classes": {name: _drops(dropped[label == index]) for index, name in enumerate(class_names)},

@@ -171,4 +171,4 @@ def _log_distances(real: torch.Tensor, part: torch.Tensor) -> Scores:
 
 
 def _enough(seen: NDArray[np.bool_], held_out: NDArray[np.bool_], units: NDArray[np.int64]) -> bool:
-    return np.count_nonzero(seen) > 1 and len(np.unique(units[held_out])) >= LEAST_NON_MEMBERS
+    return bool(seen.sum() > 1) and len(np.unique(units[held_out])) >= LEAST_NON_MEMBERS

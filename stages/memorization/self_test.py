@@ -35,12 +35,14 @@ class SelfTest:
 
     calibration: images that set the threshold, 0 for full conformal prediction. false_positives: how many of these a
     threshold that they did not set would drop, by what was done to them (`fresh`, `fresh_blurred`).
-    planted: by kind.
+    planted: by kind. twin_share: of the calibration images that have a near-twin among the seen, if these are grouped;
+    else 0.
     """
 
     calibration: int
     false_positives: Mapping[str, int]
     planted: Mapping[str, Detection]
+    twin_share: float
 
 
 def run_self_test(memorization_filter: MemorizationFilter, replicate: int) -> SelfTest:
@@ -51,11 +53,12 @@ def run_self_test(memorization_filter: MemorizationFilter, replicate: int) -> Se
     """
     params = memorization_filter.params
     fold_seed, copy_seed = np.random.SeedSequence((params.seed, replicate)).spawn(2)
-    held_out = not memorization_filter.full_conformal
+    held_out, twins = not memorization_filter.full_conformal, memorization_filter.twins
     return SelfTest(
         calibration=len(memorization_filter.calibrating) if held_out else 0,
         false_positives=_false_positives(memorization_filter, fold_seed) if held_out else {},
         planted=_detections(memorization_filter, _copies(memorization_filter, copy_seed)),
+        twin_share=twins.share if twins is not None and twins.grouped else 0.0,
     )
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.imaging.set_metrics import copied_share
 from stages.memorization.attacks import PlainDistances
+
+COPY_QUANTILE = 0.05  # of the fresh images' distances: a share of about this of any fresh images lies below it
 
 
 @dataclass(frozen=True)
@@ -71,3 +72,16 @@ def authentic_share(to_members: torch.Tensor, apart: torch.Tensor) -> float:
     """
     nearest, member = to_members.min(dim=0)
     return float((nearest > apart[member]).double().mean())
+
+
+def copied_share(synthetic: torch.Tensor, labels: torch.Tensor, fresh: torch.Tensor) -> dict[int, float]:
+    """By class the share of its synthetic images, 0..1, nearer to a member than all but a twentieth of fresh images.
+
+    The threshold is one for all classes, so that the fresh images need no labels and may be few.
+
+    Args:
+        synthetic: (N,), distances to the nearest member. fresh: (m,), the same of fresh images.
+        labels: int64 (N,), of the synthetic images; a class without any is left out.
+    """
+    copied = synthetic < fresh.quantile(COPY_QUANTILE)
+    return {int(label): float(copied[labels == label].float().mean()) for label in labels.unique()}

@@ -102,12 +102,14 @@ class OwnSource(Artifact):
 
 class FilterMetrics(Drops):
     """metrics/filter_memorized/<generator>.json: all replicates together. What needs images that were held out may be
-    absent; own_source is there where images were drawn from a source image."""
+    absent; own_source is there where images were drawn from a source image. near_twins: share of the calibration images
+    that have near-twins, where these are grouped; else 0."""
 
     alpha: Share
     with_confidence: Literal[0, 1]
     per_class: Literal[0, 1]
     calibration: Count
+    near_twins: Share
     labels_used: Count
     classes: dict[str, Drops]
     planted: dict[str, Detection]

@@ -3,6 +3,7 @@
 import ast
 import hashlib
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 PACKAGE = "stages"
@@ -25,9 +26,9 @@ def closure(*scripts: Path, whole: bool = False) -> list[Path]:
         if path in found or (not whole and _is_exempt(path)):
             continue
         found.add(path)
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        found.update(_templates(path, tree))
-        waiting.extend(candidate for name in _imports(tree) for candidate in _files(name))
+        modules, templates = _named(path.read_text(encoding="utf-8"))
+        found.update(template for name in templates if (template := path.parent / name).is_file())
+        waiting.extend(candidate for name in modules for candidate in _files(name))
     return sorted(path for path in found if path.stat().st_size)
 
 
@@ -43,13 +44,19 @@ def digest(paths: Iterable[Path]) -> str:
     return total.hexdigest()
 
 
-def _imports(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+@cache
+def _named(text: str) -> tuple[list[str], list[str]]:
+    """The modules that a source text imports, and the strings in it that may be a template's name."""
+    modules, templates = list[str](), list[str]()
+    for node in ast.walk(ast.parse(text)):
+        match node:
+            case ast.Import():
+                modules += [alias.name for alias in node.names]
+            case ast.ImportFrom(module=str(module)):
+                modules += [module, *(f"{module}.{alias.name}" for alias in node.names)]
+            case ast.Constant(value=str(value)) if value.endswith(".j2"):
+                templates.append(value)
+    return modules, templates
 
 
 def _files(module: str) -> Iterator[Path]:
@@ -62,11 +69,3 @@ def _files(module: str) -> Iterator[Path]:
         for path in (base / "__init__.py", base.with_suffix(".py")):
             if path.is_file():
                 yield path
-
-
-def _templates(path: Path, tree: ast.Module) -> Iterator[Path]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(".j2"):
-            template = path.parent / node.value
-            if template.is_file():
-                yield template

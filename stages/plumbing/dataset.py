@@ -83,7 +83,7 @@ class Dataset:
         """What attacks on a published set need: ids (n,) of all real images outside the test set; by replicate, (R, n),
         whether its generators may learn from them, and whether nothing in it sees them but the memorization threshold.
 
-        An image that choices are made on is neither.
+        An image that choices are made on, but that no generator learns from, is neither.
         """
 
         def playing(*roles: str) -> NDArray[np.bool_]:

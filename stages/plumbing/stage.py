@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 
 import psutil
 
-from stages.plumbing import code, pace, params, workdir
+from stages.plumbing import code, pace, params, stale, workdir
 from stages.plumbing.errors import UserError
 
 TIMING = workdir.WORK / "timing"
+LAST = "evaluate"  # the stage that answers
 _DISK_TROUBLE = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -132,6 +133,8 @@ def execute(name: str, work: Callable[[StageRun], None], item: str = "") -> None
         with workdir.alone(Path(label)):
             run = StageRun(name, params.load(), item)
             work(run)
+            if name != LAST:
+                stale.remove_former_answers(name, run.params)
             _write_timing(run)
             _tell_pace(run)
             if run.last_words:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 FINGERPRINT = "understudy.fingerprint"
+RUN = "understudy.run"  # what a run is, whatever it is called
 COMPLETE = "understudy.complete"
 _SECRETS = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD")
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # pages for training, not for chatbots
@@ -93,10 +94,10 @@ class Store:
             found = client.get_experiment_by_name(name)
             return cls(client, found.experiment_id if found else client.create_experiment(name, artifacts, _KIND))
 
-    def tree(self, name: str, fingerprint: str, tags: Mapping[str, str]) -> "Tree":
+    def tree(self, name: str, title: str, fingerprint: str, tags: Mapping[str, str]) -> "Tree":
         """The complete tree of this name and fingerprint, or the one that was begun here, or a new one."""
-        tree = Tree(self.client, self.experiment, name, {**tags, FINGERPRINT: fingerprint})
-        ours = f"tags.`{FINGERPRINT}` = '{fingerprint}' AND attributes.run_name = '{name}'"
+        tree = Tree(self.client, self.experiment, name, title, {**tags, FINGERPRINT: fingerprint})
+        ours = f"tags.`{FINGERPRINT}` = '{fingerprint}' AND tags.`{RUN}` = '{name}'"
         found = {run.info.run_id: run.data.tags for run in self.client.search_runs([self.experiment], ours)}
         tree.complete = next((run_id for run_id, own in found.items() if own.get(COMPLETE) == "true"), None)
         if not tree.complete and tree.note.is_file():
@@ -108,7 +109,8 @@ class Store:
 
 @dataclass
 class Tree:
-    """A parent run and its children. All have `tags`, among them the fingerprint of what they show.
+    """A parent run and its children. All have `tags`, among them the fingerprint of what they show. Readers see the
+    parent as `title`, and children by their names.
 
     Until it is complete, the ids of its runs lie in the stage's work folder, and whoever writes this tree next goes on
     with them. All points have the time `began` (milliseconds), by which MLflow knows a point that it is given again.
@@ -117,6 +119,7 @@ class Tree:
     client: "MlflowClient"
     experiment: str
     name: str
+    title: str
     tags: Mapping[str, str]
     complete: str | None = None  # id of the parent, where nothing is missing
     began: int = field(default_factory=lambda: int(time.time() * 1000))
@@ -130,8 +133,9 @@ class Tree:
     def run(self, name: str) -> str:
         """Id of the parent or a child, created if need be."""
         if name not in self.runs:
-            above = {} if name == self.name else {"mlflow.parentRunId": self.run(self.name)}
-            made = self.client.create_run(self.experiment, tags={**self.tags, **above}, run_name=name)
+            own = {RUN: name} if name == self.name else {RUN: name, "mlflow.parentRunId": self.run(self.name)}
+            shown = self.title if name == self.name else name
+            made = self.client.create_run(self.experiment, tags={**self.tags, **own}, run_name=shown)
             self.runs[name] = made.info.run_id
             facts = {"fingerprint": self.tags[FINGERPRINT], "began": self.began, "runs": self.runs}
             workdir.write_json(self.note, facts)
@@ -144,7 +148,7 @@ class Tree:
         self.client.log_batch(
             self.run(name),
             [Metric(key, value, self.began, step) for key, points in content.curves.items() for step, value in points],
-            [Param(key, str(value)) for key, value in content.params.items()],
+            [Param(key, text) for key, text in content.params.items()],
             [RunTag(key, value) for key, value in content.tags.items()],
         )
 
@@ -153,10 +157,26 @@ class Tree:
         for path in files:
             self.client.log_artifact(self.run(name), str(path), folder)
 
+    def add_text(self, name: str, text: str, file: str) -> None:
+        """Writes a file of the run's artifacts; one that is there already is replaced."""
+        self.client.log_text(self.run(name), text, file)
+
     def resume(self) -> None:
         """Shows runs that an interrupted process left behind as running again."""
         for run_id in self.runs.values():
             self.client.update_run(run_id, "RUNNING")
+
+    @contextmanager
+    def watching_the_machine(self) -> Iterator[None]:
+        """While the block runs, the parent shows the machine too: processors, memory, GPUs: MLflow's system metrics."""
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        monitor = SystemMetricsMonitor(self.run(self.name), resume_logging=True, tracking_uri=tracking_uri())
+        monitor.start()
+        try:
+            yield
+        finally:
+            monitor.finish()
 
     def end(self, status: str) -> None:
         """Ends all runs as FINISHED, FAILED or KILLED."""

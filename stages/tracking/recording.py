@@ -8,20 +8,21 @@ import sys
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from stages.comparison.params import EvaluateParams
 from stages.plumbing import workdir
 from stages.plumbing.dataset import Dataset
-from stages.plumbing.params import Params
+from stages.plumbing.params import Params, as_yaml
 from stages.plumbing.stage import timings
 from stages.tracking import run_contents
 from stages.tracking.mlflow_store import Store, Tree, tracking_uri, without_secrets
-from stages.tracking.registered_model import register
+from stages.tracking.registered_model import Candidate, model_name, register
 from stages.tracking.run_contents import Content, Json
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ RECORD_SECONDS = 300.0  # after so long a stage no longer waits for a slow serve
 CLOSE_SECONDS = 30.0  # the same for what is left to show when training ends
 _GENERATORS = workdir.DATA / "train_gan"
 _ARMS = workdir.DATA / "train_downstream"
-_COMPARED = workdir.DATA / "evaluate" / "run.json"
+_COMPARED = workdir.DATA / "evaluate"
 _NOTE = (
     "A generator with a nested run for each replicate, whose means are here. `samples/...` says by step how like the "
     "real images its samples were, the same names without it how they are in the end."
@@ -85,13 +86,16 @@ class Live:
 
     def _show(self) -> None:
         tree, over = None, False
-        while not over:
-            over = self._over.wait(FLUSH_SECONDS)
-            if self._records and tree is None:
-                tree = _tree(Store.open(self._params.tracking.experiment), self._name, self._fingerprint)
-                tree.resume()
-            if tree and not tree.complete:
-                self._flush(tree)
+        with ExitStack() as stack:
+            while not over:
+                over = self._over.wait(FLUSH_SECONDS)
+                if self._records and tree is None:
+                    tree = _generator_tree(Store.open(self._params.tracking.experiment), self._name, self._fingerprint)
+                    tree.resume()
+                    if not tree.complete:
+                        stack.enter_context(tree.watching_the_machine())
+                if tree and not tree.complete:
+                    self._flush(tree)
         if tree and self._status:
             tree.end(self._status)
 
@@ -133,72 +137,92 @@ def log_missing(params: Params) -> Iterator[tuple[str, str | None]]:
             links[f"understudy.{name}"] = run_id
         yield name, run_id
 
-    def write(tree: Tree, given: Json) -> list["DatasetInput"]:
-        tree.log(COMPARISON, Content(tags=links))
-        return _write_comparison(tree, given, params.tracking.registered_model)
-
-    yield COMPARISON, _log(store, COMPARISON, _COMPARED, write)
+    yield COMPARISON, _log_comparison(store, params.tracking.registered_model, links)
 
 
 def _log_generator(store: Store, params: Params, generator: str) -> str | None:
-    def write(tree: Tree, given: Json) -> list["DatasetInput"]:
-        return _write_generator(tree, given, _GENERATORS / generator, params.evaluate.publish_real_images)
-
-    return _log(store, f"{TRAINING}/{generator}", _GENERATORS / generator / "run.json", write)
-
-
-def _log(store: Store, name: str, run: Path, write: Callable[[Tree, Json], list["DatasetInput"]]) -> str | None:
-    """Id of the parent run that the file `run` tells of, which is written now if the store lacks it; None without it.
-
-    `write` logs all of the tree, given the parameters, and returns the data sets that it used.
-    """
-    if not run.is_file():
+    folder, samples = _GENERATORS / generator, params.evaluate.publish_real_images
+    if (record := _record_of(folder)) is None:
         return None
-    record = workdir.read_json(run)
-    tree = _tree(store, name, record["fingerprint"])
-    return tree.complete or tree.finish(write(tree, record["params"]))
+    tree = _generator_tree(store, f"{TRAINING}/{generator}", record["fingerprint"])
+    return tree.complete or tree.finish(_write_generator(tree, record["params"], folder, samples))
+
+
+def _log_comparison(store: Store, model: str, links: Mapping[str, str]) -> str | None:
+    """Id of the parent run, which is written now if the store lacks it; None without its files. links: tags that lead
+    to the generators' runs."""
+    path = workdir.METRICS / "evaluate.json"
+    if (record := _record_of(_COMPARED)) is None or not path.is_file():
+        return None
+    numbers = workdir.read_json(path)
+    title = run_contents.title(Dataset.open().name, numbers["answers"])
+    tree = _tree(store, COMPARISON, title, record["fingerprint"])
+    if not tree.complete:
+        tree.log(COMPARISON, Content(tags=links))
+        return tree.finish(_write_comparison(tree, record["params"], numbers, model))
+    return tree.complete
+
+
+def _record_of(folder: Path) -> Json | None:
+    """Fingerprint and parameters of what lies in the folder; None where nothing does."""
+    path = folder / "run.json"
+    return workdir.read_json(path) if path.is_file() else None
 
 
 def _write_generator(tree: Tree, given: Json, folder: Path, samples: bool) -> list["DatasetInput"]:
     dataset = Dataset.open()
     histories = [workdir.read_json(folder / str(replicate) / "history.json") for replicate in range(dataset.replicates)]
-    content = run_contents.flatten({TRAINING: given}), run_contents.training(*histories), {"mlflow.note.content": _NOTE}
+    content = run_contents.texts({TRAINING: given}), run_contents.training(*histories), {"mlflow.note.content": _NOTE}
     tree.log(tree.name, Content(*content))
     for replicate, history in enumerate(histories):
         child = f"{tree.name}/{replicate}"
-        tree.log(child, Content({"replicate": replicate}, run_contents.training(history)))
+        tree.log(child, Content({"replicate": str(replicate)}, run_contents.training(history)))
         if samples:
             tree.add_files(child, sorted((folder / str(replicate) / "samples").glob("*.png")), "samples")
     return [run_contents.data_set(dataset.name, dataset.folder, "images.parquet", run_contents.dvc_hashes())]
 
 
-def _write_comparison(tree: Tree, given: Json, model: str) -> list["DatasetInput"]:
+def _write_comparison(tree: Tree, given: Json, numbers: Json, model: str) -> list["DatasetInput"]:
     import pandas as pd
 
     dataset, hashes, generators = Dataset.open(), run_contents.dvc_hashes(), list(given["train_gan"]["generators"])
     scores = pd.read_csv(workdir.METRICS / "scores.csv")
-    numbers = workdir.read_json(workdir.METRICS / "evaluate.json")
+    summary = workdir.read_json(workdir.METRICS / "evaluate_summary.json")
     privacy = {each: workdir.read_json(workdir.METRICS / "filter_memorized" / f"{each}.json") for each in generators}
     seconds = {stage: spent for stage, spent, _ in timings() if stage != "evaluate"}
+    measure = EvaluateParams(**given["evaluate"]).measure_key
 
-    tree.log(COMPARISON, run_contents.comparison(given, numbers, scores, privacy, seconds))
-    tree.log(COMPARISON, Content(tags={f"dvc.{path}": md5 for path, md5 in hashes.items()}))
+    tree.log(COMPARISON, run_contents.comparison(given, numbers, summary, measure))
+    tree.log(COMPARISON, Content(curves=run_contents.details(numbers, measure, scores, privacy, seconds)))
     tree.add_files(COMPARISON, [workdir.METRICS / name for name in ("report.html", "scores.csv", "evaluate.json")])
     tree.add_files(COMPARISON, sorted((workdir.METRICS / "figures").glob("*.png")), "figures")
+    tree.add_text(COMPARISON, as_yaml(dict(given)), "params.yaml")
+    tree.add_text(COMPARISON, as_yaml(hashes), "dvc_hashes.yaml")
     for arm, rows in scores.groupby("arm", sort=False):
         facts, own = workdir.read_json(_ARMS / str(arm) / "arm.json"), given["train_downstream"]["arms"][arm]
         for row in rows.to_dict("records"):
             tree.log(f"{arm}/{row['replicate']}", run_contents.arm_replicate(str(arm), own, facts, row))
-    if best := run_contents.best_classifier(scores):
-        config = {name: given["train_downstream"]["classifier"][name] for name in ("kind", "width")}
-        config |= {"image": dataset.image.model_dump(mode="json"), "classes": dataset.classes}
-        register(tree, model, *best, config, hashes.get(str(_ARMS / best[0])))
+    arm, replicate, score = run_contents.best_classifier(scores, measure)
+    classifier = {name: given["train_downstream"]["classifier"][name] for name in ("kind", "width")}
+    config = classifier | {"image": dataset.image.model_dump(mode="json"), "classes": dataset.classes}
+    best = Candidate(arm, replicate, config, measure, score, _test_set(dataset), hashes.get(str(_ARMS / arm)))
+    register(tree, model_name(model, dataset.name), best)
     folders = {f"{dataset.name}-{each}": workdir.DATA / "filter_memorized" / each for each in generators}
     made = [run_contents.data_set(name, folder, "[0-9]*.parquet", hashes) for name, folder in folders.items()]
     return [run_contents.data_set(dataset.name, dataset.folder, "images.parquet", hashes), *made]
 
 
-def _tree(store: Store, name: str, fingerprint: str) -> Tree:
+def _test_set(dataset: Dataset) -> str:
+    """What scores are comparable by: ids and true classes of the test images."""
+    truth = dataset.test_labels().sort_index()
+    return workdir.fingerprint(truth.index.tolist(), [dataset.classes[label] for label in truth])
+
+
+def _generator_tree(store: Store, name: str, fingerprint: str) -> Tree:
+    return _tree(store, name, f"{Dataset.open().name}: generator {name.removeprefix(f'{TRAINING}/')}", fingerprint)
+
+
+def _tree(store: Store, name: str, title: str, fingerprint: str) -> Tree:
     """The tree of runs, each of which says where it comes from."""
     from mlflow.utils.git_utils import get_git_commit
 
@@ -209,7 +233,7 @@ def _tree(store: Store, name: str, fingerprint: str) -> Tree:
         "mlflow.source.git.commit": get_git_commit("."),
         "dvc.experiment": os.environ.get("DVC_EXP_NAME"),
     }
-    return store.tree(name, fingerprint, {key: value for key, value in tags.items() if value})
+    return store.tree(name, title, fingerprint, {key: value for key, value in tags.items() if value})
 
 
 def _record(work: Callable[[], object]) -> None:

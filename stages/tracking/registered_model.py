@@ -1,11 +1,13 @@
 """Puts the best classifier into MLflow's registry, as code and safetensors, without pickle."""
 
+import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,39 +15,86 @@ from stages.plumbing import code, images, workdir
 from stages.sources.params import ImageParams
 from stages.tracking.mlflow_store import FINGERPRINT, Tree
 
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
 ALIAS = "best"
+TEST_SET, MEASURE, SCORE = "understudy.test_set", "understudy.measure", "understudy.score"
 _SERVED = Path("stages/tracking/served.py")
 _LIBRARIES = ("mlflow", "numpy", "pandas", "pillow", "pydantic", "safetensors", "torch")
 
 
-def register(tree: Tree, name: str, arm: str, replicate: int, config: Mapping[str, Any], md5: str | None) -> None:
-    """Registers an arm's classifier under `name`, unless this fingerprint's is there; its files lie with the child run.
+@dataclass(frozen=True)
+class Candidate:
+    """A classifier for the registry, with its score on the test set of this fingerprint.
 
-    It becomes the alias `best`, except in an experiment of `dvc exp`. config: see `stages.tracking.served`; md5: DVC's,
-    of the arm's folder.
+    config: see `stages.tracking.served`; md5: DVC's, of the arm's folder.
+    """
+
+    arm: str
+    replicate: int
+    config: Mapping[str, Any]
+    measure: str
+    score: float
+    test_set: str
+    md5: str | None
+
+    @property
+    def folder(self) -> Path:
+        """Of the arm."""
+        return workdir.DATA / "train_downstream" / self.arm
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What is known of the version."""
+        tags = {"arm": self.arm, "replicate": str(self.replicate), TEST_SET: self.test_set}
+        tags |= {MEASURE: self.measure, SCORE: repr(self.score)}
+        return tags | ({f"dvc.{self.folder}": self.md5} if self.md5 else {})
+
+
+def model_name(prefix: str, dataset: str) -> str:
+    """A name for each data set, of letters that the registry allows: other data, other classes, another model."""
+    return f"{prefix}-{re.sub(r'[^A-Za-z0-9_.-]+', '-', dataset).strip('-')}"
+
+
+def register(tree: Tree, name: str, found: Candidate) -> None:
+    """Registers a classifier under `name`, unless this fingerprint's is there; its files lie with the child run.
+
+    It becomes the alias `best` where there is none, or where it is better on the same test set than the one that is,
+    but never in an experiment of `dvc exp`: a trial is no new best.
     """
     from mlflow.exceptions import MlflowException
 
-    client, run_id = tree.client, tree.run(f"{arm}/{replicate}")
-    arm_folder = workdir.DATA / "train_downstream" / arm
-    tags = {"arm": arm, "replicate": str(replicate), FINGERPRINT: tree.tags[FINGERPRINT]}
-    tags |= {f"dvc.{arm_folder}": md5} if md5 else {}
+    client, fingerprint = tree.client, tree.tags[FINGERPRINT]
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    found = client.search_model_versions(f"name = '{name}' AND tag.`{FINGERPRINT}` = '{tags[FINGERPRINT]}'")
-    if found:
-        version = found[0]
-    else:
-        with TemporaryDirectory() as folder:
-            _pack(arm_folder / f"{replicate}.safetensors", config, Path(folder))
-            client.log_artifacts(run_id, f"{folder}/model", "model")
-        place = f"{client.get_run(run_id).info.artifact_uri}/model"
-        version = client.create_model_version(name, place, run_id, tags, await_creation_for=10)
-    if "dvc.experiment" not in tree.tags:  # a trial is no new best
-        client.set_registered_model_alias(name, ALIAS, version.version)
+    versions = client.search_model_versions(f"name = '{name}' AND tag.`{FINGERPRINT}` = '{fingerprint}'")
+    version = versions[0] if versions else _version(tree, name, found)
+    if "dvc.experiment" not in tree.tags:
+        alias = client.get_registered_model(name).aliases.get(ALIAS)
+        if alias is None or _beats(found, client.get_model_version(name, alias).tags):
+            client.set_registered_model_alias(name, ALIAS, version.version)
+
+
+def _beats(found: Candidate, best: Mapping[str, str]) -> bool:
+    """Whether it is better than the best one so far, whose tags these are. On another test set nobody knows."""
+    comparable = (best.get(TEST_SET), best.get(MEASURE)) == (found.test_set, found.measure)
+    return comparable and found.score > float(best[SCORE])
+
+
+def _version(tree: Tree, name: str, found: Candidate) -> "ModelVersion":
+    client, run_id = tree.client, tree.run(f"{found.arm}/{found.replicate}")
+    with TemporaryDirectory() as folder:
+        _pack(found.folder / f"{found.replicate}.safetensors", found.config, Path(folder))
+        client.log_artifacts(run_id, f"{folder}/model", "model")
+    place, tags = (
+        f"{client.get_run(run_id).info.artifact_uri}/model",
+        found.tags | {FINGERPRINT: tree.tags[FINGERPRINT]},
+    )
+    return client.create_model_version(name, place, run_id, tags, await_creation_for=10)
 
 
 def _pack(weights: Path, config: Mapping[str, Any], folder: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -18,15 +19,50 @@ MOST_POINTS = 200
 _ARM_FACTS = ("labels_used", "trained_on_labels", "synthetic_images", "pseudo_labels", "steps")
 _MEASURES = ("accuracy", "balanced_accuracy", "macro_f1", "validation")
 
+QUESTIONS = {
+    "augment": "Do added images help?",
+    "stand_in": "Can they stand in for real ones?",
+    "leak": "Do they leak?",
+}
+# Parameters by which people tell one comparison from another; the artifact params.yaml has all of them.
+_COMPARED = (
+    "prepare.source.kind",
+    "prepare.image.size",
+    "prepare.labels_per_class*",
+    "prepare.validation_per_class",
+    "prepare.unlabelled.share",
+    "prepare.imbalance_factor",
+    "prepare.replicates",
+    "train_gan.generators.*.kind",
+    "train_gan.generators.*.layers",
+    "train_gan.generators.*.width",
+    "train_gan.generators.*.steps",
+    "generate.plan.*",
+    "filter_memorized.alpha",
+    "train_downstream.classifier.kind",
+    "train_downstream.classifier.width",
+    "train_downstream.classifier.steps",
+    "evaluate.measure*",
+    "evaluate.augment.*",
+    "evaluate.stand_in.*",
+    "evaluate.margin",
+)
+_LEGEND = (
+    "`usual`, `added`, `alone`: mean of the first rival, with generated images added, and of these alone, in percent. "
+    "`gain`, `edge`: how far `added` lies above the first and above the strongest rival, `lag`: `alone` above its "
+    "strongest, in points. `leak`: AUC of the attack farthest from a guess (0.5). `copy`: generated images dropped as "
+    "copies, in percent. Artifacts: `report.html` is the whole report, `params.yaml` has all parameters."
+)
+
 Json = Mapping[Any, Any]
 Curves = dict[str, list[tuple[int, float]]]  # metric -> its points (step, value)
 
 
 @dataclass(frozen=True)
 class Content:
-    """What a run holds beside its artifacts. Parameters are logged as text."""
+    """What a run holds beside its artifacts."""
 
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
     curves: Curves = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
 
@@ -38,6 +74,17 @@ def flatten(tree: Json, separator: str = ".") -> dict[str, Any]:
     return {
         str(key): value for key, value in pd.json_normalize(dict(tree), sep=separator).to_dict("records")[0].items()
     }
+
+
+def texts(tree: Json) -> dict[str, str]:
+    """Nested parameters under their dotted keys, as short as a table wants them: lists with commas. What is nested in
+    lists, or not set, is left out."""
+    found = {}
+    for key, value in flatten(tree).items():
+        parts = value if isinstance(value, list | tuple) else [value]
+        if value is not None and not any(isinstance(part, Mapping | list | tuple) for part in parts):
+            found[key] = ", ".join(map(str, parts))
+    return found
 
 
 def curves(*histories: Sequence[Json]) -> Curves:
@@ -76,16 +123,44 @@ def training(*histories: Json) -> Curves:
     return {**quality, **{f"samples/{name}": values for name, values in samples.items()}, **losses}
 
 
-def comparison(
-    params: Json, numbers: Json, scores: "pd.DataFrame", privacy: Json, seconds: Mapping[str, float]
-) -> Content:
-    """The comparison as a whole.
+def title(dataset: str, answers: Json) -> str:
+    """What a comparison is called: its data set and what came out, as in "digits: no better than pseudo-labels"."""
+    answer = next(iter(_asked(answers).values()))["answer"]
+    return f"{dataset}: {answer[:1].lower()}{answer[1:]}"
 
-    params: all sections of params.yaml; numbers: metrics/evaluate.json; privacy: of each generator what
-    metrics/filter_memorized has; scores: a row per arm and replicate; seconds: per stage.
+
+def _asked(answers: Json) -> dict[str, Json]:
+    """Those to questions that are asked, in one order."""
+    return {name: answers[name] for name in QUESTIONS if answers[name]["outcome"] != "not_asked"}
+
+
+def comparison(params: Json, numbers: Json, summary: Mapping[str, float], measure: str) -> Content:
+    """What a reader sees first of a comparison, and compares with others: few parameters, few metrics, the answers.
+
+    params: all sections of params.yaml; numbers: metrics/evaluate.json; summary: metrics/evaluate_summary.json;
+    measure: key of what the answers rest on.
     """
-    measure = params["evaluate"]["measure"]
-    measure = measure if isinstance(measure, str) else "sensitivity_at_specificity"
+    compared = {key: text for key, text in texts(params).items() if any(fnmatch(key, each) for each in _COMPARED)}
+    tags = {f"understudy.{question}": answer["outcome"] for question, answer in numbers["answers"].items()}
+    return Content(compared, points(summary), tags | {"mlflow.note.content": _note(numbers, measure)})
+
+
+def _note(numbers: Json, measure: str) -> str:
+    """The three answers, and every arm's mean, as Markdown."""
+    asked = _asked(numbers["answers"])
+    lines = [f"- {QUESTIONS[name]} **{each['answer']}**; {each['number']}" for name, each in asked.items()]
+    lines += [f"- {warning}" for warning in numbers["warnings"]]
+    lines += ["", f"| arm | {measure.replace('_', ' ')}, % |", "|---|---|"]
+    lines += [f"| {arm} | {100 * measures[measure]['mean']:.1f} |" for arm, measures in numbers["arms"].items()]
+    return "\n".join([*lines, "", _LEGEND])
+
+
+def details(numbers: Json, measure: str, scores: "pd.DataFrame", privacy: Json, seconds: Mapping[str, float]) -> Curves:
+    """All else that was measured, under names of several parts, which MLflow's pages group by the first.
+
+    scores: a row per arm and replicate; privacy: of each generator what metrics/filter_memorized has; seconds: per
+    stage.
+    """
     shown: dict[str, Any] = {
         "difference": {
             f"{arm}_vs_{rival}": measures[measure]
@@ -93,7 +168,6 @@ def comparison(
             for rival, measures in rivals.items()
         },
         "validation": scores.groupby("arm")["validation"].mean().to_dict(),
-        "replicates": numbers["replicates"],
         "labels_used": numbers["labels_used"],
         "filter_memorized": {generator: _of_all_classes(found) for generator, found in privacy.items()},
         "seconds": {stage.replace("@", "/"): spent for stage, spent in seconds.items()},
@@ -101,18 +175,7 @@ def comparison(
     for arm, measures in numbers["arms"].items():
         for name, summary in measures.items():
             shown.setdefault(name, {})[arm] = summary["mean"]
-    answers = numbers["answers"]
-    note = [
-        *(f"{each['answer']}. {each['sentence']}" for each in answers.values()),
-        "",
-        f"| arm | {measure.replace('_', ' ')}, % |",
-        "|---|---|",
-    ]
-    note += [f"| {arm} | {100 * measures[measure]['mean']:.1f} |" for arm, measures in numbers["arms"].items()]
-    note += ["", "Artifacts: `report.html` is the whole report, `scores.csv` has every replicate."]
-    tags = {f"understudy.{name}": each["outcome"] for name, each in answers.items()}
-    tags |= {"mlflow.note.content": "\n".join(note)}
-    return Content(flatten(params), points(flatten(shown, "/")), tags)
+    return points(flatten(shown, "/"))
 
 
 def _of_all_classes(privacy: Json) -> dict[str, Any]:
@@ -128,19 +191,22 @@ def arm_replicate(arm: str, params: Json, facts: Json, score: Json) -> Content:
     own = {name: facts[name] for name in _ARM_FACTS}
     setting = facts["settings"][facts["chosen"]]
     return Content(
-        flatten({"arm": arm, "replicate": replicate, **policy, **setting, **own}),
+        texts({"arm": arm, "replicate": replicate, **policy, **setting, **own}),
         {**curves(facts["history"][str(replicate)]), **points({name: score[name] for name in _MEASURES})},
     )
 
 
-def best_classifier(scores: "pd.DataFrame") -> tuple[str, int] | None:
-    """Arm with the best mean validation score and its replicate with the best one; None where nothing was validated."""
-    validated = scores.dropna(subset="validation")
-    if validated.empty:
-        return None
-    arm = str(validated.groupby("arm", sort=False)["validation"].mean().idxmax())
-    rows = validated[validated["arm"] == arm]
-    return arm, int(rows["replicate"].to_numpy()[rows["validation"].argmax()])
+def best_classifier(scores: "pd.DataFrame", measure: str) -> tuple[str, int, float]:
+    """(arm, replicate, its score on test): of the arm with the best mean on test, over all replicates, the replicate
+    that was best on validation, or the first where nothing was validated.
+
+    Arms are chosen on test, since validation images were trained on by those that had nothing to choose; a mean over
+    replicates is not lucky, and no replicate is chosen by its own score.
+    """
+    arm = str(scores.groupby("arm", sort=False)[measure].mean().idxmax())
+    rows = scores[scores["arm"] == arm]
+    best = rows.iloc[0 if rows["validation"].isna().all() else int(rows["validation"].argmax())]
+    return arm, int(best["replicate"]), float(best[measure])
 
 
 def dvc_hashes() -> dict[str, str]:

@@ -107,6 +107,7 @@ def make_privacy() -> Callable[[list[str]], dict[str, Any]]:
             "dropped": 7 * len(classes),
             "dropped_share": 0.07,
             "calibration": 200,
+            "near_twins": 0.0,
             "with_confidence": 0,
             "per_class": 0,
             "classes": {name: {"generated": 100, "dropped": 7, "dropped_share": 0.07} for name in classes},

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -7,10 +8,12 @@ from stages.comparison.fidelity import (
     LEAST,
     LIMIT,
     NEIGHBOURS,
+    Fidelity,
     class_measures,
     fidelity,
     frechet_distance,
     set_measures,
+    two_sample,
     two_sample_auc,
 )
 from stages.imaging import set_metrics
@@ -289,3 +292,23 @@ def test_features_of_a_classifier_that_diverged_get_words(value, kind):
     sets[kind][3, 2] = value
     with pytest.raises(UserError, match=f"features of the {kind} images are not all finite.*diverged.*learning_rate"):
         fidelity(sets["real"], labels(60), sets["synthetic"], labels(60), 0)
+
+
+def found(auc: float, floor: float, images: int = 400) -> Fidelity:
+    return Fidelity(images, {"two_sample_auc": auc}, {"two_sample_auc": floor}, {})
+
+
+def test_synthetic_images_are_held_against_what_real_ones_reach_with_an_interval_over_replicates():
+    leads = two_sample([found(0.8, 0.5), found(0.7, 0.48), found(0.75, 0.52)])
+    assert leads["auc"] == pytest.approx(0.75)
+    assert leads["beyond"] == pytest.approx(0.25)
+    assert leads["low"] < 0.25 < leads["high"]
+    assert leads["low"] == pytest.approx(0.25 - 4.3027 * np.std([0.3, 0.22, 0.23], ddof=1) / 3**0.5, abs=1e-4)
+    assert two_sample([found(0.8, 0.5)]).keys() == {"auc", "floor", "beyond", "floor_holds"}
+
+
+@pytest.mark.parametrize(
+    ("floor", "images", "holds"), [(0.5, 400, 1), (0.45, 400, 1), (0.4, 400, 0), (0.5, 40, 0), (0.16, 40, 0)]
+)
+def test_a_floor_that_real_images_do_not_reach_by_chance_is_meaningless(floor, images, holds):
+    assert two_sample([found(0.8, floor, images)])["floor_holds"] == holds

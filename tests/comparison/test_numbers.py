@@ -25,7 +25,8 @@ Make = Callable[..., Evidence]
 
 
 def fidelity(kid: float, classes: dict[int, ClassFidelity]) -> Fidelity:
-    return Fidelity(images=60, measures={"kid": kid}, floor={"kid": 0.0}, classes=classes)
+    measures, floor = {"kid": kid, "two_sample_auc": 0.5 + kid}, {"kid": 0.0, "two_sample_auc": 0.5}
+    return Fidelity(images=60, measures=measures, floor=floor, classes=classes)
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +143,7 @@ def test_examinations_are_averaged_over_the_replicates_that_have_them(make: Make
     assert list(numbers["fidelity"]) == ["gan"], "a generator with too few images has no figures"
     of_gan = numbers["fidelity"]["gan"]
     assert of_gan["measures"]["kid"] == pytest.approx({"mean": 0.2, "std": np.sqrt(0.02)})
+    assert of_gan["two_sample"]["beyond"] == pytest.approx(0.2)
     assert list(of_gan["classes"]) == ["cat"]
     assert of_gan["classes"]["cat"]["measures"] == {"kid": pytest.approx(0.2)}
     assert numbers["robustness"]["gan"]["pgd_8"] == pytest.approx({"mean": 0.6, "std": 0.1})

@@ -1,7 +1,7 @@
 """An arm's setting is chosen once, on the mean of all replicates' validation scores."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.downstream.choice import choose, no_choice
@@ -26,7 +26,6 @@ def trials(rows):
     ]
 
 
-@settings(max_examples=50)
 @given(scores)
 def test_the_choice_has_the_highest_mean_and_is_the_first_of_equals(rows):
     means = [sum(row) for row in rows]
@@ -36,7 +35,6 @@ def test_the_choice_has_the_highest_mean_and_is_the_first_of_equals(rows):
     assert chosen.steps == [10 * replicate + chosen.setting for replicate in range(len(rows[0]))], "each one's own"
 
 
-@settings(max_examples=50)
 @given(scores, st.randoms(use_true_random=False))
 def test_the_choice_does_not_depend_on_the_order_of_replicates(rows, random):
     columns = trials(rows)

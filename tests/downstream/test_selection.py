@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Generator
 
@@ -17,7 +17,6 @@ def random_guess(count, classes, seed):
     return guess, confidence
 
 
-@settings(max_examples=50)
 @given(count=st.integers(1, 300), classes=st.integers(2, 8), share=shares, seed=st.integers(0, 99))
 def test_each_class_gives_its_quota_of_most_confident_images(count, classes, share, seed):
     predicted, confidence = random_guess(count, classes, seed)
@@ -33,7 +32,6 @@ def test_each_class_gives_its_quota_of_most_confident_images(count, classes, sha
             assert confidence[of_class & taken].min() >= confidence[of_class & ~taken].max()
 
 
-@settings(max_examples=50)
 @given(share=shares, seed=st.integers(0, 99))
 def test_where_the_pool_allows_all_classes_are_equal(share, seed):
     guess, confidence = random_guess(40, 4, seed)
@@ -42,7 +40,6 @@ def test_where_the_pool_allows_all_classes_are_equal(share, seed):
     assert len(balanced[chosen].bincount(minlength=4).unique()) == 1
 
 
-@settings(max_examples=50)
 @given(seed=st.integers(0, 99))
 def test_the_order_of_the_pool_does_not_matter(seed):
     guess, confidence = random_guess(50, 3, seed)
@@ -59,7 +56,6 @@ def test_a_larger_share_only_adds(share):
     assert smaller < larger
 
 
-@settings(max_examples=50)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.floats(0.01, 1), st.integers(0, 100))
 def test_the_best_of_every_class_are_kept_in_its_proportion(labels, keep, seed):
     labels = torch.tensor(labels)

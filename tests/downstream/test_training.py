@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Generator, nn
 from torch.nn import functional
@@ -105,7 +105,6 @@ def test_without_weights_it_is_the_usual_training_to_the_last_bit(params, toy):
     assert same(train(params, toy, steps=20).model, model)
 
 
-@settings(max_examples=50)
 @given(
     labels=st.lists(st.integers(0, 3), min_size=1, max_size=9).map(torch.tensor),
     smoothing=st.floats(0, 0.9),
@@ -208,7 +207,6 @@ def test_with_nothing_to_choose_the_last_weights_are_returned(params, toy, check
     assert all(set(point) == {"step", "loss"} for point in trained.history)
 
 
-@settings(max_examples=50)
 @given(steps=st.integers(1, 60), checkpoints=st.integers(2, 80))
 def test_checkpoints_are_evenly_spaced_and_the_last_is_at_the_end(steps, checkpoints):
     choice = Choice(nn.Linear(1, 1), lambda _model: 0.0, steps, checkpoints)
@@ -235,7 +233,6 @@ def test_streams_differ(replicate):
     assert len({*values, other.initialisation, other.order, other.augmentation}) == 6
 
 
-@settings(max_examples=50)
 @given(losses=st.lists(st.floats(0, 10, width=32), min_size=1, max_size=120))
 def test_the_history_covers_every_step_once(losses):
     history = summarise(torch.tensor(losses), {})

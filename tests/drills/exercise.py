@@ -113,9 +113,13 @@ def _lock(folder: Path) -> Any:
     return YAML(typ="safe", pure=True).load((folder / "dvc.lock").read_text())
 
 
-def start(command: str, folder: Path, **options: Any) -> subprocess.Popen[str]:
-    """Starts a command as a process group of its own, as a shell does."""
-    environment = fresh_environment() | {"DVC_SITE_CACHE_DIR": str(folder.with_name(f"{folder.name} site cache"))}
+def start(command: str, folder: Path, anew: bool = False, **options: Any) -> subprocess.Popen[str]:
+    """Starts a command as a process group of its own, as a shell does.
+
+    anew: the process itself is the command, as where it alone is killed or limited; see `fresh_environment`.
+    """
+    site_cache = str(folder.with_name(f"{folder.name} site cache"))
+    environment = fresh_environment(anew) | {"DVC_SITE_CACHE_DIR": site_cache}
     return subprocess.Popen(  # noqa: S602
         f"exec {command}",
         shell=True,
@@ -124,7 +128,7 @@ def start(command: str, folder: Path, **options: Any) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        start_new_session=True,
+        process_group=0,
         **({"preexec_fn": hears_ctrl_c} | options),
     )
 

@@ -31,7 +31,7 @@ def _refused_by_file_size(name: str, project: Path, folder: Path) -> None:
     stage = stage_of(project, name)
     shutil.rmtree(copy_of(project, folder) / ".work")
     before = results(folder)
-    words = run(stage.command, folder, status=1, preexec_fn=_small_files)
+    words = run(stage.command, folder, status=1, anew=True, preexec_fn=_small_files)
     assert "the file would be larger than allowed here. Run it again once that is mended" in words
     assert results(folder) == before
     run(stage.command, folder)
@@ -68,7 +68,7 @@ def test_a_full_disk_is_told_and_loses_nothing(whole: Path, tmp_path: Path, name
         cat /dev/zero > filler 2> /dev/null; truncate -s -4k filler
         {stage_of(whole, name).command}; status=$?; cp -a data metrics "{folder}"; exit $status
     """)
-    words = run(_mounting(f"sh {script}"), folder, status=1)
+    words = run(_mounting(f"sh {script}"), folder, status=1, anew=True)
     assert "the disk is full. Run it again once that is mended" in words
     assert results(folder) == results(whole)
 
@@ -76,7 +76,7 @@ def test_a_full_disk_is_told_and_loses_nothing(whole: Path, tmp_path: Path, name
 def _refused_by_read_only_checkout(name: str, project: Path, folder: Path) -> None:
     stage, mount = stage_of(project, name), 'mount --bind "$PWD" "$PWD" && mount -o remount,ro,bind "$PWD" && cd "$PWD"'
     copy_of(project, folder)
-    words = run(_mounting(f"{mount} && exec {stage.command}"), folder, status=1)
+    words = run(_mounting(f"{mount} && exec {stage.command}"), folder, status=1, anew=True)
     assert "the file system is read-only" in words
     assert results(folder) == results(project)
 
@@ -160,5 +160,5 @@ def test_a_clock_that_jumps_back_changes_no_byte(whole: Path, tmp_path: Path) ->
         os.utime(path, (moment, moment))
     (tmp_path / "clock").mkdir()
     (tmp_path / "clock/sitecustomize.py").write_text(CLOCK)
-    run("dvc repro", folder, variables={"PYTHONPATH": str(tmp_path / "clock")})
+    run("dvc repro", folder, anew=True, variables={"PYTHONPATH": str(tmp_path / "clock")})
     assert results(folder) == results(whole)

@@ -22,6 +22,8 @@ from tests.drills.exercise import (
     start,
 )
 
+STARTING = 5  # seconds that a stage's imports take
+
 
 @pytest.mark.parametrize(
     ("name", "seed"),
@@ -79,8 +81,8 @@ def test_workers_that_outlive_their_killed_stage_damage_nothing(
     stage, folder = stage_of(whole, name), copy_of(whole, tmp_path / "copy")
     edit_params(folder, {"parallel.jobs": 2})
     forget(folder, stage)
-    process = start(stage.command, folder)
-    if not ended_within(process, moment * seconds_of(whole, stage)):
+    process = start(stage.command, folder, anew=True)
+    if not ended_within(process, moment * (STARTING + seconds_of(whole, stage))):
         os.kill(process.pid, signal.SIGKILL)
     run(stage.command, folder)
     assert results(folder) == results(whole)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -92,7 +92,6 @@ def numbers(batch: Batch) -> Tensor:
     return to_bytes(batch.real).flatten().long()
 
 
-@settings(max_examples=50)
 @given(
     labelled=st.integers(1, 20),
     pool=st.integers(0, 20),

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
@@ -17,14 +17,12 @@ COUNTS = st.lists(st.integers(1, 500), min_size=2, max_size=12)
 Row = tuple[tuple[float, ...], int | None]
 
 
-@settings(max_examples=50)
 @given(COUNTS, st.integers(501, 2000))
 def test_balance_makes_labelled_and_synthetic_images_together_equally_many(labelled: list[int], per_class: int) -> None:
     counts = class_plan(labelled, BalancePlan(kind="balance", per_class=per_class))
     assert {real + made for real, made in zip(labelled, counts, strict=True)} == {per_class}
 
 
-@settings(max_examples=50)
 @given(COUNTS, st.floats(0.6, 20), st.floats(0, 20))
 def test_a_larger_factor_never_makes_fewer_images(labelled: list[int], factor: float, more: float) -> None:
     fewer = class_plan(labelled, FactorPlan(kind="factor", factor=factor))
@@ -70,7 +68,6 @@ def of(counts: list[int]) -> list[range]:
     return [range(count) for count in counts]
 
 
-@settings(max_examples=50)
 @given(st.lists(st.integers(0, 5 * BATCH), min_size=1, max_size=4), st.integers(1, 5))
 def test_shards_are_whole_batches_and_together_all_that_is_wanted(counts: list[int], batches: int) -> None:
     parts, drawn = shards(counts, batches), list[tuple[int, int]]()

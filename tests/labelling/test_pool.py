@@ -17,11 +17,12 @@ MANY = 300
 
 
 def taught(data: ReplicateData, seed: int) -> PoolLabels:
-    return teach(data, seed)
+    """While choices are made."""
+    return teach(data, seed).choosing
 
 
 def labelled_by(data: ReplicateData) -> LabelledImages:
-    return label(data, teach(data, 0))
+    return label(data, taught(data, 0))
 
 
 @pytest.fixture
@@ -119,9 +120,9 @@ class TestTeach:
     ) -> None:
         data, truth = toy_data(pool=6), toy_images(6, 1)[1]
 
-        def spread(_: ReplicateData) -> Guess:
+        def spread(seen: ReplicateData) -> Guess:
             shift = 0 if knows else 1
-            return Guess(*(sure_of((labels + shift) % CLASSES, 0.98) for labels in (truth, data.validation_labels)))
+            return Guess(*(sure_of((labels + shift) % CLASSES, 0.98) for labels in (truth, seen.validation_labels)))
 
         monkeypatch.setattr(pool, "_spread", spread)
         believed = taught(data, seed=0)
@@ -153,6 +154,23 @@ class TestTeach:
         assert torch.equal(one.trust, again.trust)
         assert torch.equal(one.labels, again.labels)
         assert not torch.equal(one.trust, other.trust)
+
+    def test_who_was_chosen_learns_once_more_from_all_labels(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """And is as sure as it was right before it learned from the validation images."""
+        monkeypatch.setattr(
+            pool,
+            "_best",
+            lambda guesses, seen: replace(believe("classifier", guesses["classifier"], seen), temperature=2),
+        )
+        data, other = toy_data(pool=6), toy_images(9, 9)[0]
+        blank = replace(data, validation_images=other[: len(data.validation_images)])
+        told, elsewhere = teach(data, 0), teach(blank, 0)
+        again = pool.learn(data.with_all_labels(), 0).probabilities(data.unlabelled)
+        labels, trust = pool.trusted(pool.tempered(again, 2))
+        assert torch.equal(told.final.labels, labels)
+        assert torch.equal(told.final.trust, trust)
+        assert (told.final.teacher, told.final.score) == (told.choosing.teacher, told.choosing.score)
+        assert torch.equal(told.choosing.labels, elsewhere.choosing.labels), "they taught nobody then"
 
     def test_without_validation_images_the_pool_is_labelled_all_the_same(self) -> None:
         labelled = labelled_by(toy_data(pool=6, validation=0))

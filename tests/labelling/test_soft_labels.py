@@ -33,6 +33,17 @@ def test_it_knows_the_classes_and_what_lies_between(data: ReplicateData) -> None
     assert between.amax(dim=1).mean() < clear.amax(dim=1).mean() - 0.05
 
 
+def without_validation(data: ReplicateData) -> ReplicateData:
+    return replace(data, validation_images=data.validation_images[:0], validation_labels=data.validation_labels[:0])
+
+
+def test_it_learns_from_all_labels_once_its_temperature_is_set(data: ReplicateData) -> None:
+    guessed, images = pool.teach(data, 0), toy_images(20, 9)[0]
+    told, everything = (fit_teacher(each, 0, guessed) for each in (data, data.with_all_labels()))
+    as_sure = replace(everything, temperature=told.temperature)
+    assert torch.equal(told.probabilities(images), as_sure.probabilities(images))
+
+
 def test_each_image_is_seen_by_itself_and_the_seed_decides(data: ReplicateData) -> None:
     images, _ = toy_images(50, 9)
     teacher, again, other = (fit_teacher(data, seed) for seed in (0, 0, 1))
@@ -46,11 +57,13 @@ def test_it_is_as_sure_as_it_is_right_on_the_validation_images(data: ReplicateDa
     """With a third of the validation labels wrong, another temperature makes them likeliest: a higher one."""
     wrong = torch.arange(60) % 3 == 0
     doubtful = replace(data, validation_labels=(data.validation_labels + wrong) % CLASSES)
-    calm, teacher = (fit_teacher(each, seed=0, guessed=pool.teach(data, 0)) for each in (doubtful, data))
+    guessed = pool.teach(data, 0)
+    calm, teacher = (fit_teacher(each, seed=0, guessed=guessed) for each in (doubtful, data))
+    earlier = fit_teacher(without_validation(data), seed=0, guessed=replace(guessed, final=guessed.choosing))
     assert calm.temperature > 2 * teacher.temperature
 
     def likelihood(temperature: float) -> float:
-        seen = replace(calm, temperature=temperature).probabilities(data.validation_images)
+        seen = replace(earlier, temperature=temperature).probabilities(data.validation_images)
         return float(log_likelihood(seen, doubtful.validation_labels).mean())
 
     best = likelihood(calm.temperature)
@@ -63,7 +76,8 @@ def test_it_learns_from_the_pool_as_far_as_its_labels_are_trusted(data: Replicat
     images, truth = toy_images(20, 9)
 
     def accuracy(trust: float) -> float:
-        teacher = fit_teacher(data, 0, pool.PoolLabels(lies, torch.full((18,), trust), "liar", 0.0, 0.0))
+        liar = pool.PoolLabels(lies, torch.full((18,), trust), "liar", 0.0, 0.0)
+        teacher = fit_teacher(without_validation(data), 0, pool.Guesses(liar, liar))
         return float((teacher.probabilities(images).argmax(dim=1) == truth).float().mean())
 
     assert accuracy(0.0) > 0.95

@@ -13,8 +13,8 @@ from scipy.stats import binomtest
 from stages.memorization import audit
 from stages.memorization.attacks import Attack, evenly_spaced
 from stages.memorization.audit import Audit, Exposure, expose, summarise
-from stages.memorization.intervals import Estimate
 from stages.memorization.filtering import MemorizationFilter, Originals
+from stages.memorization.intervals import Estimate
 from stages.memorization.planted import noise, shift
 from stages.memorization.self_test import Detection, SelfTest
 from stages.memorization.set_level import SetLevel
@@ -58,7 +58,7 @@ def an_audit(
     first: int = 0,
 ) -> Audit:
     """Of 100 calibration images from i<first>; of full conformal prediction without `false_positives`."""
-    self_test = SelfTest(100 if false_positives else 0, false_positives or {}, {"exact": detected})
+    self_test = SelfTest(100 if false_positives else 0, false_positives or {}, {"exact": detected}, 0.25)
     ids = frozenset(f"i{row}" for row in range(first, first + self_test.calibration))
     return Audit(ids, self_test, exposures or {})
 
@@ -83,12 +83,19 @@ def test_the_summary_adds_up_over_replicates() -> None:
     decisions = table([0, 0, 1, 1, 0], [True, False, False, True, True])
     summary = summarise(decisions, audits, ["cat", "dog", "eel"], PARAMS)
     plain, blurred = (binomtest(count, 120).proportion_ci(0.95, method="exact") for count in (6, 14))
-    auc = {"auc": 0.5, "low": 0.375, "high": 0.625}
+
+    def t_interval(name: str, *values: float, least: float = 0.0, most: float = 1.0) -> dict[str, float]:
+        reach = 12.7062 * np.std(values, ddof=1) / np.sqrt(2)  # Student's t with one degree of freedom
+        ends = {"low": np.mean(values) - reach, "high": np.mean(values) + reach}
+        return {f"{name}{end}": pytest.approx(np.clip(value, least, most), rel=1e-4) for end, value in ends.items()}
+
+    copying = t_interval("data_copying_", -3, -1, least=-99, most=99)
     assert json.loads(json.dumps(summary)) == {
         "alpha": 0.05,
         "with_confidence": 0,
         "per_class": 0,
         "calibration": 100,
+        "near_twins": 0.25,
         "labels_used": 0,
         "generated": 5,
         "dropped": 3,
@@ -106,24 +113,43 @@ def test_the_summary_adds_up_over_replicates() -> None:
         },
         "planted": {"exact": {"detected": 0.85, "copies": 20, "auc": 0.75}},
         "attacks": {
-            "before": {"distance": auc | {"detected": 0.375, "detected_low": 0.1875, "detected_high": 0.75}},
-            "after": {"distance": auc},  # one replicate has no share: a mean over the others would be about less
+            "before": {
+                "distance": {"auc": 0.5, "detected": 0.375, **t_interval("", 0.75, 0.25)}
+                | t_interval("detected_", 0.5, 0.25)
+            },
+            "after": {
+                "distance": {"auc": 0.5, "low": 0.5, "high": 0.5}
+            },  # one replicate has no share: a mean over the others would be about less
         },
         "set_level": {
             "before": {
                 "data_copying_z": -2.0,
+                **copying,
                 "authentic": 0.375,
                 "authentic_fresh": 0.75,
                 "copied": {"cat": 0.375, "dog": 0.5},
             },
             "after": {
                 "data_copying_z": -2.0,
+                "data_copying_low": -2.0,
+                "data_copying_high": -2.0,
                 "authentic": 0.625,
                 "authentic_fresh": 0.75,
                 "copied": {"cat": 0.0625, "dog": 0.25},
             },
         },
     }
+
+
+def test_of_a_single_replicate_its_own_intervals_are_told() -> None:
+    both = {when: exposure(0.75, 0.5, 0.25, {0: 0.5}) for when in ("before", "after")}
+    summary = summarise(
+        table([0], [False]), [an_audit({"fresh": 4, "fresh_blurred": 9}, exposures=both)], ["cat"], PARAMS
+    )
+    attack = {"auc": 0.75, "low": 0.625, "high": 0.875, "detected": 0.5, "detected_low": 0.25, "detected_high": 1.0}
+    assert summary["attacks"]["after"]["distance"] == attack
+    level = summary["set_level"]["after"]
+    assert [level[f"data_copying_{end}"] for end in ("low", "high")] == pytest.approx([-4.96, -1.04])
 
 
 def test_the_summary_names_the_mode() -> None:

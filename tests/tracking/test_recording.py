@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +15,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stages.plumbing import workdir
 from stages.tracking import __main__ as command
 from stages.tracking import mlflow_store, recording, run_contents
+from stages.tracking.registered_model import model_name
 from tests.tracking import toy
-from tests.tracking.toy import ARMS, FINGERPRINT, MD5, REPLICATES, STEPS, progress, settings
+from tests.tracking.toy import ARMS, FINGERPRINT, MD5, REPLICATES, STEPS, SUMMARY, progress, settings
 
 GAN, GAUSSIAN = "train_gan/gan", "train_gan/gaussian"
 CHILDREN = {f"{parent}/{replicate}" for parent in (GAN, GAUSSIAN, *ARMS) for replicate in range(REPLICATES)}
@@ -46,7 +49,7 @@ class Runs:
         self.client = MlflowClient(tracking_uri=f"sqlite:///{project}/mlflow.db")
         self.experiment = self.client.get_experiment_by_name("understudy")
         runs = self.client.search_runs([self.experiment.experiment_id], max_results=1000)
-        self.by_name = {run.info.run_name: run for run in runs}
+        self.by_name = {run.data.tags["understudy.run"]: run for run in runs}
         self.statuses = {run.info.status for run in runs}
         assert len(self.by_name) == len(runs), "a run is there twice"
 
@@ -84,6 +87,7 @@ def test_generators_show_what_their_files_say(project: Path) -> None:
     assert runs.curve(GAN, "discriminator_loss") == [(step, pytest.approx(1 / step + 0.5)) for step in STEPS]
     assert runs[GAN].data.metrics["precision"] == pytest.approx(0.55), "the mean"
     assert runs[GAN].data.params["train_gan.steps"] == "300"
+    assert [runs[name].info.run_name for name in (GAN, f"{GAN}/1")] == ["pets: generator gan", f"{GAN}/1"]
     assert runs[GAN].data.tags["dvc.experiment"] == "slow-newt"
     assert [given.dataset.name for given in runs[GAN].inputs.dataset_inputs] == ["pets"]
     assert runs[f"{GAUSSIAN}/1"].data.metrics == {"precision": 0.25}, "a kind without steps has no curve"
@@ -107,11 +111,15 @@ def test_comparison_shows_what_the_files_say(project: Path) -> None:
     parent, child = runs["comparison"], runs["gan_classic/1"]
     assert set(runs.by_name) == {"comparison", GAN, GAUSSIAN} | CHILDREN
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert parent.info.run_name == "pets: no better than FixMatch"
     assert parent.data.params["train_downstream.classifier.steps"] == "40"
+    assert parent.data.params["evaluate.augment.arms"] == "gan_classic"
+    assert len(parent.data.params) < 30
     metrics = parent.data.metrics
-    assert metrics["accuracy/real"] == pytest.approx(0.9005)
+    assert {name: value for name, value in metrics.items() if "/" not in name} == SUMMARY, "no other is on top"
+    assert metrics["accuracy/real"] == pytest.approx(0.8995)
     assert metrics["validation/gan_classic"] == pytest.approx(0.805)
-    assert (metrics["labels_used/real"], metrics["replicates"]) == (20, REPLICATES)
+    assert metrics["labels_used/real"] == 20
     assert metrics["difference/gan_classic_vs_real/mean"] == -0.01
     assert metrics["difference/gan_classic_vs_real/p_holm"] == 0.4
     assert metrics["filter_memorized/gaussian/dropped"] == 2
@@ -119,24 +127,28 @@ def test_comparison_shows_what_the_files_say(project: Path) -> None:
     assert not any("copied" in name or "classes" in name for name in metrics)
     assert metrics["seconds/train_downstream/real"] == 12.5
     tags = parent.data.tags
-    assert "remains open" in tags["mlflow.note.content"]
-    assert "| gan_classic | 89.1 |" in tags["mlflow.note.content"]
-    assert tags["understudy.verdict"] == "undecided"
-    assert tags["understudy.train_gan/gaussian"] == runs[GAUSSIAN].info.run_id
-    assert {name: tag for name, tag in tags.items() if name.startswith("dvc.")} == {
-        "dvc.data/prepare": MD5,
-        "dvc.experiment": "slow-newt",
+    for _, answer in toy.ANSWERS.values():
+        assert f"**{answer}**" in tags["mlflow.note.content"]
+    assert "than a random forest" in tags["mlflow.note.content"]
+    assert "| gan_classic | 91.0 |" in tags["mlflow.note.content"]
+    assert {question: tags[f"understudy.{question}"] for question in toy.ANSWERS} == {
+        question: outcome for question, (outcome, _) in toy.ANSWERS.items()
     }
-    assert set(runs.files("comparison")) == {"evaluate.json", "figures", "report.html", "scores.csv"}
+    assert tags["understudy.train_gan/gaussian"] == runs[GAUSSIAN].info.run_id
+    assert {name: tag for name, tag in tags.items() if name.startswith("dvc.")} == {"dvc.experiment": "slow-newt"}
+    texts = {"params.yaml", "dvc_hashes.yaml"}
+    assert set(runs.files("comparison")) == {"evaluate.json", "figures", "report.html", "scores.csv"} | texts
+    hashes = runs.client.download_artifacts(parent.info.run_id, "dvc_hashes.yaml")
+    assert Path(hashes).read_text() == f"data/prepare: {MD5}\n"
     assert runs.files("comparison", "figures") == ["figures/comparison.png"]
     inputs = {given.dataset.name: given.dataset for given in parent.inputs.dataset_inputs}
     assert (inputs["pets"].digest, json.loads(inputs["pets"].profile)) == (MD5, {"images": 12})
     assert json.loads(inputs["pets-gaussian"].profile) == {"images": 4 + 5}
     chosen = {"arm": "gan_classic", "replicate": "1", "steps": "40", "synthetic_share": "0.5"}
     assert chosen.items() <= child.data.params.items()
-    assert child.data.metrics["accuracy"] == pytest.approx(0.891)
+    assert child.data.metrics["accuracy"] == pytest.approx(0.909)
     assert runs.curve("gan_classic/1", "loss") == [(20, 1 / 20), (40, 1 / 40)]
-    assert "validation" not in runs["classic_all_labels/0"].data.metrics
+    assert "validation" not in runs["real/0"].data.metrics
     (model,) = runs.client.search_registered_models()
     assert (len(model.latest_versions), model.aliases) == (1, {}), "a trial of dvc exp is no new best"
 
@@ -215,6 +227,18 @@ def test_training_is_shown_while_it_goes_on_and_completed_afterwards(
     for replicate in range(REPLICATES):
         expected = [(step, pytest.approx(1 / step + replicate)) for step in STEPS]
         assert after.curve(f"{GAN}/{replicate}", "discriminator_loss") == expected
+
+
+def test_a_training_shows_the_machine_it_runs_on(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "FLUSH_SECONDS", 0.05)
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+    with recording.live(settings(), "gan", FINGERPRINT) as live:
+        live.log(0, progress(100, 0))
+        end = time.monotonic() + 60
+        while GAN not in ids_of("gan") or "system/cpu_utilization_percentage" not in Runs(project)[GAN].data.metrics:
+            assert time.monotonic() < end, "nothing is shown"
+            time.sleep(0.2)
+    assert not [thread.name for thread in threading.enumerate() if thread.name == "SystemMetricsMonitor"]
 
 
 def ids_of(generator: str) -> dict[str, str]:
@@ -301,14 +325,13 @@ def test_a_store_that_cannot_be_written_is_one_warning(
     assert capsys.readouterr().err.count("warning:") == 1
 
 
-def test_best_classifier_is_chosen_on_validation_and_kept_without_pickle(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_best_classifier_is_kept_without_pickle(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DVC_EXP_NAME")
     recording.record_comparison(settings())
     runs = Runs(project)
-    best = runs.client.get_model_version_by_alias("understudy-classifier", "best")
-    assert best.run_id == runs["gan_classic/1"].info.run_id
+    best = runs.client.get_model_version_by_alias("understudy-classifier-pets", "best")
+    assert best.run_id == runs["gan_classic/1"].info.run_id, "chosen on validation within the arm"
+    assert best.tags["understudy.score"] == "0.909"
     files = list(Path(best.source.removeprefix("file://").replace("%20", " ")).rglob("*"))
     assert "classifier.safetensors" in {path.name for path in files}
     assert not [path for path in files if path.suffix in (".pkl", ".pickle", ".pt", ".pth")]
@@ -383,6 +406,59 @@ def test_mean_curves_have_the_steps_and_measures_that_all_replicates_share() -> 
     assert run_contents.curves(one, []) == {}
 
 
-def test_best_classifier_needs_validation() -> None:
-    scores = pd.DataFrame({"arm": ["x", "y"], "replicate": [0, 0], "validation": [np.nan, np.nan]})
-    assert run_contents.best_classifier(scores) is None
+def test_the_best_arm_is_that_of_the_best_mean_on_test_and_no_replicate_is_chosen_by_its_own_score() -> None:
+    rows = [
+        ("lucky", 0, 0.99, np.nan),
+        ("lucky", 1, 0.5, np.nan),
+        ("steady", 0, 0.9, np.nan),
+        ("steady", 1, 0.8, np.nan),
+    ]
+    scores = pd.DataFrame(rows, columns=["arm", "replicate", "auroc", "validation"])
+    assert run_contents.best_classifier(scores, "auroc") == ("steady", 0, 0.9)
+    scores.loc[2:, "validation"] = [0.1, 0.2]
+    assert run_contents.best_classifier(scores, "auroc") == ("steady", 1, 0.8)
+
+
+def test_a_comparison_is_called_by_the_first_question_that_is_asked() -> None:
+    answers = {question: {"outcome": outcome, "answer": answer} for question, (outcome, answer) in toy.ANSWERS.items()}
+    assert run_contents.title("pets", answers) == "pets: no better than FixMatch"
+    answers["augment"]["outcome"] = "not_asked"
+    assert run_contents.title("pets", answers) == "pets: yes, within 1 percentage point of real images"
+
+
+def test_parameters_become_a_flat_table_without_nested_lists() -> None:
+    tree = {"arm": {"settings": [{"share": 0.5}], "steps": 40, "path": None, "policies": ["cutout", "flip"]}, "x": True}
+    assert run_contents.texts(tree) == {"arm.steps": "40", "arm.policies": "cutout, flip", "x": "True"}
+
+
+def test_best_moves_to_a_better_model_on_the_same_test_set_alone(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.tracking import MlflowClient
+
+    monkeypatch.delenv("DVC_EXP_NAME")
+
+    def best_after(run: int, score: float, test_images: int = 4) -> str:
+        """The version called best once a comparison with this score is recorded, too; each makes the next version."""
+        scores = pd.read_csv("metrics/scores.csv")
+        scores["accuracy"] = np.where(scores["arm"] == "gan_classic", score, 0.1)
+        scores.to_csv("metrics/scores.csv", index=False)
+        toy.write_test_set(project, test_images)
+        workdir.write_json(Path("data/evaluate/run.json"), {"fingerprint": f"{run:064}", "params": toy.all_params()})
+        recording.record_comparison(settings())
+        client = MlflowClient(tracking_uri=f"sqlite:///{project}/mlflow.db")
+        assert len(client.search_model_versions()) == run
+        return str(client.get_model_version_by_alias("understudy-classifier-pets", "best").version)
+
+    assert best_after(1, score=0.8) == "1"
+    assert best_after(2, score=0.8) == "1", "as good is not better"
+    assert best_after(3, score=0.9) == "3"
+    assert best_after(4, score=0.7) == "3"
+    assert best_after(5, score=0.99, test_images=5) == "3", "other images say nothing"
+    monkeypatch.setenv("DVC_EXP_NAME", "slow-newt")
+    assert best_after(6, score=0.95) == "3", "a trial of dvc exp is no new best"
+
+
+def test_a_name_of_any_data_set_is_one_for_the_registry() -> None:
+    names = [model_name("x", dataset) for dataset in ("digits", "red cells, tested on a/b:c", "Größe'")]
+    assert names == ["x-digits", "x-red-cells-tested-on-a-b-c", "x-Gr-e"]

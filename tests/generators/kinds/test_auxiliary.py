@@ -6,7 +6,7 @@ from math import exp, log
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -46,7 +46,6 @@ def by_definition(
     return losses
 
 
-@settings(max_examples=50)
 @given(st.integers(0, 1000), st.lists(st.integers(0, 2), min_size=1, max_size=7), st.integers(1, 5))
 def test_equals_the_double_loop_of_its_definition(seed: int, labels: list[int], dimensions: int) -> None:
     embeddings, proxies = unit(len(labels), dimensions, seed=seed), unit(3, dimensions, seed=seed + 1)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -34,7 +34,6 @@ def studied(**changes: str) -> Generator:
     return made
 
 
-@settings(max_examples=50)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=4).filter(any))
 def test_an_album_hands_out_each_image_once_by_class_and_number(counts: list[int]) -> None:
     album, total = Album(counts, (1, 1, 1)), sum(counts)
