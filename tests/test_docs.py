@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from stages.comparison.wording import QUESTIONS
 from stages.downstream.params import ArmParams
 from stages.generators.params import KINDS, TrainGanParams
 from stages.plumbing import params
@@ -109,6 +110,8 @@ def test_the_page_on_gans_says_of_each_kind_what_it_is() -> None:
 def test_the_guide_to_the_report_speaks_of_every_section_in_its_order() -> None:
     template = (ROOT / "stages/comparison/report.html.j2").read_text(encoding="utf-8")
     sections = re.findall(r"<h2>(.*?)</h2>", template)
+    for name, question in QUESTIONS.items():
+        sections = [section.replace(f"{{{{ wording.QUESTIONS.{name} }}}}", question) for section in sections]
     headings = re.findall(r"^## (.*)$", (ROOT / "docs/report.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert [heading for heading in headings if heading in sections] == sections
 
