@@ -27,8 +27,9 @@ def seconds_left(order: Sequence[str], done: str, took: Mapping[str, Took], star
     """Seconds that the steps behind `done` would take if all of them ran; None where that cannot be told.
 
     A step that ever ran is expected to take what it took, and as much longer as those of its stage take in this run;
-    another one the mean of those of its stage, in this run if there are any. `evaluate`, where it never ran, is taken for one arm's training, about
-    what it costs by default. Of a stage that never ran nothing can be told, for what one takes says nothing of another.
+    another one the mean of those of its stage, in this run if there are any. `evaluate`, where it never ran, is taken
+    for one arm's training, about what it costs by default. Of a stage that never ran nothing can be told, for what one
+    takes says nothing of another.
 
     took: of all steps that ever ran. started: when this run began, since the epoch.
     """
