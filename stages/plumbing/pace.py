@@ -27,8 +27,9 @@ def seconds_left(order: Sequence[str], done: str, took: Mapping[str, Took], star
     """Seconds that the steps behind `done` would take if all of them ran; None where that cannot be told.
 
     A step that ever ran is expected to take what it took, and as much longer as those of its stage take in this run;
-    another one the mean of those of its stage. `evaluate`, where it never ran, is taken for one arm's training, about
-    what it costs by default. Of a stage that never ran nothing can be told, for what one takes says nothing of another.
+    another one the mean of those of its stage, in this run if there are any. `evaluate`, where it never ran, is taken
+    for one arm's training, about what it costs by default. Of a stage that never ran nothing can be told, for what one
+    takes says nothing of another.
 
     took: of all steps that ever ran. started: when this run began, since the epoch.
     """
@@ -38,19 +39,18 @@ def seconds_left(order: Sequence[str], done: str, took: Mapping[str, Took], star
 
 def _expected(step: str, took: Mapping[str, Took], started: float) -> float | None:
     stage = step.partition("@")[0]
-    peers = _now(stage, took, started)
     if step in took:
-        again = [each for each in peers if each.before]
+        again = [each for each in _peers(stage, took) if each.before and each.ended > started]
         slower = sum(each.seconds for each in again) / sum(each.before or 0 for each in again) if again else 1
         return took[step].seconds * slower
-    if stage == "evaluate":
-        peers = _now("train_downstream", took, started)
+    peers = _peers("train_downstream" if stage == "evaluate" else stage, took)
+    peers = [each for each in peers if each.ended > started] or peers
     return fmean(each.seconds for each in peers) if peers else None
 
 
-def _now(stage: str, took: Mapping[str, Took], started: float) -> list[Took]:
-    """The stage's steps that ended in this run."""
-    return [each for step, each in took.items() if step.partition("@")[0] == stage and each.ended > started]
+def _peers(stage: str, took: Mapping[str, Took]) -> list[Took]:
+    """The stage's steps."""
+    return [each for step, each in took.items() if step.partition("@")[0] == stage]
 
 
 def told(order: Sequence[str], done: str, took: Mapping[str, Took], started: float, now: float) -> str:

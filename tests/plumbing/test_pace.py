@@ -42,6 +42,13 @@ def test_nothing_is_said_of_a_stage_that_never_ran_and_its_steps_are_alike_once_
     assert seconds_left(ORDER, "train_downstream@real", took, STARTED) == 20 + 20
 
 
+def test_a_new_arm_takes_what_others_take_in_this_run_or_else_took_before():
+    took = {step: Took(10, EARLIER) for step in ORDER if step != "train_downstream@fixmatch"}
+    assert seconds_left(ORDER, "train_downstream@real", took, STARTED) == 10 + 10
+    took |= {"train_downstream@real": Took(40, NOW)}
+    assert seconds_left(ORDER, "train_downstream@real", took, STARTED) == 40 + 10
+
+
 def test_the_line_names_step_and_elapsed_time_and_estimates_after_the_first_minute():
     took = {step: Took(200, EARLIER) for step in ORDER}
     early = told(ORDER, "train_gan@gan", took, STARTED, STARTED + 30)
