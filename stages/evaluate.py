@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stages.comparison.arm_words import arm_words
 from stages.comparison.evidence import Evidence, Finding, GeneratorEvidence, Outcomes
 from stages.comparison.examples import captions, suspicious
 from stages.comparison.leak import judge_set, withheld
@@ -15,7 +16,6 @@ from stages.comparison.release import kept_everywhere, published_columns
 from stages.comparison.scores import align, align_models
 from stages.comparison.summary import summarise
 from stages.comparison.terminal import closing
-from stages.downstream.words import arm_words
 from stages.plumbing import images, results, stale, workdir
 from stages.plumbing.artifacts import FilterMetrics, GanMetrics, PrepareMetrics
 from stages.plumbing.dataset import SEEN, TEST, TRAIN, VALIDATION, Dataset

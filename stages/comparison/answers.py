@@ -80,7 +80,7 @@ def augment(arms: Mapping[str, Rivals], plain: Mapping[str, str], rule: Rule) ->
         "no_better": f"No better than {words[_excluded(rivals, rule)]}",
         "undecided": "Not decided",
     }
-    return _answer(outcome, headline[outcome], _number(rivals, plain[arm], rule), sentences, outcomes, arms, rule)
+    return _answer(outcome, headline[outcome], _number(arm, rivals, plain[arm], rule), sentences, outcomes, arms, rule)
 
 
 def stand_in(arms: Mapping[str, Rivals], rule: Rule) -> Answer:
@@ -94,7 +94,9 @@ def stand_in(arms: Mapping[str, Rivals], rule: Rule) -> Answer:
         "falls_short": f"No, {100 * abs(arms[arm][strongest].mean):.1f} points behind {rule.words[strongest]}",
         "undecided": "Not decided",
     }
-    return _answer(outcome, headline[outcome], _number(arms[arm], strongest, rule), sentences, outcomes, arms, rule)
+    return _answer(
+        outcome, headline[outcome], _number(arm, arms[arm], strongest, rule), sentences, outcomes, arms, rule
+    )
 
 
 def with_control(answer: Answer, control: str, difference: Mapping[str, float], rule: Rule) -> Answer:
@@ -222,10 +224,11 @@ def _excluded(rivals: Rivals, rule: Rule) -> str:
     return worst({rival: each for rival, each in rivals.items() if rule.no_gain(each)} or rivals)
 
 
-def _number(rivals: Rivals, rival: str, rule: Rule) -> str:
-    contrast = rivals[rival]
+def _number(arm: str, rivals: Rivals, rival: str, rule: Rule) -> str:
+    """The one line that is read first; it names the arm where there are several."""
+    contrast, named = rivals[rival], f"{rule.words[arm]} " if rule.arms > 1 else ""
     interval = "" if rule.replicates == 1 else f" ({_range(contrast)})"
-    return f"against {rule.words[rival]}: {signed_points(contrast.mean)} points{interval}"
+    return f"{named}against {rule.words[rival]}: {signed_points(contrast.mean)} points{interval}"
 
 
 def _range(contrast: Contrast) -> str:

@@ -59,22 +59,25 @@ def judge_set(attacks: Mapping[str, Entry], privacy: Entry, margin: float, made_
     return SetLeak(outcome, sentence, attacks, found)
 
 
-def leak_answer(sets: Mapping[str, SetLeak], published: Mapping[str, bool], margin: float) -> dict[str, Any]:
+def leak_answer(
+    sets: Mapping[str, SetLeak], published: Mapping[str, bool], words: Mapping[str, str], margin: float
+) -> dict[str, Any]:
     """`answers.leak` of metrics/evaluate.json. The worst set answers for all.
 
-    sets: by generator, at least one. published: whether a generator's set is given away.
+    sets: by generator, at least one. published: whether a generator's set is given away. words: what draws its images,
+    in words.
     """
     outcome = next(each for each in WORST if any(own.outcome == each for own in sets.values()))
     deciding = {name: own for name, own in sets.items() if own.outcome == outcome}
     name = max(deciding, key=lambda each: _reach(deciding[each].worst))
-    sentences = [f"The images of {each}: {own.sentence}" for each, own in deciding.items()]
+    sentences = [f"{words[each]} images: {own.sentence}" for each, own in deciding.items()]
     withheld = [each for each in sets if not published[each]]
     if withheld:
-        sentences.append(f"Withheld: the set of {', '.join(withheld)}.")
+        sentences.append(f"Withheld: the {', '.join(words[each] for each in withheld)} images.")
     return {
         "outcome": outcome,
         "answer": ANSWERS[outcome],
-        "number": f"images of {name}: {_number(deciding[name].worst)}",
+        "number": f"best attack on the {words[name]} images: {_number(deciding[name].worst)}",
         "sentence": " ".join(sentences),
         "margin": margin,
         "sets": {
@@ -155,7 +158,7 @@ def _mirrored(attack: Entry) -> dict[str, float]:
 
 def _number(attack: Entry | None) -> str:
     if attack is None:
-        return "no attack could be tried"
+        return "none could be tried"
     low, high = (f"{100 * attack[end]:.0f}" for end in ("low", "high"))
     return f"right in {100 * attack['auc']:.0f} % of cases ({low} to {high}; 50 is a guess)"
 

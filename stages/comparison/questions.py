@@ -5,6 +5,7 @@ from typing import Any
 
 from stages.comparison import soundness
 from stages.comparison.answers import Rule, augment, no_answer, not_asked, stand_in, with_control
+from stages.comparison.arm_words import maker_words
 from stages.comparison.contrasts import Measured
 from stages.comparison.evidence import Evidence, Outcomes
 from stages.comparison.leak import leak_answer
@@ -37,7 +38,9 @@ def answers(evidence: Evidence, measured: Measured) -> dict[str, Any]:
             found[name] = no_answer(found[name], reason)
     sets = {name: each.leak for name, each in evidence.generators.items()}
     given_away = {name: not each.withheld for name, each in evidence.generators.items()}
-    return found | {"leak": leak_answer(sets, given_away, params.leak_margin)}
+    kinds = {name: each.section["kind"] for name, each in evidence.generators.items()}
+    words = {name: maker_words(name, kinds) for name in kinds}
+    return found | {"leak": leak_answer(sets, given_away, words, params.leak_margin)}
 
 
 def warnings(measured: Measured, outcomes: Outcomes, models: Mapping[str, Scores]) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.comparison.arm_words import glossary, maker_words
 from stages.comparison.evidence import Evidence, Facts, Finding, Outcomes
 from stages.comparison.figures import model_arms
 from stages.comparison.params import EvaluateParams
@@ -25,7 +26,6 @@ from stages.comparison.wording import (
     signed_points,
     two_sample_words,
 )
-from stages.downstream.words import glossary, maker_words
 
 TEST = "two_sample_auc"
 

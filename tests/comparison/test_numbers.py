@@ -79,7 +79,7 @@ def test_generated_images_alone_are_held_against_the_margin_and_their_control(ma
         "gan": "stands_in",
         "classic_2": "falls_short",
     }
-    assert answer["number"].startswith("against classic_5 images: +")
+    assert answer["number"].startswith("gan images against classic_5 images: +")
     assert answer["sentence"].index("With gan images") < answer["sentence"].index("With classic_2 images")
     assert "points to what classic_2 images would do" in answer["sentence"]
 

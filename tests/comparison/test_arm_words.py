@@ -4,8 +4,8 @@ from itertools import chain
 
 import pytest
 
+from stages.comparison.arm_words import arm_words, glossary, maker_words
 from stages.downstream.params import ArmParams
-from stages.downstream.words import arm_words, glossary, maker_words
 from stages.generators.params import GeneratorParams
 from stages.plumbing.params import Params, load
 from stages.presets import PRESETS, compose
