@@ -208,4 +208,4 @@ def _findings(dataset: Dataset) -> list[Finding]:
 
 
 if __name__ == "__main__":
-    execute("evaluate", main)
+    execute("evaluate", main, preload=("stages.comparison.examination",))

@@ -121,4 +121,4 @@ def _filter(shard: Shard) -> tuple[MemorizationFilter, NDArray[np.str_], NDArray
 
 
 if __name__ == "__main__":
-    execute("filter_memorized", main, item=" ".join(sys.argv[1:]))
+    execute("filter_memorized", main, item=" ".join(sys.argv[1:]), preload=("stages.memorization.filtering",))

@@ -123,4 +123,4 @@ def _named(
 
 
 if __name__ == "__main__":
-    execute("generate", main, item=" ".join(sys.argv[1:]))
+    execute("generate", main, item=" ".join(sys.argv[1:]), preload=("stages.generators.drawing",))

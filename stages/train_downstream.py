@@ -139,4 +139,5 @@ def _data(job: Job) -> "tuple[ArmData, GuessPool]":
 
 
 if __name__ == "__main__":
-    execute("train_downstream", main, item=" ".join(sys.argv[1:]))
+    # torch's optimisers import _dynamo when they are made, for seconds
+    execute("train_downstream", main, item=" ".join(sys.argv[1:]), preload=("torch._dynamo", "stages.downstream.arms"))

@@ -99,4 +99,5 @@ def train(job: Job) -> Path:
 
 
 if __name__ == "__main__":
-    execute("train_gan", main, item=" ".join(sys.argv[1:]))
+    # torch's optimisers import _dynamo when they are made, for seconds
+    execute("train_gan", main, item=" ".join(sys.argv[1:]), preload=("torch._dynamo", "stages.generators.training"))

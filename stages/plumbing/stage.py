@@ -27,14 +27,6 @@ _DISK_TROUBLE = {
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
 }
-# What jobs of a stage import. torch's optimisers import _dynamo when they are made, for seconds.
-_PRELOAD = {
-    "train_gan": ("torch._dynamo", "stages.generators.training"),
-    "generate": ("stages.generators.drawing",),
-    "filter_memorized": ("stages.memorization.filtering",),
-    "train_downstream": ("torch._dynamo", "stages.downstream.arms"),
-    "evaluate": ("stages.comparison.examination",),
-}
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 Section = TypeVar("Section")
@@ -44,12 +36,14 @@ Section = TypeVar("Section")
 class StageRun:
     """One execution of a stage: its parameters, its code's digest, and the ways it may write.
 
-    item: the generator or the arm that the stage runs for; "" where it runs once. last_words: printed after all else.
+    item: the generator or the arm that the stage runs for; "" where it runs once. preload: modules that all its
+    processes get by one import. last_words: printed after all else.
     """
 
     name: str
     params: params.Params
     item: str = ""
+    preload: Sequence[str] = ()
     cpu_seconds_of_workers: float = 0.0
     last_words: str = ""
 
@@ -112,16 +106,16 @@ class StageRun:
         """
         from stages.plumbing.parallel import fan_out
 
-        preload = _PRELOAD.get(self.name, ())
-        results, cpu_seconds = fan_out(work, jobs, self.params.parallel, self.label, unit, show_bar, preload)
+        results, cpu_seconds = fan_out(work, jobs, self.params.parallel, self.label, unit, show_bar, self.preload)
         self.cpu_seconds_of_workers += cpu_seconds
         return results
 
 
-def execute(name: str, work: Callable[[StageRun], None], item: str = "") -> None:
+def execute(name: str, work: Callable[[StageRun], None], item: str = "", preload: Sequence[str] = ()) -> None:
     """Runs a stage as a process: exit 0, or 1 after one clear message for what a user can mend, or 130 on Ctrl-C.
 
     `item` names one of a stage's `foreach` items. The same stage and item never run twice at once: the second waits.
+    `preload`: what its jobs import.
     """
     label = f"{name}@{item}" if item else name
     # Two threads on tiny networks collapse when the machine is busy, and the number of threads changes the bytes.
@@ -131,7 +125,7 @@ def execute(name: str, work: Callable[[StageRun], None], item: str = "") -> None
         torch.set_num_threads(1)
     try:
         with workdir.alone(Path(label)):
-            run = StageRun(name, params.load(), item)
+            run = StageRun(name, params.load(), item, preload)
             work(run)
             if name != LAST:
                 stale.remove_former_answers(name, run.params)
