@@ -61,6 +61,7 @@ class _Entry(NamedTuple):
 
     value: str
     comment: str
+    is_section: bool = False
 
 
 Entries = Mapping[str, _Entry]
@@ -110,7 +111,7 @@ def _rows(models: Sequence[Schema], above: str, entries: Entries) -> Iterator[Ro
             yield Row(
                 name=path,
                 kind=_either([describe(owner["properties"][name]) for owner in owners]),
-                default="" if inner else _default(said.value, field),
+                default=_default("" if inner and said.is_section else said.value, field),
                 explanation=_whose(owners, models) + (said.comment or _of_schemas(owners, name, inner)),
             )
             yield from _rows(inner, f"{path}{place}", entries)
@@ -219,7 +220,8 @@ def _walk(node: Node | None, above: str, base: str) -> Iterator[tuple[str, _Entr
         # what stands above a map in braces explains the whole of it
         path, comment = f"{above}{key.value}", [] if node.flow_style else _comment(lines, key.start_mark.line)
         source = base[value.start_mark.index : value.end_mark.index]
-        yield path, _Entry(" ".join(source.split()), " ".join(line for line in comment if line[:1] != " "))
+        told = " ".join(line for line in comment if line[:1] != " ")
+        yield path, _Entry(" ".join(source.split()), told, isinstance(value, MappingNode))
         yield from ((f"{path}.<name>.{name}", _Entry("", text)) for name, text in _indented(comment))
         yield from _walk(value, f"{path}.", base)
 

@@ -12,7 +12,8 @@ _MISSING = frozenset({"", "nan", "nat", "none", "null", "na", "n/a", "<na>", "#n
 
 def notes(listing: Listing) -> list[str]:
     """What was passed over, classes whose names are nearly the same, and groups that stand for a missing value."""
-    passed_over = [f"{_files(count)} passed over: {reason}" for reason, count in listing.ignored.items()]
+    most_first = sorted(listing.ignored.items(), key=lambda each: (-each[1], each[0]))
+    passed_over = [f"{_files(count)} passed over: {reason}" for reason, count in most_first]
     return passed_over + _alike_classes(listing.class_names) + _doubtful_groups(listing.groups or ())
 
 

@@ -52,7 +52,7 @@ def test_has_the_stated_labels_and_form() -> None:
     assert gan_set.test_images.dtype == torch.uint8
     assert gan_set.test_labels.dtype == torch.int64
     assert len(gan_set.test_images) == len(gan_set.test_labels)
-    assert len(data.unlabelled) == len(gan_set.guessed.labels) > 500
+    assert len(data.unlabelled) == len(gan_set.guessed.final.labels) > 500
     assert not data.flip_ok
 
 

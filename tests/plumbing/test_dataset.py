@@ -58,7 +58,7 @@ def test_each_role_has_its_images(tmp_path: Path) -> None:
     assert dataset.role(0, TRAIN).ids.tolist() == ["i0"]
     assert dataset.role(1, TRAIN).ids.tolist() == ["i1"]
     assert dataset.role(0, TEST).ids.tolist() == ["i4", "i5"]
-    assert dataset.seen_by_gan(0).ids.tolist() == ["i0", "i1"]
+    assert dataset.seen_by_gan(0).ids.tolist() == ["i0", "i1", "i2"]
 
 
 def test_labels_are_handed_out_for_train_and_validation_alone(tmp_path: Path) -> None:

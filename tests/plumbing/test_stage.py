@@ -42,7 +42,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params = read_params(folder)
     arms = {name: arm for name, arm in params["train_downstream"]["arms"].items() if "gaussian" not in arm["images"]}
     generators = {"gan": params["train_gan"]["generators"]["gan"]}
-    edit_params(folder, {"train_gan.generators": generators, "train_downstream.arms": arms, **TINY})
+    without = {"evaluate.stand_in.arms": ["synthetic_only"]}
+    edit_params(folder, {"train_gan.generators": generators, "train_downstream.arms": arms, **without, **TINY})
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(recording, "record_generator", lambda *_: None)

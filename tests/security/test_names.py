@@ -76,12 +76,22 @@ def rendered(make_evidence: Any, make_generator: Any, make_params: Any, make_tab
             prepared={"read": 9, "images": 8, "checks": checks | {text: {"images": 1, "dropped": 0}}},
             findings=[Finding("constant", text, text, "kept", text, None, None)],
             params=make_params(licence=text),
-            outcomes=Outcomes(align(tables, truth, 3), {}, facts, [], None, [("gan", text)]),
+            outcomes=Outcomes(
+                predictions=align(tables, truth, 3),
+                models={},
+                facts=facts,
+                examinations=[],
+                groups=None,
+                controls=[("gan", text)],
+                plain={"gan": "classic"},
+                words={arm: arm for arm in tables},
+                shifted=False,
+            ),
             generators={"gan": replace(generator, section=section)},
             run={text: text},
             parameters=text,
         )
-        numbers, _ = all_numbers(evidence.outcomes, classes, evidence.params)
+        numbers, _ = all_numbers(evidence)
         names = ("comparison", "learning_curve", "models", "settings", "findings")
         pictures = dict.fromkeys((*names, "samples_gan", "pairs_gan", "confusion_gan"), b"png")
         return render_report(ReportContent(evidence, numbers, pictures, True)), render_card(evidence, numbers)
