@@ -44,7 +44,11 @@ def test_the_numbers_have_the_form_of_the_design(finished: Path) -> None:
     assert set(numbers["arms"]) == set(KEPT_ARMS)
     for arm in ARMS_OF_GAN:
         for rival in BASELINES:
-            assert {"mean", "low", "high", "p", "p_holm"} == set(numbers["differences"][arm][rival]["accuracy"])
+            assert {"mean", "low", "high"} == set(numbers["differences"][arm][rival]["accuracy"])
+    for question in ("augment", "stand_in"):
+        for rivals in numbers["answers"][question]["arms"].values():
+            assert set(rivals["rivals"]) == set(BASELINES)
+            assert all({"mean", "low", "high", "p", "p_holm"} <= set(each) for each in rivals["rivals"].values())
     assert set(numbers["models"]) == {"network", "nearest_neighbours"}
     assert set(numbers["fidelity"]) == set(GENERATORS)
     assert set(numbers["fidelity"]["gan"]["classes"]) == {str(digit) for digit in range(10)}
