@@ -13,8 +13,8 @@ Entry = Mapping[str, Any]
 SURELY_FOUND = 0.5  # of a kind of planted copy: where less is found, the filter is blind to it
 ANSWERS: dict[Outcome, str] = {
     "no_sign": "No sign of a leak",
-    "leaks": "It gives away what it learned from",
-    "cannot_tell": "Cannot tell whether it leaks",
+    "leaks": "Yes, they leak",
+    "cannot_tell": "Cannot tell whether they leak",
 }
 WORST: tuple[Outcome, ...] = ("leaks", "cannot_tell", "no_sign")  # the question is answered by the worst set
 

@@ -102,7 +102,7 @@ def _worth(outcomes: Outcomes, measured: Measured, classes: int) -> Numbers:
     numbers["worth"] = {
         arm: _of_arm(
             worth_in_labels(curve, scores[arm], drawn, draws[arm], params.confidence),
-            arm,
+            outcomes.words[arm],
             round(facts[arm]["labels_used"] / classes),
         )
         for arm in params.arms
@@ -110,11 +110,11 @@ def _worth(outcomes: Outcomes, measured: Measured, classes: int) -> Numbers:
     return numbers
 
 
-def _of_arm(worth: Worth, arm: str, labels: int) -> Numbers:
-    """An arm's worth in numbers and words; labels: how many it used per class."""
+def _of_arm(worth: Worth, words: str, labels: int) -> Numbers:
+    """An arm's worth in numbers and words; words: its name in these; labels: how many it used per class."""
     bounds = {name: getattr(worth, name) for name in ("labels", "low", "high")}
     finite = {name: value for name, value in bounds.items() if 0 < value < math.inf}
-    return {"labels_per_class": labels, "sentence": worth.sentence(arm, labels), **finite}
+    return {"labels_per_class": labels, "sentence": worth.sentence(words, labels), **finite}
 
 
 def _fidelity_by_generator(outcomes: Outcomes, classes: Sequence[str]) -> Numbers:

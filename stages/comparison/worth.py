@@ -42,6 +42,11 @@ class Worth:
         if not self.supported:
             return f"the scores of {budgets} vary too much to tell what those of {arm} are worth."
         count = "1 label" if labels == 1 else f"{labels} labels"
+        if labels >= self.most and self.low == math.inf:
+            return (
+                f"{count} per class are worth more with {arm} than without: how much more, a curve that ends there "
+                "does not tell."
+            )
         verb = "reaches" if labels == 1 else "reach"
         return (
             f"{count} per class with {arm} {verb} what {self._words(self.labels)} without reach "

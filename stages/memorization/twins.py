@@ -35,6 +35,7 @@ from stages.imaging.neighbours import Search, distinct
 from stages.memorization.likeness import Groups, group_codes
 
 NEAREST = 20  # images whose distances tell what is usual around an image
+LEAST_SEEN = 5 * NEAREST  # of fewer, the nearest ones reach from one kind of images into another
 MOST_TWINS = 2  # of an image; more are a kind of image
 CLEARLY = 1.0  # standard deviations; images without near-twins seem to have one in less than a share alpha of cases
 LEAST_DISTANCE = 1e-9
@@ -73,7 +74,7 @@ def group_twins(
         device: where to search.
     """
     kept, same = distinct(seen)
-    if len(kept) <= NEAREST:
+    if len(kept) < LEAST_SEEN:
         return TwinGroups(seen_groups, calibration_groups, 0.0, grouped=False)
     search = Search(seen[kept], NEAREST, ways, device=device)
     near = search.nearest(calibration)

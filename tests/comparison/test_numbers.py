@@ -115,7 +115,7 @@ def test_an_arm_is_worth_as_many_labels_as_reach_its_score(make: Make) -> None:
     worth = numbers["worth"]["gan"]
     assert worth["labels_per_class"] == 10
     assert 5 < worth["low"] < worth["labels"] < worth["high"] < 10
-    assert worth["sentence"].startswith("10 labels per class with gan reach what 7 without reach")
+    assert worth["sentence"].startswith("10 labels per class with gan images reach what 7 without reach")
 
 
 def test_what_the_data_do_not_allow_is_left_out(make: Make) -> None:

@@ -118,3 +118,9 @@ def test_fewer_than_two_budgets_or_other_draws_are_refused():
         worth_in_labels(one, np.zeros(3), draws, np.zeros(9), 0.95)
     with pytest.raises(ValueError, match="with draws of each"):
         worth_in_labels(one | {9: np.ones(3)}, np.zeros(3), draws, np.zeros(9), 0.95)
+
+
+def test_an_arm_above_the_end_of_a_curve_that_has_all_its_labels_is_told_to_be_worth_more_and_no_number() -> None:
+    above = Worth(math.inf, math.inf, math.inf, fewest=5, most=10, confidence=0.95, rises=True)
+    assert "worth more with GAN images than without" in above.sentence("GAN images", 10)
+    assert "at least 10" in above.sentence("GAN images", 5)

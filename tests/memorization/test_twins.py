@@ -84,19 +84,19 @@ def test_nearly_all_real_sets_without_twins_are_left_as_they_are(digits: torch.T
 
 
 def test_twins_join_each_other_their_groups_and_what_these_hold() -> None:
-    seen, rng = random_images(60, 0), np.random.default_rng(0)
+    seen, rng = random_images(110, 0), np.random.default_rng(0)
     calibration = torch.cat([rotation(seen[:8], rng), random_images(12, 1)])
-    groups = [None] * 58 + ["patient", "patient"]
+    groups = [None] * 108 + ["patient", "patient"]
     found = group_twins(seen, calibration, groups, None, WAYS, 0.05)
     assert found.grouped
     assert found.share == pytest.approx(0.4)
     assert found.seen is not None
     assert found.calibration is not None
     assert list(found.calibration[:8]) == list(found.seen[:8])
-    assert found.seen[58] == found.seen[59]
-    assert len({*found.seen, *found.calibration}) == 59 + 12
+    assert found.seen[108] == found.seen[109]
+    assert len({*found.seen, *found.calibration}) == 109 + 12
 
 
 def test_too_few_seen_images_tell_nothing_of_what_is_usual() -> None:
-    seen = random_images(twins.NEAREST, 2)
+    seen = random_images(twins.LEAST_SEEN - 1, 2)
     assert not group_twins(seen, seen, None, None, WAYS, 0.05).grouped

@@ -74,7 +74,7 @@ def fail(capsys: pytest.CaptureFixture[str]) -> Fail:
         assert stop.value.code == status
         said = capsys.readouterr().err
         assert "Traceback" not in said
-        assert said.startswith(f"{name}: ")
+        assert any(line.startswith(f"{name}: ") for line in said.splitlines()), "after the bar, if there is one"
         return said
 
     return run
