@@ -11,7 +11,6 @@ import stages.filter_memorized
 import stages.generate
 import stages.prepare
 import stages.train_gan
-from stages.generators import snapshots
 from stages.generators.requests import shards
 from stages.labelling import pool
 from stages.plumbing import images
@@ -33,8 +32,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     edit_params(folder, TINY | {"train_gan.generators.gan.steps": 3, "generate.plan.per_class": ROW_GROUP // 10 + 20})
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for module in (pool, snapshots):
-            patch.setattr(module, "fit", hasty_fit(steps=1))
+        patch.setattr(pool, "fit", hasty_fit(steps=1))
         get_reusable_executor().shutdown()  # its processes stay where they began
         execute("prepare", stages.prepare.main)
         execute("train_gan", stages.train_gan.main, item="gan")

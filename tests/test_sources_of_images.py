@@ -11,10 +11,9 @@ import stages.filter_memorized
 import stages.generate
 import stages.prepare
 import stages.train_gan
-from stages.generators import snapshots
-from stages.labelling import pool
+from stages.labelling import pool, soft_labels
 from stages.plumbing import images
-from stages.plumbing.dataset import TRAIN, Dataset
+from stages.plumbing.dataset import LABELLED, Dataset
 from stages.plumbing.stage import execute
 from tests.conftest import DEFAULT_PARAMS, ROOT, TINY, edit_params, read_params
 from tests.labelling.toy import hasty_fit
@@ -32,8 +31,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     edit_params(folder, {"train_gan.generators": generators | {"variants": changed}})
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for module in (pool, snapshots):  # the teacher of labels alone is to know something
-            patch.setattr(module, "fit", hasty_fit(steps=1))
+        patch.setattr(pool, "fit", hasty_fit(steps=1))
+        patch.setattr(soft_labels, "fit", hasty_fit(steps=60))  # the teacher is to know something
         execute("prepare", stages.prepare.main)
         for name, stage in (
             ("train_gan", stages.train_gan),
@@ -44,13 +43,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_image_names_a_training_image_of_its_class_as_its_source(project: Path) -> None:
+def test_every_image_names_a_labelled_image_of_its_class_as_its_source(project: Path) -> None:
     generated = images.read(project / "data/generate/variants/0.parquet")
-    train = Dataset.open(project / "data/prepare").role(0, TRAIN)
-    labels = dict(zip(train.ids.tolist(), train.labels.tolist(), strict=True))
+    dataset = Dataset.open(project / "data/prepare")
+    ids, classes = dataset.ids(0, *LABELLED).tolist(), dataset.labels(0, *LABELLED).tolist()
+    labels = dict(zip(ids, classes, strict=True))
     sources = generated.extra["source_id"].tolist()
     assert [labels[source] for source in sources] == generated.labels.tolist()
-    assert set(sources) == set(train.ids.tolist())  # each takes its turn
+    assert set(sources) == set(ids)  # each takes its turn
 
 
 def test_every_image_has_a_teachers_probabilities(project: Path) -> None:

@@ -25,7 +25,7 @@ MODEST: dict[str, Any] = TINY | {
     "prepare.calibration": 30,
     "train_gan.generators.gan.width": 32,
     "train_gan.generators.gan.checkpoint_every": 5,
-    "generate.plan.per_class": 10,
+    "generate.plan.per_class": 15,
     "filter_memorized.planted_copies": 2,
     "train_downstream.classifier.width": 4,
     "evaluate.augment": {"arms": ["gan_classic"], "rivals": ["classic"]},

@@ -164,6 +164,7 @@ def test_a_job_runs_in_the_project_with_one_thread_and_spreads_nothing_itself(
 
 
 @pytest.mark.usefixtures("project")
+@pytest.mark.drill
 def test_a_worker_killed_in_the_middle_of_a_job_changes_nothing(cluster: ParallelParams) -> None:
     expected = {
         f".work/die_once/{unit}/{half} half": str(unit).encode() for unit in range(4) for half in ("first", "second")
@@ -174,6 +175,7 @@ def test_a_worker_killed_in_the_middle_of_a_job_changes_nothing(cluster: Paralle
 
 
 @pytest.mark.usefixtures("project")
+@pytest.mark.drill
 def test_a_job_that_kills_every_worker_is_given_up_in_words(cluster: ParallelParams) -> None:
     with pytest.raises(UserError, match=r"a job lost its worker 2 times, at last tcp://127\.0\.0\.1"):
         spread(die, [0], cluster)
@@ -284,6 +286,7 @@ def test_a_scheduler_without_workers_is_told(tmp_path: Path) -> None:
         spread(multiply, [0], dask(address))
 
 
+@pytest.mark.drill
 def test_a_scheduler_lost_in_the_middle_is_told(project: Path, tmp_path: Path) -> None:
     with cluster_of(1, tmp_path, "--no-nanny") as (address, scheduler):
 

@@ -73,7 +73,7 @@ def rendered(make_evidence: Any, make_generator: Any, make_params: Any, make_tab
         evidence = make_evidence(
             dataset=text,
             classes=classes,
-            prepared={"read": 9, "images": 8, "checks": checks | {text: {"images": 1, "dropped": 0}}},
+            prepared={"read": 9, "images": 8, "notes": [text], "checks": checks | {text: {"images": 1, "dropped": 0}}},
             findings=[Finding("constant", text, text, "kept", text, None, None)],
             params=make_params(licence=text),
             outcomes=Outcomes(
@@ -92,7 +92,7 @@ def rendered(make_evidence: Any, make_generator: Any, make_params: Any, make_tab
             parameters=text,
         )
         numbers, _ = all_numbers(evidence)
-        names = ("comparison", "learning_curve", "models", "settings", "findings")
+        names = ("arms", "comparison", "learning_curve", "models", "settings", "findings")
         pictures = dict.fromkeys((*names, "samples_gan", "pairs_gan", "confusion_gan"), b"png")
         return render_report(ReportContent(evidence, numbers, pictures, True)), render_card(evidence, numbers)
 
