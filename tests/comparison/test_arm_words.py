@@ -9,6 +9,7 @@ from stages.downstream.params import ArmParams
 from stages.generators.params import GeneratorParams
 from stages.plumbing.params import Params, load
 from stages.presets import PRESETS, compose
+from tests.downstream.conftest import arm
 
 NAMES = sorted(path.stem for path in PRESETS.glob("*.yaml"))
 GENERATORS = {
@@ -27,15 +28,7 @@ def preset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def words(**changes: object) -> str:
-    arm = {
-        "images": "data/prepare",
-        "real": True,
-        "labels": "all",
-        "balancing": "none",
-        "augment": "classic",
-        "settings": [{}],
-    }
-    return arm_words(ArmParams.model_validate(arm | changes), GENERATORS)
+    return arm_words(ArmParams.model_validate(arm(**changes)), GENERATORS)
 
 
 def test_arms_of_a_preset_have_different_words_without_any_key(preset: Params) -> None:
