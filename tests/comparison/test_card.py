@@ -111,6 +111,8 @@ def _words(card):
 def test_the_card_says_how_far_guessed_labels_were_trusted_and_how_like_real_images_samples_are(make_card):
     card = make_card(quality=_replicates(SAMPLES | POOL | LOW, SAMPLES | POOL | HIGH))
     text = _words(card)
+    assert "from 648 real images of" in text
+    assert ", 80 of them labelled." in text, "those that choices were made on, too"
     assert "92.0 % were unlabelled" in text
     assert "right on 94.0 % of the 30 validation images (88.0 % to 100.0 % over the replicates)" in text
     assert "counted 81.0 % of a given one" in text
