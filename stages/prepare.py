@@ -46,7 +46,8 @@ def main(run: StageRun) -> None:
         images.write_table(folder / "roles.parquet", _roles_table(kept.ids, roles))
         images.write_table(folder / "findings.parquet", findings.as_table(everything, found.listing.ids, found.parts))
         facts = {"name": collection.name(params), "classes": kept.class_names, "replicates": params.replicates}
-        workdir.write_json(folder / "dataset.json", facts | {"image": params.image.model_dump(mode="json")})
+        facts |= {"image": params.image.model_dump(mode="json"), "shifted": False}
+        workdir.write_json(folder / "dataset.json", facts)
         foresight.check(run.params, Dataset.open(folder))
     run.write_metrics(
         {

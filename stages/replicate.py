@@ -31,6 +31,7 @@ def open_replicate(
         classes=len(dataset.classes),
         flip_ok=dataset.flip_ok,
         form=Form(dataset.classes, dataset.image),
+        from_source=len(train) if dataset.shifted else None,
     )
     return data.to(devices.choose(device, section, deterministic))
 

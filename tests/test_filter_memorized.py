@@ -33,7 +33,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tables = [pa.table({"id": ids, "replicate": np.full(REAL, each), "role": np.roll(roles, each)}) for each in (0, 1)]
     images.write_table(workdir.DATA / "prepare/roles.parquet", pa.concat_tables(tables))
     image = {"size": 8, "channels": "grey", "fit": "pad", "flip_ok": True}
-    facts = {"name": "toy", "classes": ["a", "b", "empty"], "image": image, "replicates": 2}
+    facts = {"name": "toy", "classes": ["a", "b", "empty"], "image": image, "replicates": 2, "shifted": False}
     workdir.write_json(workdir.DATA / "prepare/dataset.json", facts)
     for replicate in (0, 1):
         images.write(workdir.DATA / f"generate/gan/{replicate}.parquet", generated(replicate), facts["classes"])

@@ -54,7 +54,7 @@ def prepared(tmp_path: Path) -> Callable[..., Dataset]:
         table = {"id": [*ids, *ids], "replicate": np.repeat([0, 1], count), "role": [*roles, *roles]}
         images.write_table(tmp_path / "roles.parquet", pa.table(table))
         image = {"size": 8, "channels": "grey", "fit": "pad", "flip_ok": False}
-        facts = {"name": "toy", "classes": CLASSES, "image": image, "replicates": 2}
+        facts = {"name": "toy", "classes": CLASSES, "image": image, "replicates": 2, "shifted": False}
         workdir.write_json(tmp_path / "dataset.json", facts)
         return Dataset.open(tmp_path)
 

@@ -52,7 +52,7 @@ def prepared(seed: int = 0, without: str = "") -> Dataset:
     images.write(folder / "images.parquet", ImageSet(ids, pixels.numpy(), labels.numpy()), classes)
     images.write_table(folder / "roles.parquet", table.filter(kept))
     image = {"size": 8, "channels": "grey", "fit": "pad", "flip_ok": False}
-    facts = {"name": "toy", "classes": classes, "image": image, "replicates": 2}
+    facts = {"name": "toy", "classes": classes, "image": image, "replicates": 2, "shifted": False}
     workdir.write_json(folder / "dataset.json", facts)
     return Dataset.open()
 

@@ -48,7 +48,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tables = [pa.table({"id": ids, "replicate": np.full(IMAGES, r), "role": role}) for r, role in enumerate(drawn)]
     images.write_table(workdir.DATA / "prepare/roles.parquet", pa.concat_tables(tables))
     image = {"size": 8, "channels": "grey", "fit": "pad", "flip_ok": False}
-    facts = {"name": "toy", "classes": ["a", "b", "c"], "image": image, "replicates": 2}
+    facts = {"name": "toy", "classes": ["a", "b", "c"], "image": image, "replicates": 2, "shifted": False}
     workdir.write_json(workdir.DATA / "prepare/dataset.json", facts)
     return tmp_path
 

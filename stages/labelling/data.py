@@ -24,6 +24,8 @@ class ReplicateData:
 
     `unlabelled` may be empty. The validation images, which may be none, train nothing: choices are made on them.
     `flip_ok`: whether a mirrored image keeps its class. `form`: for generators that read images themselves.
+    `from_source`: under domain shift, how many of the first labelled images are of the source domain; all others,
+    labelled or not, are of the target domain. None where there is one domain alone.
     """
 
     images: Tensor
@@ -34,6 +36,12 @@ class ReplicateData:
     classes: int
     flip_ok: bool
     form: Form | None = None
+    from_source: int | None = None
+
+    @property
+    def of_target(self) -> Tensor:
+        """Which of the labelled images are of the target domain, bool (N,); with one domain alone, all."""
+        return torch.arange(len(self.labels), device=self.labels.device) >= (self.from_source or 0)
 
     def to(self, device: torch.device | str) -> "ReplicateData":
         """The same data on a device."""

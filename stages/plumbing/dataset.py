@@ -31,13 +31,17 @@ SEEN = (*LABELLED, UNLABELLED_POOL)  # all that a replicate's generators learn f
 
 @dataclass(frozen=True)
 class Dataset:
-    """The prepared data set: name, class names in the order of labels, what every image is, and its replicates."""
+    """The prepared data set: name, class names in the order of labels, what every image is, and its replicates.
+
+    shifted: whether train images are of a source domain, and those of all other roles of a target domain.
+    """
 
     folder: Path
     name: str
     classes: list[str]
     image: ImageParams
     replicates: int
+    shifted: bool
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -103,6 +107,7 @@ class Dataset:
         return workdir.fingerprint(
             self.classes,
             self.image,
+            self.shifted,
             replicate,
             self._roles["id"][own],
             self._roles["role"][own],

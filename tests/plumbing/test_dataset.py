@@ -27,7 +27,7 @@ def write_dataset(folder: Path, replicates: int, first_pixel: int = 0) -> Datase
     ]
     images.write_table(folder / "roles.parquet", pa.concat_tables(tables))
     image = {"size": 8, "channels": "grey", "fit": "pad", "flip_ok": True}
-    facts = {"name": "toy", "classes": ["a", "b"], "image": image, "replicates": replicates}
+    facts = {"name": "toy", "classes": ["a", "b"], "image": image, "replicates": replicates, "shifted": False}
     workdir.write_json(folder / "dataset.json", facts)
     return Dataset.open(folder)
 
