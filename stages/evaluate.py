@@ -109,7 +109,7 @@ def _outcomes(run: StageRun, dataset: Dataset) -> Outcomes:
         controls=control_pairs(arms, generators),
         plain=plain_rivals(arms, run.params.evaluate.augment),
         words={name: arm_words(arm, generators) for name, arm in arms.items()},
-        shifted=run.params.prepare.shift.source.kind != "none",
+        shifted=run.params.prepare.shift.exists,
     )
 
 
@@ -143,7 +143,7 @@ def examine_replicate(job: Job) -> "Examination":
         synthetic={
             name: on_device(results.kept(name, job.replicate))
             for name in job.params.train_gan.generators
-            if job.params.prepare.shift.source.kind == "none"
+            if not job.params.prepare.shift.exists
         },
         disturbances=params.robustness,
         seed=params.seed,

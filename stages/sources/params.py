@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 
 class _Section(BaseModel):
@@ -81,10 +81,33 @@ AnySource = SourceParams | NoSource
 
 
 class ShiftParams(_Section):
-    """Domain shift: the test set comes from this second source, whose other images may join the pool."""
+    """Domain shift: the test set is of another domain, the target, whose other images may be seen too.
+
+    source: a second source, the target. simulate: or the disturbance that makes a target of the source's own images.
+    pool: whether the images of every role but train are the target's, or those of the test set alone.
+    """
 
     source: Annotated[AnySource, Field(discriminator="kind")]
+    simulate: Literal["none", "inversion", "tone_curve", "scan", "edges"]
     pool: bool
+
+    @model_validator(mode="after")
+    def _one_target(self) -> "ShiftParams":
+        if self.source.kind != "none" and self.simulate != "none":
+            raise ValueError(
+                f"simulate: {self.simulate} and a second source (kind: {self.source.kind}) exclude each other: set "
+                "simulate: none, or source: {kind: none, path: data/raw/none}"
+            )
+        if self.pool and not self.exists:
+            raise ValueError(
+                "pool: true needs a target whose images can be seen: a second source, or one of simulate's disturbances"
+            )
+        return self
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a second domain."""
+        return self.source.kind != "none" or self.simulate != "none"
 
 
 class ImageParams(_Section):
