@@ -44,8 +44,8 @@ class DrawnParams(_Source):
     characters: text, whose characters are the classes and their names, or a character for each class's name. per_class:
     images of each. seed: decides, with class and number, each image. ink: bright on dark, or dark on bright.
     least_height: of the tallest character, a share of the side. greatest_height: likewise. slant_degrees: greatest
-    either way, beside the font's own. stroke: share of the side by which lines grow at most. place: share of the side by which a
-    character leaves the middle at most.
+    either way, beside the font's own. stroke: share of the side by which lines grow at most. place: share of the side
+    by which a character leaves the middle at most.
     """
 
     kind: Literal["drawn"]

@@ -71,7 +71,7 @@ def test_height_is_that_of_the_tallest_and_ink_lies_in_the_middle() -> None:
         rows, columns = np.flatnonzero(image.max(axis=1) > 127), np.flatnonzero(image.max(axis=0) > 127)
         assert np.ptp(rows) == pytest.approx(drawn.CANVAS * 0.5, abs=12)
         assert rows.mean() == pytest.approx(drawn.CANVAS / 2, abs=12)
-        assert columns.mean() == pytest.approx(drawn.CANVAS / 2, abs=12)
+        assert columns.mean() == pytest.approx(drawn.CANVAS / 2, abs=2)
     dot = _pixels(_params(characters="8."), [(1, 0)])[0]
     assert np.ptp(np.flatnonzero(dot.max(axis=1) > 127)) < drawn.CANVAS / 4, "a dot stays small beside an eight"
 
