@@ -100,4 +100,3 @@ def pseudo_label(teacher: nn.Module, inputs: Tensor, threshold: float) -> Tensor
     probabilities = teacher(inputs).softmax(dim=1)
     confidence, labels = probabilities.max(dim=1)
     return functional.one_hot(labels, probabilities.shape[1]) * (confidence >= threshold).float().unsqueeze(1)
-
