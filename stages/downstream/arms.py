@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stages.downstream.arm_data import ArmData, check_data
-from stages.downstream.augment import build_policy
 from stages.downstream.batches import Advice, Guess, Part, Source, batch_parts, real_parts
-from stages.downstream.fitting import Bench, GuessPool, composed, fit, fit_setting
+from stages.downstream.fitting import Bench, GuessPool, composed, fit, fit_setting, policy_of
 from stages.downstream.params import ArmParams, FixMatch, PseudoLabels, Setting, TrainDownstreamParams
 from stages.downstream.training import Examples, predict
 from stages.imaging.pixels import to_bytes, to_network_range
@@ -173,7 +172,7 @@ def _shown(parts: Sequence[Part], bench: Bench) -> Examples:
     params, seeds = bench.params, bench.seeds
     examples, order = composed(parts, bench, seeds)
     rows, device = order.flatten()[: params.scikit_learn.images], examples.images.device
-    augment = build_policy(bench.arm.augment, params, bench.data.seen.flip_ok)
+    augment = policy_of(parts, bench, params.classifier.batch_size)
     generator = torch.Generator(device).manual_seed(seeds.augmentation)
     images = to_bytes(augment(to_network_range(examples.images[rows]), generator))
     return Examples(*(each.cpu() for each in (images, examples.probabilities[rows], examples.weights[rows])))

@@ -37,6 +37,20 @@ def build_policy(name: str, params: TrainDownstreamParams, flip_ok: bool) -> Pol
     return lambda images, _generator: images
 
 
+def on_first(count: int, batch: int, policy: Policy, others: Policy) -> Policy:
+    """Changes the first `count` images of every `batch` by one policy, the others by another one."""
+
+    def changed(images: Tensor, generator: Generator) -> Tensor:
+        first = torch.arange(len(images), device=images.device) % batch < count
+        result = images.clone()
+        for rows, change in ((first, policy), (~first, others)):
+            if rows.any():
+                result[rows] = change(images[rows], generator)
+        return result
+
+    return changed
+
+
 def warp(images: Tensor, angle: Tensor, zoom: Tensor, shift: Tensor, mirror: Tensor) -> Tensor:
     """Rotates, zooms, shifts and mirrors each image by its own figures, in one bilinear resampling.
 

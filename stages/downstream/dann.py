@@ -39,5 +39,6 @@ class DomainCritic(Term):
 def reverse_gradient(features: Tensor, strength: float) -> Tensor:
     """The features as they are; their gradient is turned round and scaled by `strength`."""
     turned = features.view_as(features)  # another node of the graph, so that the hook stands before the critic alone
-    turned.register_hook(lambda gradient: -strength * gradient)
+    if turned.requires_grad:
+        turned.register_hook(lambda gradient: -strength * gradient)
     return turned

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from stages.downstream.alignment import Term, train_aligned
 from stages.downstream.arm_data import ArmData, Labelled, labelled_images
-from stages.downstream.augment import build_policy
+from stages.downstream.augment import Policy, build_policy, on_first
 from stages.downstream.batches import Part, compose, real_parts
 from stages.downstream.coral import CovarianceTerm
 from stages.downstream.dann import DomainCritic
@@ -83,11 +83,10 @@ def fit(
     parts: Sequence[Part], bench: Bench, seeds: Seeds, validate: Validate | None = None, stop: int | None = None
 ) -> Trained:
     """Trains on batches with a fixed number of images of each part; validate, stop: see `train_classifier`."""
-    augment = bench.arm.augment
     return train_classifier(
         *composed(parts, bench, seeds),
-        build_policy(augment, bench.params, bench.data.seen.flip_ok),
-        build_mixing(augment),
+        policy_of(parts, bench, bench.params.classifier.batch_size),
+        build_mixing(bench.arm.augment),
         bench.params.classifier,
         seeds,
         validate,
@@ -99,11 +98,13 @@ def fit(
 def _fit_fixmatch(setting: FixMatch, bench: Bench, validate: Validate | None, stop: int | None) -> Trained:
     params, seen, seeds = bench.params, bench.data.seen, bench.seeds
     parts, drawn = _with_pool(setting.unlabelled_share, bench)
+    weak, across = build_policy("classic", params, seen.flip_ok), seen.from_source is not None
     return train_fixmatch(
         *composed(parts, bench, seeds),
         seen.unlabelled,
         drawn,
-        build_policy("classic", params, seen.flip_ok),
+        policy_of(parts, bench, sum(part.places for part in parts)) if across else weak,
+        weak,
         build_policy(bench.arm.augment, params, seen.flip_ok),
         params.classifier,
         setting.fixmatch_threshold,
@@ -111,7 +112,7 @@ def _fit_fixmatch(setting: FixMatch, bench: Bench, validate: Validate | None, st
         validate,
         stop,
         _domains(parts, bench),
-        across=seen.from_source is not None,
+        across,
     )
 
 
@@ -123,7 +124,7 @@ def _fit_aligned(setting: Coral | Dann, bench: Bench, validate: Validate | None,
         _of_source(parts),
         seen.unlabelled,
         drawn,
-        build_policy(bench.arm.augment, params, seen.flip_ok),
+        policy_of(parts, bench, params.classifier.batch_size),
         _term_of(setting, seeds),
         params.classifier,
         seeds,
@@ -147,6 +148,20 @@ def _with_pool(share: float, bench: Bench) -> tuple[list[Part], Tensor]:
     generator = torch.Generator().manual_seed(bench.seeds.order)
     order = draw_order(pool_labels, steps * drawn, None, generator).view(steps, drawn)
     return real_parts(bench.labelled, places - drawn), order
+
+
+def policy_of(parts: Sequence[Part], bench: Bench, batch: int) -> Policy:
+    """What the arm's policy does to every `batch` images that begin with the source's among the parts.
+
+    Tone curves make up scanners that were never seen. The target's images are already what they should prepare for, and
+    get the geometry alone.
+    """
+    policy, classic = (
+        build_policy(name, bench.params, bench.data.seen.flip_ok) for name in (bench.arm.augment, "classic")
+    )
+    if bench.data.seen.from_source is None or bench.arm.augment != "tone_curves":
+        return policy
+    return on_first(_of_source(parts), batch, policy, classic)
 
 
 def _of_source(parts: Sequence[Part]) -> int:

@@ -47,6 +47,7 @@ def train_fixmatch(
     order: Tensor,
     unlabelled: Tensor,
     unlabelled_order: Tensor,
+    augment: Policy,
     weak: Policy,
     strong: Policy,
     params: ClassifierParams,
@@ -67,7 +68,8 @@ def train_fixmatch(
         order: int64 (steps, L), indices into it; its rows are the batches.
         unlabelled: uint8 (U, C, H, W).
         unlabelled_order: int64 (steps, M), likewise.
-        weak: policy for labelled images, unless `across`, and for what the teacher sees.
+        augment: policy for labelled images, the weak one in the paper.
+        weak: policy for what the teacher sees.
         strong: policy for the unlabelled images that the student sees.
         params: the classifier and its training.
         threshold: probability, 0..1, from which the teacher's class becomes a pseudo-label.
@@ -93,7 +95,7 @@ def train_fixmatch(
         rows, pool = order[step].to(device), unlabelled_order[step].to(device)
         images = to_network_range(unlabelled[pool])
         taught = pseudo_label(teacher, weak(images, generator), threshold, align)
-        given = (strong if across else weak)(to_network_range(labelled.images[rows]), generator)
+        given = augment(to_network_range(labelled.images[rows]), generator)
         inputs = torch.cat([given, strong(images, generator)])
         known, unknown = in_passes(student, inputs, domains).split([len(rows), len(pool)])
         counts = min(1, step / (RISING * len(order))) if across else 1
