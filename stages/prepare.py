@@ -32,9 +32,10 @@ def main(run: StageRun) -> None:
     )
     resolved = checks.resolve(found.listing, found.facts, sets, near, params.on_leak, params.image.size)
     kept, labels, groups = found.listing.take(resolved.rows), resolved.labels, resolved.groups
-    test = splits.test_rows(labels, kept.splits, groups, kept.class_names, params)
+    target = collection.of_target(kept, params)
+    test = splits.test_rows(labels, kept.splits, groups, kept.class_names, params, target)
     roles = [
-        splits.replicate_roles(labels, test, kept.splits, groups, kept.class_names, params, replicate)
+        splits.replicate_roles(labels, test, kept.splits, groups, kept.class_names, params, replicate, target)
         for replicate in range(params.replicates)
     ]
 

@@ -50,8 +50,8 @@ def roles_of(
 ) -> NDArray[np.str_]:
     official = np.full(len(labels), "") if official is None else official
     groups = np.arange(len(labels)) if groups is None else groups
-    test = splits.test_rows(labels, official, groups, names, params)
-    return splits.replicate_roles(labels, test, official, groups, names, params, replicate)
+    test = splits.test_rows(labels, official, groups, names, params, None)
+    return splits.replicate_roles(labels, test, official, groups, names, params, replicate, None)
 
 
 def per_class(labels: NDArray[np.int64], roles: NDArray[np.str_], role: str, classes: int = 3) -> list[int]:
@@ -112,7 +112,7 @@ def test_without_groups_roles_are_those_of_version_0_1(digits: bool, changes: di
     else:
         labels, names = np.random.default_rng(5).permutation(LABELS), NAMES
     params = make_params(**changes)
-    test = splits.test_rows(labels, np.full(len(labels), ""), np.arange(len(labels)), names, params)
+    test = splits.test_rows(labels, np.full(len(labels), ""), np.arange(len(labels)), names, params, None)
     roles = [roles_of(params, replicate, labels, names=names) for replicate in range(3)]
     assert digest([test, *roles]) == expected
 
@@ -377,7 +377,7 @@ def test_with_many_groups_the_test_share_is_met_in_every_class(seed: int, share:
     random = np.random.default_rng(seed)
     labels = np.repeat([0, 1, 2], [600, 900, 1500])
     groups = np.arange(3000) // 4 if of_one_class else random.integers(0, 700, 3000)
-    rows = splits.test_rows(labels, np.full(3000, ""), groups, NAMES, make_params(test_share=share, seed=seed))
+    rows = splits.test_rows(labels, np.full(3000, ""), groups, NAMES, make_params(test_share=share, seed=seed), None)
     found = np.bincount(labels[rows]) / [600, 900, 1500]
     assert np.all(np.abs(found - share) < 0.03)
     assert not set(groups[rows]) & set(np.delete(groups, rows))
@@ -388,7 +388,7 @@ def test_with_many_groups_the_test_share_is_met_in_every_class(seed: int, share:
 )
 def test_speakers_in_the_test_set(count: int, share: float, in_test: int) -> None:
     labels, groups = speakers(count)
-    rows = splits.test_rows(labels, np.full(len(labels), ""), groups, NAMES, make_params(test_share=share))
+    rows = splits.test_rows(labels, np.full(len(labels), ""), groups, NAMES, make_params(test_share=share), None)
     assert len(rows) == in_test * 3 * SPEAKERS
     assert len(set(groups[rows])) == in_test
 
@@ -512,7 +512,7 @@ def test_groups_that_cannot_be_split_are_told_in_words() -> None:
     labels = np.repeat([0, 1, 2], 60)
     groups = np.concatenate([np.repeat([0, 1], [59, 1]), np.repeat([1, 2], [59, 1]), np.repeat([2, 0], [59, 1])])
     with pytest.raises(UserError, match=r"the 3 groups cannot be split so that every class"):
-        splits.test_rows(labels, np.full(180, ""), groups, NAMES, make_params())
+        splits.test_rows(labels, np.full(180, ""), groups, NAMES, make_params(), None)
 
 
 @pytest.mark.parametrize(
