@@ -33,6 +33,7 @@ def check(params: Params, dataset: Dataset) -> None:
     found = [*_of_generators(params), *_of_measure(params.evaluate.measure, dataset.classes)]
     for replicate in range(dataset.replicates):
         found += _of_classes(dataset, replicate)
+        found += _of_target(params, dataset, replicate)
         found += _of_plan(params, dataset, replicate)
         numbers = _Numbers.of(dataset, replicate, params.filter_memorized.by_group)
         found += _of_filter(params.filter_memorized, numbers, dataset.image.size)
@@ -80,6 +81,17 @@ def _of_classes(dataset: Dataset, replicate: int) -> Iterator[str]:
     for role in LABELLED:
         for label in np.flatnonzero(_counts(dataset, replicate, role) == 0):
             yield f"class {dataset.classes[label]!r} has no labelled image in {role}: every class needs one"
+
+
+def _of_target(params: Params, dataset: Dataset, replicate: int) -> Iterator[str]:
+    """What is wanting where the images of another domain may be seen, or where there are none."""
+    pool = len(dataset.ids(replicate, UNLABELLED_POOL))
+    if dataset.shifted and not pool:
+        yield (
+            "prepare.shift.pool is true, but the target has no image left for the pool: add unlabelled images to it, "
+            "raise prepare.unlabelled, or lower prepare.calibration, validation_per_class, test_share or, where the "
+            f"shift is simulated, labels_per_class (now {params.prepare.labels_per_class})"
+        )
 
 
 def _of_plan(params: Params, dataset: Dataset, replicate: int) -> Iterator[str]:

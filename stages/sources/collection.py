@@ -38,7 +38,7 @@ def find(params: PrepareParams) -> Listing:
         second = _with_classes_of(listing.class_names, second)
         if params.shift.pool:
             listing = _joined(listing, second)
-            listing = replace(listing, splits=np.where(_of_second(listing), listing.splits, ""))
+            listing = replace(listing, splits=np.where(of_second(listing), listing.splits, ""))
         else:
             listing = _joined(listing, _as_test(second))
     else:
@@ -56,12 +56,8 @@ def name(params: PrepareParams) -> str:
     return own if shift.source.kind == "none" else f"{own}, tested on {Path(shift.source.path).name}"
 
 
-def of_target(listing: Listing, params: PrepareParams) -> NDArray[np.bool_] | None:
-    """Which images of a listing that `find` made are the second source's, (N,), where that may be seen; else None."""
-    return _of_second(listing) if params.shift.pool and params.shift.source.kind != "none" else None
-
-
-def _of_second(listing: Listing) -> NDArray[np.bool_]:
+def of_second(listing: Listing) -> NDArray[np.bool_]:
+    """Which images of a listing that `find` made are the second source's, (N,)."""
     return np.array([number == 1 for number, _ in listing.locators], dtype=bool)
 
 

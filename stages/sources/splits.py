@@ -40,7 +40,7 @@ def test_rows(
         return np.flatnonzero(official)
     may = (labels >= 0) & ~_share_group(groups, _official_validation(labels, given))
     rows = np.flatnonzero(may if target is None else may & target)
-    _check_test_sizes(labels[rows], class_names, params)
+    _check_test_sizes(labels[rows], class_names, params, "" if target is None else " in the second source")
     if _all_different(groups[rows]):
         _, test = train_test_split(rows, test_size=params.test_share, stratify=labels[rows], random_state=params.seed)
         return np.sort(test)
@@ -329,11 +329,12 @@ def _check_official_test(labels: Labels, class_names: list[str]) -> None:
         )
 
 
-def _check_test_sizes(labels: Labels, class_names: list[str], params: PrepareParams) -> None:
+def _check_test_sizes(labels: Labels, class_names: list[str], params: PrepareParams, place: str) -> None:
     for name, size in zip(class_names, _count_classes(labels, len(class_names)).tolist(), strict=True):
         if min(size * params.test_share, size * (1 - params.test_share)) < 1:
             raise UserError(
-                f"class {name!r} has {size} images: too few for a test set with prepare.test_share {params.test_share}"
+                f"class {name!r} has {size} images{place}: too few for a test set with prepare.test_share "
+                f"{params.test_share}"
             )
 
 
