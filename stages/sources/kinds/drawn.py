@@ -81,7 +81,7 @@ def _draw(character: str, text: str, params: DrawnParams, random: np.random.Gene
     left, _, right, _ = image.getbbox() or (0, 0, CANVAS, 0)  # fonts leave more room on one side of a character
     across += (CANVAS - left - right) / 2
     moved = (1, slant, -slant * CANVAS / 2 - across, 0, 1, -down)  # from a pixel of the result to one of the drawing
-    return image.transform(image.size, Image.Transform.AFFINE, moved, Image.Resampling.BICUBIC)
+    return image.transform(image.size, Image.Transform.AFFINE, moved, Image.Resampling.BILINEAR)
 
 
 @cache
