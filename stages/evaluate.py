@@ -109,7 +109,8 @@ def _outcomes(run: StageRun, dataset: Dataset) -> Outcomes:
         controls=control_pairs(arms, generators),
         plain=plain_rivals(arms, run.params.evaluate.augment),
         words={name: arm_words(arm, generators) for name, arm in arms.items()},
-        shifted=run.params.prepare.shift.source.kind != "none",
+        shifted=run.params.prepare.shift.exists,
+        unseen=run.params.prepare.shift.unseen,
     )
 
 
@@ -139,11 +140,11 @@ def examine_replicate(job: Job) -> "Examination":
         networks={arm: network(arm) for arm in named},
         eye=network(params.reference),
         test=on_device(replace(test, labels=truth)),
-        # of another domain than the test set, where there are two: nothing could be said of their likeness
+        # of another domain than the test set, where that was not seen: nothing could be said of their likeness
         synthetic={
             name: on_device(results.kept(name, job.replicate))
             for name in job.params.train_gan.generators
-            if job.params.prepare.shift.source.kind == "none"
+            if not job.params.prepare.shift.unseen
         },
         disturbances=params.robustness,
         seed=params.seed,

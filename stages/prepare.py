@@ -3,15 +3,12 @@
 import shutil
 from uuid import uuid4
 
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
-
 from stages import foresight
 from stages.plumbing import images, workdir
 from stages.plumbing.dataset import Dataset
+from stages.plumbing.parts import Parts
 from stages.plumbing.stage import StageRun, execute
-from stages.sources import checks, collection, duplicates, findings, intake, notes, splits
+from stages.sources import checks, collection, domains, duplicates, findings, intake, notes, splits
 
 DATA = workdir.DATA / "prepare"
 SCRATCH = workdir.WORK / "prepare"
@@ -40,13 +37,18 @@ def main(run: StageRun) -> None:
         splits.replicate_roles(labels, test, kept.splits, groups, kept.class_names, params, replicate)
         for replicate in range(params.replicates)
     ]
+
+    def disturbed() -> Parts:
+        return domains.disturb_all(found.parts, params.shift.simulate, kept.class_names, scratch, run.fan_out)
+
     everything, noted = found.skipped + resolved.findings, notes.notes(listing)
     with run.replacing(DATA) as folder:
-        images.write_tables(folder / "images.parquet", found.parts.tables(resolved.rows, labels, kept.groups))
-        images.write_table(folder / "roles.parquet", _roles_table(kept.ids, roles))
+        tables = domains.tables(found.parts, resolved.rows, labels, kept.groups, roles, params.shift, disturbed)
+        images.write_tables(folder / "images.parquet", tables)
+        images.write_table(folder / "roles.parquet", domains.roles_table(kept.ids, roles, params.shift))
         images.write_table(folder / "findings.parquet", findings.as_table(everything, found.listing.ids, found.parts))
         facts = {"name": collection.name(params), "classes": kept.class_names, "replicates": params.replicates}
-        facts |= {"image": params.image.model_dump(mode="json"), "shifted": False}
+        facts |= {"image": params.image.model_dump(mode="json"), "shifted": params.shift.pool}
         workdir.write_json(folder / "dataset.json", facts)
         foresight.check(run.params, Dataset.open(folder))
     run.write_metrics(
@@ -63,20 +65,6 @@ def main(run: StageRun) -> None:
     for line in noted + notes.left_out(everything):
         print(f"prepare: {line}")  # noqa: T201
     shutil.rmtree(SCRATCH, ignore_errors=True)
-
-
-def _roles_table(ids: NDArray[np.str_], roles: list[NDArray[np.str_]]) -> pa.Table:
-    """One row per replicate and image that plays a role in it."""
-    return pa.concat_tables(
-        pa.table(
-            {
-                "id": ids[role != ""],
-                "replicate": np.full(np.sum(role != ""), replicate),
-                "role": role[role != ""],
-            }
-        )
-        for replicate, role in enumerate(roles)
-    )
 
 
 if __name__ == "__main__":

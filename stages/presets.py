@@ -22,7 +22,7 @@ from stages.sources.params import TorchvisionParams
 
 PRESETS = Path("presets")
 _BASE = "base"
-_NEED_NO_FOLDER = ("digits", "none")
+_NEED_NO_FOLDER = ("digits", "drawn", "none")
 _LEVEL = "  "
 # A key and its value, which goes on in lines that are indented deeper, and the comment lines directly above
 _ENTRY = r"^(?P<comment>(?:{0}#.*\n)*)(?P<entry>{0}{1}:(?P<value>(?: .*)?(?:\n+{0}[ -].*)*))$"

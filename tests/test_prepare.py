@@ -218,7 +218,7 @@ def test_a_second_source_becomes_the_test_set(project: Path) -> None:
     for number, folder in enumerate(("cat", "dog")):
         for index in range(16):
             save(f"{folder}/{index:02d}.png", seed=5000 + 100 * number + index)
-    dataset = prepare(shift={"source": {"kind": "folder", "path": "data/raw/other"}, "pool": False})
+    dataset = prepare(shift={"source": {"kind": "folder", "path": "data/raw/other"}, "simulate": "none", "pool": False})
     assert len(dataset.role(0, TEST)) == 32
     assert all(name.startswith("shifted/") for name in dataset.role(0, TEST).ids)
     assert not any(name.startswith("shifted/") for name in dataset.seen_by_gan(0).ids)

@@ -26,6 +26,7 @@ TRAIN, UNLABELLED_POOL, VALIDATION, CALIBRATION, TEST = ROLES = (
     "test",
 )
 LABELLED = (TRAIN, VALIDATION)  # a choice made on a label uses it too
+SHIFTED = "shifted/"  # leads the ids of a second source's images, and of disturbed versions of the source's own
 SEEN = (*LABELLED, UNLABELLED_POOL)  # all that a replicate's generators learn from
 
 

@@ -12,15 +12,13 @@ import numpy as np
 from PIL import Image
 
 from stages.imaging.decoding import BadItem
-from stages.plumbing.dataset import TEST, TRAIN
+from stages.plumbing.dataset import SHIFTED, TEST, TRAIN
 from stages.plumbing.errors import UserError
 from stages.plumbing.images import UNLABELLED
 from stages.sources import registry
 from stages.sources.groups import find_groups
 from stages.sources.listing import Listing
 from stages.sources.params import AnySource, PrepareParams
-
-SHIFTED = "shifted/"  # leads the ids of the second source
 
 
 def find(params: PrepareParams) -> Listing:
@@ -46,8 +44,10 @@ def find(params: PrepareParams) -> Listing:
 
 def name(params: PrepareParams) -> str:
     """What the data set is called: by the source's file or folder."""
-    own, second = Path(params.source.path).name, params.shift.source
-    return own if second.kind == "none" else f"{own}, tested on {Path(second.path).name}"
+    own, shift = Path(params.source.path).name, params.shift
+    if shift.simulate != "none":
+        return f"{own}, tested on a simulated shift ({shift.simulate.replace('_', ' ')})"
+    return own if shift.source.kind == "none" else f"{own}, tested on {Path(shift.source.path).name}"
 
 
 def read(params: PrepareParams, locators: Sequence[tuple[int, Any]]) -> Iterator[Image.Image | BadItem]:

@@ -1,9 +1,9 @@
 """Schema of the section `prepare` of params.yaml."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 
 class _Section(BaseModel):
@@ -20,6 +20,59 @@ class DigitsParams(_Source):
     """scikit-learn's digits, which come with the library."""
 
     kind: Literal["digits"]
+
+
+def _form_of_characters(value: Any) -> str:
+    return "by_class" if isinstance(value, dict) else "text"
+
+
+def _each_once(characters: Any) -> Any:
+    drawn = list(characters.values()) if isinstance(characters, dict) else list(characters)
+    if twice := sorted({each for each in drawn if drawn.count(each) > 1}):
+        raise ValueError(f"each character must be there once, but {', '.join(twice)} is there more often")
+    return characters
+
+
+Text = Annotated[str, Field(min_length=2, pattern=r"^\S+$")]
+Character = Annotated[str, Field(min_length=1, max_length=1, pattern=r"\S")]
+ClassName = Annotated[str, Field(min_length=1)]
+
+
+class DrawnParams(_Source):
+    """Characters drawn with the text fonts that matplotlib carries, each a class.
+
+    characters: text, whose characters are the classes and their names, or a character for each class's name. per_class:
+    images of each. seed: decides, with class and number, each image. ink: bright on dark, or dark on bright.
+    least_height: of the tallest character, a share of the side. greatest_height: likewise. slant_degrees: greatest
+    either way, beside the font's own. stroke: share of the side by which lines grow at most. place: share of the side
+    by which a character leaves the middle at most.
+    """
+
+    kind: Literal["drawn"]
+    characters: Annotated[
+        Annotated[Text, Tag("text")] | Annotated[dict[ClassName, Character], Field(min_length=2), Tag("by_class")],
+        Discriminator(_form_of_characters),
+        AfterValidator(_each_once),
+    ]
+    per_class: int = Field(ge=1, le=100_000)
+    seed: int = Field(ge=0, lt=2**32)
+    ink: Literal["bright", "dark"]
+    least_height: float = Field(ge=0.2, le=1)
+    greatest_height: float = Field(ge=0.2, le=1)
+    slant_degrees: float = Field(ge=0, le=45)
+    stroke: float = Field(ge=0, le=0.1)
+    place: float = Field(ge=0, le=0.5)
+
+    @property
+    def classes(self) -> dict[str, str]:
+        """Class name -> character."""
+        return self.characters if isinstance(self.characters, dict) else {each: each for each in self.characters}
+
+    @model_validator(mode="after")
+    def _height_is_a_range(self) -> Self:
+        if self.least_height > self.greatest_height:
+            raise ValueError(f"least_height: {self.least_height} is above greatest_height: {self.greatest_height}")
+        return self
 
 
 class FolderParams(_Source):
@@ -76,15 +129,43 @@ class NoSource(_Source):
     kind: Literal["none"]
 
 
-SourceParams = DigitsParams | FolderParams | TorchvisionParams | ParquetParams | AudioParams
+SourceParams = DigitsParams | DrawnParams | FolderParams | TorchvisionParams | ParquetParams | AudioParams
 AnySource = SourceParams | NoSource
 
 
 class ShiftParams(_Section):
-    """Domain shift: the test set comes from this second source, whose other images may join the pool."""
+    """Domain shift: the test set is of another domain, the target, whose other images may be seen too.
+
+    source: a second source, the target. simulate: or the disturbance that makes a target of the source's own images.
+    pool: whether the images of every role but train are the target's, or those of the test set alone.
+    """
 
     source: Annotated[AnySource, Field(discriminator="kind")]
+    simulate: Literal["none", "inversion", "tone_curve", "scan", "edges"]
     pool: bool
+
+    @model_validator(mode="after")
+    def _one_target(self) -> "ShiftParams":
+        if self.source.kind != "none" and self.simulate != "none":
+            raise ValueError(
+                f"simulate: {self.simulate} and a second source (kind: {self.source.kind}) exclude each other: set "
+                "simulate: none, or source: {kind: none, path: data/raw/none}"
+            )
+        if self.pool and not self.exists:
+            raise ValueError(
+                "pool: true needs a target whose images can be seen: a second source, or one of simulate's disturbances"
+            )
+        return self
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a second domain."""
+        return self.source.kind != "none" or self.simulate != "none"
+
+    @property
+    def unseen(self) -> bool:
+        """Whether nothing but the test set is of the second domain, so that all choices are made on the first."""
+        return self.exists and not self.pool
 
 
 class ImageParams(_Section):

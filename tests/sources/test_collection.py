@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from stages.plumbing.dataset import TEST, TRAIN, VALIDATION
+from stages.plumbing.dataset import SHIFTED, TEST, TRAIN, VALIDATION
 from stages.plumbing.errors import UserError
 from stages.plumbing.images import UNLABELLED
 from stages.sources import collection
@@ -29,7 +29,7 @@ def make_tree(root: Path, folders: dict[str, int]) -> dict[str, str]:
 
 def params(source: dict[str, str], shift: dict[str, Any] | None = None, **changes: Any) -> PrepareParams:
     values = YAML(typ="safe", pure=True).load(DEFAULT_PARAMS)["prepare"]
-    shift = shift or {"source": {"kind": "none", "path": "data/raw/none"}, "pool": False}
+    shift = shift or {"source": {"kind": "none", "path": "data/raw/none"}, "simulate": "none", "pool": False}
     return PrepareParams.model_validate(values | {"source": source, "shift": shift} | changes)
 
 
@@ -42,13 +42,13 @@ def test_without_shift_the_source_is_listed_as_it_is(tmp_path: Path) -> None:
 
 def test_every_locator_leads_to_its_image(tmp_path: Path) -> None:
     source, second = make_tree(tmp_path / "a", {"x": 3, "y": 2}), make_tree(tmp_path / "b", {"x": 2, "y": 2})
-    everything = params(source, {"source": second, "pool": False})
+    everything = params(source, {"source": second, "simulate": "none", "pool": False})
     listing = collection.find(everything)
     order = np.random.default_rng(0).permutation(len(listing))
     shuffled = listing.take(order)
     found = [np.asarray(image)[0, 0] for image in collection.read(everything, shuffled.locators)]
-    roots = [tmp_path / ("b" if name.startswith(collection.SHIFTED) else "a") for name in shuffled.ids]
-    names = [name.removeprefix(collection.SHIFTED) for name in shuffled.ids]
+    roots = [tmp_path / ("b" if name.startswith(SHIFTED) else "a") for name in shuffled.ids]
+    names = [name.removeprefix(SHIFTED) for name in shuffled.ids]
     expected = [np.asarray(Image.open(root / name))[0, 0] for root, name in zip(roots, names, strict=True)]
     assert found == expected
 
@@ -59,8 +59,8 @@ def test_the_second_source_is_the_test_set_and_its_other_images_join_the_pool_if
 ) -> None:
     source = make_tree(tmp_path / "a", {"x": 3, "y": 3, "unlabelled": 2})
     second = make_tree(tmp_path / "b", {"y": 2, "x": 4, "unlabelled": 5})
-    listing = collection.find(params(source, {"source": second, "pool": pool}))
-    shifted = np.char.startswith(listing.ids, collection.SHIFTED)
+    listing = collection.find(params(source, {"source": second, "simulate": "none", "pool": pool}))
+    shifted = np.char.startswith(listing.ids, SHIFTED)
     test = listing.splits == TEST
     assert test.sum() == 6
     assert np.all(shifted[test])
@@ -73,7 +73,7 @@ def test_the_second_source_is_the_test_set_and_its_other_images_join_the_pool_if
 def test_a_given_test_set_of_the_second_source_is_kept_and_that_of_the_first_gives_way(tmp_path: Path) -> None:
     given = {"train/x": 2, "train/y": 2, "test/x": 1, "test/y": 1}
     source, second = make_tree(tmp_path / "a", given), make_tree(tmp_path / "b", given)
-    listing = collection.find(params(source, {"source": second, "pool": True}))
+    listing = collection.find(params(source, {"source": second, "simulate": "none", "pool": True}))
     assert listing.ids[listing.splits == TEST].tolist() == ["shifted/test/x/0.png", "shifted/test/y/0.png"]
     assert not np.any(np.char.startswith(listing.ids, "test/"))
     assert np.sum(listing.splits == TRAIN) == 4
@@ -84,11 +84,11 @@ def test_a_given_test_set_of_the_second_source_is_kept_and_that_of_the_first_giv
 def test_groups_of_the_two_sources_with_one_name_are_one_group(tmp_path: Path) -> None:
     source, second = make_tree(tmp_path / "a", {"x": 2, "y": 2}), make_tree(tmp_path / "b", {"x": 2, "y": 2})
     groups = {"kind": "pattern", "pattern": r"(\d)\.png$"}
-    listing = collection.find(params(source, {"source": second, "pool": False}, groups=groups))
+    listing = collection.find(params(source, {"source": second, "simulate": "none", "pool": False}, groups=groups))
     assert listing.groups == ["0", "1"] * 4
 
 
 def test_classes_must_be_the_same(tmp_path: Path) -> None:
     source, second = make_tree(tmp_path / "a", {"x": 2, "y": 2}), make_tree(tmp_path / "b", {"x": 2, "z": 2})
     with pytest.raises(UserError, match=r"prepare.shift.source.*lacks y.*beside them z"):
-        collection.find(params(source, {"source": second, "pool": False}))
+        collection.find(params(source, {"source": second, "simulate": "none", "pool": False}))

@@ -24,7 +24,7 @@ def make_params(**changes: object) -> PrepareParams:
         "seed": 0,
         "replicates": 3,
         "source": {"kind": "digits", "path": "data/raw/digits"},
-        "shift": {"source": {"kind": "none", "path": "data/raw/none"}, "pool": False},
+        "shift": {"source": {"kind": "none", "path": "data/raw/none"}, "simulate": "none", "pool": False},
         "image": {"size": 8, "channels": "grey", "fit": "pad", "flip_ok": False},
         "groups": {"kind": "none"},
         "test_share": 0.5,
