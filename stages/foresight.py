@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.comparison.params import Measure, SensitivityParams
-from stages.downstream.params import ArmParams, FixMatch, LabelBudget, PseudoLabels, Synthetic
+from stages.downstream.params import ArmParams, LabelBudget, Synthetic
 from stages.generators.params import AdversarialParams, GeneratorParams
 from stages.generators.requests import class_plan
 from stages.memorization.conformal import calibration_needed, check_calibration
@@ -199,12 +199,15 @@ def _of_sources(params: Params, numbers: _Numbers) -> Iterator[str]:
 
 
 def _of_arm(arm: ArmParams, dataset: Dataset, replicate: int) -> Iterator[str]:
-    if any(isinstance(each, PseudoLabels | FixMatch) for each in arm.settings) and not len(
-        dataset.ids(replicate, UNLABELLED_POOL)
-    ):
+    if arm.for_shift and not dataset.shifted:
         yield (
-            "pool_share and fixmatch_threshold need unlabelled images, but the pool is empty: raise "
-            "prepare.unlabelled, set fewer images aside for other roles, or take the arm out"
+            f"{' and '.join(arm.for_shift)} needs a source and a target domain, but there is one alone: set "
+            "prepare.shift, with pool: true, or take the arm out"
+        )
+    if arm.from_pool and not len(dataset.ids(replicate, UNLABELLED_POOL)):
+        yield (
+            f"{' and '.join(arm.from_pool)} needs unlabelled images, but the pool is empty: raise prepare.unlabelled, "
+            "set fewer images aside for other roles, or take the arm out"
         )
     if isinstance(arm.labels, LabelBudget):
         least = _counts(dataset, replicate, *LABELLED).min()
