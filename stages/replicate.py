@@ -39,11 +39,11 @@ def open_replicate(
 def guess_pool(dataset: Dataset, replicate: int, data: ReplicateData) -> pool.Guesses:
     """The best guesses of the pool's labels, made once for each replicate: generators and arms share them.
 
-    They depend on the replicate's images and the teachers' code alone.
+    They depend on the replicate's images, the teachers' code and the device alone.
     """
     device = data.images.device
     digest = code.digest(code.closure(Path("stages/labelling/pool.py")))
-    key = workdir.fingerprint(digest, device.type, dataset.fingerprint(replicate))
+    stage, key = f"{UNIT}/{replicate}-{device.type}", workdir.fingerprint(digest, dataset.fingerprint(replicate))
 
     def build(folder: Path) -> None:
         seed = int(np.random.SeedSequence(replicate).generate_state(1)[0])
@@ -52,7 +52,8 @@ def guess_pool(dataset: Dataset, replicate: int, data: ReplicateData) -> pool.Gu
             save_file({each: told.pop(each).cpu() for each in ("labels", "trust")}, folder / f"{name}.safetensors")
             (folder / f"{name}.json").write_text(json.dumps(told), encoding="utf-8")
 
-    unit = workdir.finished(UNIT, key, build)
+    unit = workdir.finished(stage, key, build)
+    workdir.forget_others(stage, [key])
 
     def read(name: str) -> pool.PoolLabels:
         guess = load_file(unit / f"{name}.safetensors", device=str(device))

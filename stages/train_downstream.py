@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -68,7 +68,7 @@ def _load(units: Sequence[Path], name: str) -> list[NDArray[Any]]:
 
 def _job(run: StageRun, arm: ArmParams, replicate: int, dataset: Dataset) -> Job:
     params = run.params.train_downstream
-    shared = params.model_dump(mode="json", exclude={"arms", "scikit_learn"})
+    shared = params.model_dump(mode="json", exclude={"arms", "scikit_learn", "device"})
     synthetic = [_synthetic_set(arm, replicate)] if arm.adds_synthetic else []
     inputs = (run.code, shared, arm, dataset.fingerprint(replicate), *synthetic)
     return Job(f"{run.name}@{run.item}@choice", workdir.fingerprint(*inputs), arm, replicate, params)
@@ -93,7 +93,7 @@ def choose(job: Job) -> Path:
         trials = try_settings(job.arm, data, job.params, job.replicate, ask)
         workdir.write_json(folder / "trials.json", [asdict(trial) for trial in trials])
 
-    return workdir.finished(job.unit, job.key, build)
+    return _finished(job, build)
 
 
 def train(job: Job) -> Path:
@@ -116,7 +116,13 @@ def train(job: Job) -> Path:
         facts = ("history", "images", "steps")
         workdir.write_json(folder / "facts.json", {name: getattr(result, name) for name in facts})
 
-    return workdir.finished(job.unit, job.key, build)
+    return _finished(job, build)
+
+
+def _finished(job: Job, build: Callable[[Path], None]) -> Path:
+    from stages.imaging import devices
+
+    return workdir.finished(job.unit, devices.key_on(job.key, job.params.device, "train_downstream"), build)
 
 
 def _data(job: Job) -> "tuple[ArmData, GuessPool]":

@@ -37,7 +37,7 @@ def main(run: StageRun) -> None:
     params, dataset, name = run.params.train_gan, Dataset.open(), run.item
     section = run.section(params.generators, "train_gan.generators")
     foresight.check(run.params, dataset)
-    parts = (run.code, params.model_dump(exclude={"generators"}), section.model_dump(exclude={"labels"}))
+    parts = (run.code, params.model_dump(exclude={"generators", "device"}), section.model_dump(exclude={"labels"}))
     given = sorted(path for path in (Path(section.path), *Path(section.path).rglob("*")) if path.is_file())
     jobs = [
         Job(
@@ -50,7 +50,7 @@ def main(run: StageRun) -> None:
         )
         for replicate in range(dataset.replicates)
     ]
-    fingerprint = workdir.fingerprint([job.key for job in jobs])
+    fingerprint = workdir.fingerprint([job.key for job in jobs], params.device)
     with (
         recording.live(run.params, name, fingerprint) as live,
         progress.following([job.live for job in jobs], getattr(section, "steps", 1), run.label, live.log),
@@ -62,7 +62,7 @@ def main(run: StageRun) -> None:
         workdir.write_json(folder / "run.json", {"fingerprint": fingerprint, "params": section.model_dump(mode="json")})
     _write_metrics(run, getattr(section, "steps", 0), [workdir.read_json(unit / "history.json") for unit in units])
     recording.record_generator(run.params, name)
-    workdir.forget_others(jobs[0].unit, [job.key for job in jobs])
+    workdir.forget_others(jobs[0].unit, [unit.name for unit in units])
 
 
 def _write_metrics(run: StageRun, steps: int, made: Sequence[dict[str, Any]]) -> None:
@@ -74,6 +74,9 @@ def _write_metrics(run: StageRun, steps: int, made: Sequence[dict[str, Any]]) ->
 
 def train(job: Job) -> Path:
     """In a worker process: makes the replicate's generator, unless an earlier, perhaps killed, run finished it."""
+    from stages.imaging import devices
+
+    key = devices.key_on(job.key, job.params.device, "train_gan")
 
     def build(folder: Path) -> None:
         from stages.generators import training
@@ -87,7 +90,7 @@ def train(job: Job) -> Path:
         dataset = Dataset.open()
         data = open_replicate(dataset, job.replicate, job.params.device, "train_gan", job.params.deterministic)
         seed = int(np.random.SeedSequence((job.params.seed, job.replicate)).generate_state(1)[0])
-        checkpoint = workdir.CheckpointFile.of(job.unit, job.key)
+        checkpoint = workdir.CheckpointFile.of(job.unit, key)
         guessed = guess_pool(dataset, job.replicate, data).final
         made = training.train(data.with_all_labels(), guessed, job.section, seed, report, checkpoint)
         made.save(folder)
@@ -95,7 +98,7 @@ def train(job: Job) -> Path:
             png = images.encode_png(np.moveaxis(picture, -1, 0))
             workdir.write_bytes(folder / "samples" / progress.picture_name(step), png)
 
-    return workdir.finished(job.unit, job.key, build)
+    return workdir.finished(job.unit, key, build)
 
 
 if __name__ == "__main__":

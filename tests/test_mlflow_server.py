@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from stages.plumbing.params import Params
 from stages.tracking import __main__ as command
 from stages.tracking import recording
 from stages.tracking.mlflow_store import without_secrets
+from stages.tracking.ui import wait_for
 from tests.conftest import KEPT_ARMS, TINY, copy_project, edit_params, read_params
 from tests.tracking import toy
 
@@ -73,19 +73,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         finally:
             os.killpg(process.pid, signal.SIGKILL)  # the command and the server it started
             process.wait()
-
-
-def wait_for(address: str, process: "subprocess.Popen[bytes]", log: Path, seconds: float = 120) -> None:
-    """Until a server answers."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            urllib.request.urlopen(address, timeout=5).close()  # noqa: S310
-        except OSError:
-            time.sleep(0.2)
-        else:
-            return
-    raise AssertionError(log.read_text())
 
 
 @dataclass

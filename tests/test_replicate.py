@@ -62,7 +62,7 @@ def guess(dataset: Dataset, replicate: int) -> pool.Guesses:
 
 
 def units() -> set[str]:
-    return {path.name for path in (workdir.WORK / UNIT).iterdir()}
+    return {path.name for path in (workdir.WORK / UNIT).glob("*/*")}
 
 
 def same(one: pool.Guesses, other: pool.Guesses) -> bool:
@@ -122,6 +122,17 @@ def test_another_replicate_other_images_and_other_code_are_asked_about_anew(
     monkeypatch.setattr("stages.plumbing.code.digest", lambda _: "another")
     assert is_new(prepared(seed=1), 1)
     assert len(taught) == 4
+
+
+def test_what_was_guessed_of_other_images_is_forgotten_and_of_other_replicates_kept() -> None:
+    guess(prepared(), 0)
+    guess(prepared(), 1)
+    (former,) = (path.name for path in (workdir.WORK / UNIT).glob("0-cpu/*"))
+    (kept,) = units() - {former}
+    guess(prepared(seed=1), 0)
+    assert len(units()) == 2
+    assert former not in units()
+    assert kept in units()
 
 
 @pytest.mark.parametrize("without", [UNLABELLED_POOL, VALIDATION])

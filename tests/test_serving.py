@@ -23,7 +23,8 @@ from stages.imaging.normalise import to_pixels
 from stages.plumbing import images
 from stages.sources.params import ImageParams
 from stages.tracking import recording
-from tests.test_mlflow_server import free_port, wait_for
+from stages.tracking.ui import wait_for
+from tests.test_mlflow_server import free_port
 from tests.tracking import toy
 from tests.tracking.toy import CLASSES, ROOT, SHAPE
 

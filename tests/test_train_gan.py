@@ -36,6 +36,19 @@ def outputs() -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in sorted(Path("data/train_gan").rglob("*")) if path.is_file()}
 
 
+def test_what_auto_made_on_this_device_is_found_where_the_device_is_named(project: Path) -> None:
+    edit_params(project, {"train_gan.generators.gan.steps": 2, "train_gan.generators.gan.samples_every": 2})
+
+    def unit() -> Path:
+        execute("train_gan", stages.train_gan.main, item="gan")
+        (folder,) = Path(".work/train_gan@gan").iterdir()
+        return folder
+
+    (unit() / "seen").touch()
+    edit_params(project, {"train_gan.device": "cpu"})
+    assert (unit() / "seen").exists()
+
+
 def test_killed_in_the_middle_and_run_again_it_ends_in_the_bytes_of_an_undisturbed_run() -> None:
     with subprocess.Popen(TRAIN, env=fresh_environment(), process_group=0) as stage:  # noqa: S603
         while not list(Path(".work/train_gan@gan").glob("*.checkpoint/state.pt")):

@@ -108,6 +108,8 @@ def with_control(answer: Answer, control: str, difference: Mapping[str, float], 
     name = rule.words[control]
     if answer["arms"].get(control, {}).get("outcome") == "stands_in":
         said = f"No GAN is needed for that: {name} will do."
+    elif difference.get("high", 0) < 0:
+        said = f"The GAN takes {100 * abs(difference['mean']):.1f} points from what {name} would do."
     elif difference.get("high", rule.margin) < rule.margin:
         said = f"The GAN adds less than {_margin(rule)} to what {name} would do."
     elif difference.get("low", 0) > 0:

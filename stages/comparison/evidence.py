@@ -47,7 +47,7 @@ class Outcomes:
     examinations: one for each replicate. groups: (n,) of the test images, where whole groups were sampled. controls:
     pairs of arms that differ in nothing but the generator, the second one's being a control. plain: arm of `augment` ->
     the rival that differs from it in having no generated images, or else the first one. words: arm -> what people call
-    it. shifted: whether the test set is of another domain than the labelled images.
+    it. shifted: whether the test set is of another domain than the training images; unseen: and nothing else is.
     """
 
     predictions: Predictions
@@ -59,6 +59,7 @@ class Outcomes:
     plain: Mapping[str, str]
     words: Mapping[str, str]
     shifted: bool
+    unseen: bool
 
 
 @dataclass(frozen=True)

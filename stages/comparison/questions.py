@@ -48,7 +48,7 @@ def warnings(measured: Measured, outcomes: Outcomes, models: Mapping[str, Scores
     params = measured.params
     contrasts = min(len(each.arms) * len(each.rivals) for each in params.questions.values())
     reference = params.reference
-    validation = outcomes.facts[reference]["validation_scores"] if outcomes.shifted else None
+    validation = outcomes.facts[reference]["validation_scores"] if outcomes.unseen else None
     return soundness.warnings(measured, reference, models.get(reference, {}), validation, contrasts)
 
 

@@ -26,3 +26,8 @@ def choose(wanted: Literal["auto", "cpu", "cuda"], section: str, deterministic: 
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     return device
+
+
+def key_on(key: str, wanted: Literal["auto", "cpu", "cuda"], section: str) -> str:
+    """What work is known by on the device of `choose`: `auto` is another one elsewhere, with other results."""
+    return f"{key}-{choose(wanted, section).type}"

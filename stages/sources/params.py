@@ -162,6 +162,11 @@ class ShiftParams(_Section):
         """Whether there is a second domain."""
         return self.source.kind != "none" or self.simulate != "none"
 
+    @property
+    def unseen(self) -> bool:
+        """Whether nothing but the test set is of the second domain, so that all choices are made on the first."""
+        return self.exists and not self.pool
+
 
 class ImageParams(_Section):
     """What every image becomes, and what holds for all of them."""

@@ -23,8 +23,11 @@ TONES = (0.0, 0.2, 0.5, 1.0), (0.05, 0.9, 0.6, 0.2)  # grey levels, and what bec
 
 def disturb(name: str, pixels: NDArray[np.uint8], ids: Sequence[str]) -> NDArray[np.uint8]:
     """Images uint8 (N, C, H, W), C 1 or 3, as the other device shows them; name: one of DISTURBANCES."""
-    changed = [DISTURBANCES[name](image / 255, _random_of(name, own)) for image, own in zip(pixels, ids, strict=True)]
-    return np.rint(255 * np.clip(np.reshape(changed, pixels.shape), 0, 1)).astype(np.uint8)
+    changed = np.empty_like(pixels)
+    for row, name_of_image in enumerate(ids):
+        image = DISTURBANCES[name](pixels[row] / 255, _random_of(name, name_of_image))
+        changed[row] = np.rint(255 * np.clip(image, 0, 1))
+    return changed
 
 
 def inversion(image: Image, _: Random) -> Image:
@@ -40,7 +43,7 @@ def tone_curve(image: Image, random: Random) -> Image:
 
 def scan(image: Image, random: Random) -> Image:
     """A negative with gamma, out of focus, uneven light and noise: another scanner of poorer quality."""
-    return _taken(_smooth(inversion(image, random), 0.5), 0.08, random)
+    return _taken(_smooth(inversion(image, random)), 0.08, random)
 
 
 def edges(image: Image, random: Random) -> Image:
@@ -60,20 +63,26 @@ def _random_of(name: str, own: str) -> Random:
 
 
 def _taken(image: Image, noise: float, random: Random) -> Image:
-    """By a real device: the light falls off by up to a fifth across and down, and every value has noise."""
+    """By a real device: the light falls off by up to a fifth across and down, and every value has noise.
+
+    noise: its deviation at 8 pixels a side; less in larger images, so that what is to be seen has much the same.
+    """
     slopes = random.uniform(-0.2, 0.2, 2)
     down, across = (np.linspace(-1, 1, side) for side in image.shape[1:])
     light = 1 + slopes[0] * across + slopes[1] * down[:, None]
-    return image * light + random.normal(0, noise, image.shape)
+    return image * light + random.normal(0, noise / np.sqrt(_scale(image)), image.shape)
 
 
-def _smooth(image: Image, fineness: float) -> Image:
-    """Blurred, the edge repeated. fineness: deviation in pixels at 16 pixels a side; images of 8 pixels stay sharp."""
-    deviation = fineness * (image.shape[-1] / COARSE - 1)
+def _scale(image: Image) -> float:
+    return image.shape[-1] / COARSE
+
+
+def _smooth(image: Image) -> Image:
+    """Blurred, the edge repeated: by half a pixel at 24 pixels a side, not at all at 8."""
+    deviation = (_scale(image) - 1) / 4
     return ndimage.gaussian_filter(image, (0, deviation, deviation), mode="nearest") if deviation else image
 
 
 def _steepness(image: Image) -> Image:
-    """How much the image changes over the side of a pixel at 8 pixels a side."""
-    smooth = _smooth(image, 0.5)
-    return np.hypot(*np.gradient(smooth, axis=(1, 2))) * image.shape[-1] / COARSE
+    """How much the image changes per pixel, each channel for itself; more in larger images, whose borders are finer."""
+    return np.hypot(*np.gradient(_smooth(image), axis=(1, 2))) * np.sqrt(_scale(image))

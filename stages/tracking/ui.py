@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 from contextlib import suppress
+from pathlib import Path
 
 from stages.plumbing import params, workdir
 from stages.plumbing.errors import UserError
@@ -33,7 +34,7 @@ def main(port: int = PORT) -> None:
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        _wait_for(f"{address}/health", server)
+        wait_for(f"{address}/health", server, LOG)
         print(f"Open {page(address, experiment)} (Ctrl-C ends it)", flush=True)  # noqa: T201
         server.wait()
         raise UserError(f"MLflow's server has ended; {LOG} says why")
@@ -69,7 +70,7 @@ def _refuse_taken(port: int) -> None:
             raise UserError(f"port {port} is taken; another one: `make ui PORT={port + 1}`") from None
 
 
-def _wait_for(address: str, server: "subprocess.Popen[bytes]") -> None:
+def wait_for(address: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
     """Until the server answers. Raises UserError where it has ended, or does not answer in SECONDS_TO_START."""
     end = time.monotonic() + SECONDS_TO_START
     while server.poll() is None and time.monotonic() < end:
@@ -79,7 +80,7 @@ def _wait_for(address: str, server: "subprocess.Popen[bytes]") -> None:
             time.sleep(0.2)
         else:
             return
-    raise UserError(f"MLflow's server did not start; {LOG} says why")
+    raise UserError(f"MLflow's server did not start; {log} says why")
 
 
 if __name__ == "__main__":

@@ -207,6 +207,7 @@ def make_evidence(
                 plain={"gan": "classic"},
                 words={arm: f"{arm} images" for arm in tables},
                 shifted=False,
+                unseen=False,
             ),
             "generators": {name: make_generator(name, classes) for name in SECTIONS},
             "real": (images, np.repeat([0, 1, 2], 2)),

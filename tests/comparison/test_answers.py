@@ -165,6 +165,7 @@ def test_what_the_network_adds_to_its_control_is_said() -> None:
         "The GAN adds less than 1 percentage point to what Gaussian images alone would do."
     )
     assert said(short, 0.02).endswith("The GAN adds +2.0 points to what Gaussian images alone would do.")
+    assert said(short, -0.02).endswith("The GAN takes 2.0 points from what Gaussian images alone would do.")
     assert said(short, 0.02, 0.1) == short["sentence"]
     assert with_control(short, "gaussian", {"mean": 0.2}, RULE) == short
 

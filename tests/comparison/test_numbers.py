@@ -45,6 +45,7 @@ def make(make_tables: MakeTables, make_params: Any, make_evidence: Any) -> Make:
             plain={"gan": "classic_5"},
             words={arm: f"{arm} images" for arm in tables},
             shifted=False,
+            unseen=False,
         )
         return make_evidence(outcomes=outcomes, params=make_params(learning_curve=curve, augment=AUGMENT))
 

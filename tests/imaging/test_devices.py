@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from stages.imaging.devices import choose
+from stages.imaging.devices import choose, key_on
 from stages.plumbing.errors import UserError
 
 CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
@@ -33,6 +33,11 @@ def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool
 def test_auto_takes_a_gpu_where_there_is_one_and_cpu_never_does(gpu: bool) -> None:
     assert choose("auto", "generate").type == ("cuda" if gpu else "cpu")
     assert choose("cpu", "generate").type == "cpu"
+
+
+def test_work_is_known_by_the_device_it_runs_on_and_not_by_what_was_asked_for(gpu: bool) -> None:
+    assert key_on("k", "auto", "train_gan") == ("k-cuda" if gpu else "k-cpu")
+    assert key_on("k", "cpu", "train_gan") == "k-cpu"
 
 
 @pytest.mark.parametrize("section", ["train_gan", "evaluate"])
