@@ -112,7 +112,7 @@ def _images(arm: ArmParams, generators: Mapping[str, GeneratorParams]) -> str:
         case PseudoLabels():
             return _self_training([each.rounds for each in arm.settings if isinstance(each, PseudoLabels)])
         case FixMatch():
-            return _fixmatch([each.rounds for each in arm.settings if isinstance(each, FixMatch)])
+            return _fixmatch([each.more_rounds for each in arm.settings if isinstance(each, FixMatch)])
         case StyleMatching():
             return _STYLES[first.style] if len(arm.settings) == 1 else "style matching"
         case Coral():

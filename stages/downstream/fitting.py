@@ -69,7 +69,7 @@ def fit_setting(
 ) -> Trained:
     """validate, stop: see `train_classifier`."""
     match setting:
-        case FixMatch(rounds=0):
+        case FixMatch(more_rounds=0):
             return _fit_fixmatch(setting, bench, validate, stop)
         case Coral() | Dann():
             return _fit_aligned(setting, bench, validate, stop)

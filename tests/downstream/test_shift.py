@@ -120,7 +120,10 @@ def test_target_labels_have_a_share_of_their_own_and_follow_the_source() -> None
     [
         (POOL[0] | {"rounds": 3}, POOL[0] | {"rounds": 2}),
         (POOL[0] | {"rounds": 2}, POOL[0]),
-        ({"fixmatch_threshold": 0.5, "unlabelled_share": 0.5, "rounds": 1}, ADAPTED["fixmatch"]["settings"][0]),
+        (
+            {"fixmatch_threshold": 0.5, "unlabelled_share": 0.5, "more_rounds": 1},
+            {"fixmatch_threshold": 0.5, "unlabelled_share": 0.5},
+        ),
     ],
     ids=["third", "second", "after FixMatch"],
 )
@@ -131,8 +134,6 @@ def test_the_teacher_of_a_round_is_the_classifier_of_the_one_before(
     setting: dict[str, Any],
     earlier: dict[str, Any],
 ) -> None:
-    if "rounds" in setting and "fixmatch_threshold" in setting:
-        earlier = {key: value for key, value in setting.items() if key != "rounds"}
     later, before = (make_arm(augment="tone_curves", settings=[each]) for each in (setting, earlier))
     guess = advise(Bench(later, data, short, 0, nobody, final=True)).pool(later.settings[0])  # type: ignore[arg-type]
     last = run(before, replace(data, test_images=data.seen.unlabelled), short).test_probabilities
