@@ -10,9 +10,11 @@ from torch import Tensor
 
 from stages.generators import training
 from stages.generators.batches import DomainFeed
+from stages.generators.drawing import TrainedGenerator, source_labels
 from stages.generators.interface import Draws
 from stages.generators.kinds import refiner
 from stages.generators.params import RefinerParams
+from stages.generators.requests import requests
 from stages.imaging.pixels import to_bytes, to_network_range
 from stages.labelling import pool
 from stages.labelling.data import ReplicateData, TrustedImages
@@ -84,6 +86,18 @@ def test_before_it_learns_it_leaves_an_image_as_it_is(make: Make) -> None:
     generator = make()
     draws = draws_of(generator, SOURCES)
     assert torch.equal(generator.network(draws), draws.sources)
+
+
+@pytest.mark.parametrize("label", [0, 2])
+def test_a_label_is_that_of_the_drawn_image(make: Make, label: int) -> None:
+    made = TrainedGenerator("refiner", make().eval())
+    wanted = [range(3 * (each == label)) for each in range(DATA.classes)]
+    (asked,) = requests(wanted, 0, 0, source_labels(made.generator, DATA))
+    assert asked.sources is not None
+    assert DATA.labels[asked.sources].unique().tolist() == [label]
+    assert asked.sources.max() < len(SOURCES), "only the source domain is drawn from"
+    drawn = torch.from_numpy(made.draw(asked, DATA.images, 1.0, scores=True).images)
+    assert torch.equal(drawn, DATA.images[asked.sources[:3]])
 
 
 def test_the_greater_the_weight_the_less_is_changed() -> None:
