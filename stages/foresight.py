@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.comparison.params import Measure, SensitivityParams
-from stages.downstream.params import ArmParams, FixMatch, LabelBudget, PseudoLabels, Synthetic
-from stages.generators.params import AdversarialParams, GeneratorParams
+from stages.downstream.params import ArmParams, LabelBudget, Synthetic
+from stages.generators.params import GeneratorParams, LearningParams
 from stages.generators.requests import class_plan
 from stages.memorization.conformal import calibration_needed, check_calibration
 from stages.memorization.params import FilterMemorizedParams
@@ -33,6 +33,7 @@ def check(params: Params, dataset: Dataset) -> None:
     found = [*_of_generators(params), *_of_measure(params.evaluate.measure, dataset.classes)]
     for replicate in range(dataset.replicates):
         found += _of_classes(dataset, replicate)
+        found += _of_target(params, dataset, replicate)
         found += _of_plan(params, dataset, replicate)
         numbers = _Numbers.of(dataset, replicate, params.filter_memorized.by_group)
         found += _of_filter(params.filter_memorized, numbers, dataset.image.size)
@@ -72,7 +73,7 @@ def _of_scores(arm: ArmParams, section: GeneratorParams, scores: bool) -> Iterat
     for by in {each.filter.by for each in arm.settings if isinstance(each, Synthetic) and each.filter}:
         if by != "confidence" and not scores:
             yield f"filter: by: {by} needs generate.scores: true"
-        if by == "discriminator" and not isinstance(section, AdversarialParams):
+        if by == "discriminator" and not isinstance(section, LearningParams):
             yield f"filter: by: discriminator needs a generator that has one, not kind: {section.kind}"
 
 
@@ -80,6 +81,17 @@ def _of_classes(dataset: Dataset, replicate: int) -> Iterator[str]:
     for role in LABELLED:
         for label in np.flatnonzero(_counts(dataset, replicate, role) == 0):
             yield f"class {dataset.classes[label]!r} has no labelled image in {role}: every class needs one"
+
+
+def _of_target(params: Params, dataset: Dataset, replicate: int) -> Iterator[str]:
+    """What is wanting where the images of another domain may be seen, or where there are none."""
+    pool = len(dataset.ids(replicate, UNLABELLED_POOL))
+    if dataset.shifted and not pool:
+        yield (
+            "prepare.shift.pool is true, but the target has no image left for the pool: add unlabelled images to it, "
+            "raise prepare.unlabelled, or lower prepare.calibration, validation_per_class, test_share or, where the "
+            f"shift is simulated, labels_per_class (now {params.prepare.labels_per_class})"
+        )
 
 
 def _of_plan(params: Params, dataset: Dataset, replicate: int) -> Iterator[str]:
@@ -178,7 +190,7 @@ def _of_sources(params: Params, numbers: _Numbers) -> Iterator[str]:
         from stages.generators.registry import kind
 
         for name, generator in params.train_gan.generators.items():
-            if kind(generator.kind).from_sources:
+            if kind(generator.kind).starts_from != "noise":
                 yield (
                     f"train_gan.generators.{name} draws from real images, and the filter compares what it drew with "
                     f"the others: of the {numbers.seen} that it may see too few are left without one and its group "
@@ -187,12 +199,15 @@ def _of_sources(params: Params, numbers: _Numbers) -> Iterator[str]:
 
 
 def _of_arm(arm: ArmParams, dataset: Dataset, replicate: int) -> Iterator[str]:
-    if any(isinstance(each, PseudoLabels | FixMatch) for each in arm.settings) and not len(
-        dataset.ids(replicate, UNLABELLED_POOL)
-    ):
+    if arm.for_shift and not dataset.shifted:
         yield (
-            "pool_share and fixmatch_threshold need unlabelled images, but the pool is empty: raise "
-            "prepare.unlabelled, set fewer images aside for other roles, or take the arm out"
+            f"{' and '.join(arm.for_shift)} needs a source and a target domain, but there is one alone: set "
+            "prepare.shift, with pool: true, or take the arm out"
+        )
+    if arm.from_pool and not len(dataset.ids(replicate, UNLABELLED_POOL)):
+        yield (
+            f"{' and '.join(arm.from_pool)} needs unlabelled images, but the pool is empty: raise prepare.unlabelled, "
+            "set fewer images aside for other roles, or take the arm out"
         )
     if isinstance(arm.labels, LabelBudget):
         least = _counts(dataset, replicate, *LABELLED).min()

@@ -22,6 +22,8 @@ def main(run: StageRun) -> None:
     splits.check_regime(listing.class_names, params)
     found = intake.take_in(listing, params, scratch, run.fan_out)
     sets = duplicates.exact_sets(found.facts["digest"])
+    second = collection.of_second(found.listing)
+    domains.refuse_copies(sets, second)
     near = duplicates.search(
         sets,
         found.facts["thumbnail"],
@@ -32,9 +34,10 @@ def main(run: StageRun) -> None:
     )
     resolved = checks.resolve(found.listing, found.facts, sets, near, params.on_leak, params.image.size)
     kept, labels, groups = found.listing.take(resolved.rows), resolved.labels, resolved.groups
-    test = splits.test_rows(labels, kept.splits, groups, kept.class_names, params)
+    target = second[resolved.rows] if second.any() and params.shift.pool else None
+    test = splits.test_rows(labels, kept.splits, groups, kept.class_names, params, target)
     roles = [
-        splits.replicate_roles(labels, test, kept.splits, groups, kept.class_names, params, replicate)
+        splits.replicate_roles(labels, test, kept.splits, groups, kept.class_names, params, replicate, target)
         for replicate in range(params.replicates)
     ]
 
@@ -42,6 +45,7 @@ def main(run: StageRun) -> None:
         return domains.disturb_all(found.parts, params.shift.simulate, kept.class_names, scratch, run.fan_out)
 
     everything, noted = found.skipped + resolved.findings, notes.notes(listing)
+    noted += domains.notes(found.facts, second, params.image) + domains.notes_of_roles(roles, labels, kept, params)
     with run.replacing(DATA) as folder:
         tables = domains.tables(found.parts, resolved.rows, labels, kept.groups, roles, params.shift, disturbed)
         images.write_tables(folder / "images.parquet", tables)

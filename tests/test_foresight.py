@@ -44,7 +44,7 @@ def params(**changes: Any) -> Params:
 def prepared(tmp_path: Path) -> Callable[..., Dataset]:
     """A prepared set with so many images of each role, of both classes in turn, in each of two replicates."""
 
-    def make(group_of: Callable[[int], str | None] = lambda _: None, **sizes: int) -> Dataset:
+    def make(group_of: Callable[[int], str | None] = lambda _: None, shifted: bool = False, **sizes: int) -> Dataset:
         roles = [role for role, size in (ENOUGH | sizes).items() for _ in range(size)]
         count = len(roles)
         ids = np.array([f"{number:03d}" for number in range(count)])
@@ -54,7 +54,7 @@ def prepared(tmp_path: Path) -> Callable[..., Dataset]:
         table = {"id": [*ids, *ids], "replicate": np.repeat([0, 1], count), "role": [*roles, *roles]}
         images.write_table(tmp_path / "roles.parquet", pa.table(table))
         image = {"size": 8, "channels": "grey", "fit": "pad", "flip_ok": False}
-        facts = {"name": "toy", "classes": CLASSES, "image": image, "replicates": 2, "shifted": False}
+        facts = {"name": "toy", "classes": CLASSES, "image": image, "replicates": 2, "shifted": shifted}
         workdir.write_json(tmp_path / "dataset.json", facts)
         return Dataset.open(tmp_path)
 
@@ -134,6 +134,14 @@ def test_an_empty_pool_is_told_for_each_arm_that_wants_one(prepared: Callable[..
     lines = problems(params(), prepared(unlabelled=0))
     assert [line.split(": ")[0].rpartition(".")[2] for line in lines] == ["pseudo_label", "fixmatch"]
     assert all("the pool is empty: raise prepare.unlabelled" in line for line in lines)
+
+
+def test_a_target_without_a_pool_is_told_even_where_no_arm_wants_one(prepared: Callable[..., Dataset]) -> None:
+    shift = {"source": {"kind": "none", "path": "data/raw/none"}, "simulate": "scan", "pool": True}
+    changed = params(prepare__shift=shift)
+    foresight.check(changed, prepared(shifted=True))
+    lines = problems(changed, prepared(shifted=True, unlabelled=0))
+    assert len([line for line in lines if "prepare.shift.pool is true, but the target has no image left" in line]) == 1
 
 
 def test_of_each_group_one_image_calibrates(prepared: Callable[..., Dataset]) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 import stages.prepare
 from stages.plumbing import images
-from stages.plumbing.dataset import TEST, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
+from stages.plumbing.dataset import CALIBRATION, ROLES, TEST, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
 from stages.plumbing.stage import execute
 from stages.sources import intake
 from tests.conftest import DEFAULT_PARAMS, ROOT, edit_params
@@ -222,6 +222,100 @@ def test_a_second_source_becomes_the_test_set(project: Path) -> None:
     assert len(dataset.role(0, TEST)) == 32
     assert all(name.startswith("shifted/") for name in dataset.role(0, TEST).ids)
     assert not any(name.startswith("shifted/") for name in dataset.seen_by_gan(0).ids)
+
+
+OTHER = {"kind": "folder", "path": "data/raw/other"}
+SEEN_TARGET = {"source": OTHER, "simulate": "none", "pool": True}
+
+
+def make_target(folders: tuple[str, ...] = ("cat", "dog"), count: int = 32, side: int = 20, first: int = 5000) -> None:
+    """A second source of pictures that the first does not have."""
+    SOURCE.rename("data/raw/first")
+    for number, folder in enumerate(folders):
+        for index in range(count):
+            save(f"{folder}/{index:02d}.png", seed=first + 1000 * number + index, side=side)
+    SOURCE.rename(OTHER["path"])
+    Path("data/raw/first").rename(SOURCE)
+
+
+def domain_of(role: str) -> set[str]:
+    roles = pd.read_parquet("data/prepare/roles.parquet")
+    return set(roles[roles["role"] == role]["domain"])
+
+
+def test_a_seen_second_source_has_every_role_but_train(capsys: pytest.CaptureFixture[str]) -> None:
+    make_tree()
+    make_target(side=48)
+    dataset = prepare(shift=SEEN_TARGET)
+    assert dataset.shifted
+    assert domain_of(TRAIN) == {"source"}
+    assert [domain_of(role) for role in (VALIDATION, CALIBRATION, UNLABELLED_POOL, TEST)] == [{"target"}] * 4
+    roles = pd.read_parquet("data/prepare/roles.parquet")
+    assert ((roles["domain"] == "target") == roles["id"].str.startswith("shifted/")).all()
+    assert len(dataset.role(0, TEST)) == 16
+    assert np.bincount(dataset.role(0, VALIDATION).labels).tolist() == [2, 2]
+    assert set(dataset.role(0, UNLABELLED_POOL).labels.tolist()) == {images.UNLABELLED}
+    said = capsys.readouterr().out
+    assert "64 of the target domain" in said
+    assert "20 x 20 pixels, those of the second 48 x 48" in said
+
+
+def test_no_patient_and_no_picture_crosses_a_role_over_two_sources() -> None:
+    make_tree(count=40)
+    make_target(count=40)
+    for index in range(0, 40, 5):  # a brighter copy of every fifth cat of the first source
+        original = np.asarray(Image.open(SOURCE / f"cat/{index:02d}.png"), dtype=np.int64)
+        copy = Image.fromarray(np.clip(original // 2 + 100, 0, 255).astype(np.uint8))
+        copy.save(Path(OTHER["path"]) / f"cat/{index:02d} copy.png")
+    for groups in ({"kind": "none"}, {"kind": "pattern", "pattern": r"\d(\d)(?: copy)?\.png$"}):
+        prepare(shift=SEEN_TARGET, groups=groups)
+        roles = pd.read_parquet("data/prepare/roles.parquet")
+        picture = roles["id"].str.removeprefix("shifted/").str.replace(" copy", "")
+        of_copies = roles[(roles["domain"] == "source") | roles["id"].str.contains("copy")]
+        assert (of_copies.groupby(["replicate", picture])["role"].nunique() == 1).all()
+        if groups["kind"] == "pattern":
+            roles["patient"] = roles["id"].str.extract(groups["pattern"])
+            assert (roles.groupby(["replicate", "patient"])["role"].nunique() == 1).all()
+
+
+@pytest.mark.parametrize("pool", [False, True])
+def test_a_simulated_shift_changes_the_target_alone(pool: bool) -> None:
+    make_tree()
+    dataset = prepare()
+    plain = {role: [dataset.role(each, role) for each in range(2)] for role in ROLES}
+    none = {"kind": "none", "path": "data/raw/none"}
+    dataset = prepare(shift={"source": none, "simulate": "inversion", "pool": pool})
+    assert dataset.shifted == pool
+    for role in ROLES:
+        expected = "target" if role == TEST or (pool and role != TRAIN) else "source"
+        assert domain_of(role) == {expected}
+        for replicate in range(2):
+            before, after = plain[role][replicate], dataset.role(replicate, role)
+            names = np.char.add("shifted/", before.ids) if expected == "target" else before.ids
+            assert np.array_equal(after.ids, names)
+            pixels = 255 * (1 - before.pixels / 255) ** 1.6 if expected == "target" else before.pixels
+            assert np.abs(after.pixels - pixels).max() <= 0.5
+            assert np.array_equal(after.labels, before.labels)
+
+
+@pytest.mark.parametrize(
+    ("target", "changes", "words"),
+    [
+        ({"folders": ("cat", "cow")}, {}, ["lacks dog", "beside them cow"]),
+        ({"first": 0, "count": 16, "side": 20}, {}, ["32 of the 32 images of prepare.shift.source are the same"]),
+        ({}, {"unlabelled": {"share": 0.0}}, ["prepare.shift.pool is true, but the target has no image left"]),
+        ({"folders": ("unlabelled",)}, {}, ["data/raw/other"]),
+        ({"count": 2}, {}, ["class 'cat' has 2 images in the second source: too few for a test set"]),
+    ],
+)
+def test_a_target_that_cannot_serve_is_told_before_anything_is_trained(
+    target: dict[str, Any], changes: dict[str, Any], words: list[str], fail: Fail
+) -> None:
+    make_tree()
+    make_target(**target)
+    said = fail(shift=SEEN_TARGET, **changes)
+    assert all(word in said for word in words), said
+    assert not Path("data/prepare").exists()
 
 
 @pytest.mark.parametrize(

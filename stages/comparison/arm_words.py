@@ -28,6 +28,7 @@ _POLICIES = {
     "classic": "classic augmentation",
     "randaugment": "RandAugment",
     "trivialaugment": "TrivialAugment",
+    "tone_curves": "random tone curves",
     "mixup": "mixup",
     "cutmix": "CutMix",
 }
@@ -70,7 +71,8 @@ def arm_words(arm: ArmParams, generators: Mapping[str, GeneratorParams]) -> str:
     Two arms that differ in these have different words; those that differ only in numbers, such as a share, may not.
     generators: all of params.yaml, by name; generators of one kind are numbered in their order.
     """
-    parts = [_images(arm, generators), _policy(arm), _BALANCING.get(arm.balancing, "")]
+    adapted = "batch norm adapted to the target" if arm.batch_norm == "target" else ""
+    parts = [_images(arm, generators), _policy(arm), _BALANCING.get(arm.balancing, ""), adapted]
     words = " + ".join(part for part in parts if part).replace(" + no ", ", no ")
     return f"{words}, {arm.labels.per_class} labels per class" if isinstance(arm.labels, LabelBudget) else words
 

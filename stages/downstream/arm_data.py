@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from stages.downstream.params import ArmParams, FixMatch, LabelBudget, PseudoLabels, QualityFilter, Synthetic
+from stages.downstream.params import ArmParams, LabelBudget, QualityFilter, Synthetic
 from stages.labelling.data import ReplicateData
 from stages.plumbing.errors import UserError
 
@@ -39,10 +39,11 @@ class ArmData:
 
 @dataclass(frozen=True)
 class Labelled:
-    """Real images with their labels, these on the CPU."""
+    """Real images with their labels, and which are of the target domain, bool (N,); both on the CPU."""
 
     images: Tensor
     labels: Tensor
+    of_target: Tensor
 
 
 def labelled_images(arm: ArmParams, data: ArmData, final: bool, seed: int) -> Labelled:
@@ -55,14 +56,12 @@ def labelled_images(arm: ArmParams, data: ArmData, final: bool, seed: int) -> La
         UserError: `train` and `validation` together have fewer labels of a class than the budget.
     """
     seen = data.seen
-    if arm.labels == "all" and not final:
-        return Labelled(seen.images, seen.labels.cpu())
-    joined = seen.with_all_labels()
-    images, labels = joined.images, joined.labels.cpu()
+    given = seen if arm.labels == "all" and not final else seen.with_all_labels()
+    images, labels, of_target = given.images, given.labels.cpu(), given.of_target.cpu()
     if isinstance(arm.labels, LabelBudget):
         chosen = _first_of_each_class(labels, len(seen.labels), arm.labels.per_class, seen.classes, seed)
-        return Labelled(images[chosen], labels[chosen])
-    return Labelled(images, labels)
+        return Labelled(images[chosen], labels[chosen], of_target[chosen])
+    return Labelled(images, labels, of_target)
 
 
 def _first_of_each_class(labels: Tensor, preferred: int, count: int, classes: int, seed: int) -> Tensor:
@@ -86,17 +85,22 @@ def check_data(arm: ArmParams, data: ArmData) -> None:
     """Whether this replicate's images and labels can serve the arm.
 
     Raises:
-        UserError: labels that do not fit the images, a class without real or synthetic images, an empty pool, a filter
-            by what is not known of the synthetic images.
+        UserError: labels that do not fit the images, a class without real or synthetic images, an empty pool, one
+            domain where two are needed, a filter by what is not known of the synthetic images.
     """
     seen = data.seen
     if arm.real:
         check_labels("train", seen.images, seen.labels, seen.classes)
         check_every_class("train", seen.labels, seen.classes)
     check_labels("validation", seen.validation_images, seen.validation_labels, seen.classes)
-    if not len(seen.unlabelled) and any(isinstance(setting, PseudoLabels | FixMatch) for setting in arm.settings):
+    if arm.for_shift and seen.from_source is None:
         raise UserError(
-            "pool_share and fixmatch_threshold need unlabelled images, but the pool is empty: remove the arm, or let "
+            f"{' and '.join(arm.for_shift)} needs a source and a target domain, but there is one alone: remove the "
+            "arm, or set prepare.shift, with pool: true"
+        )
+    if arm.from_pool and not len(seen.unlabelled):
+        raise UserError(
+            f"{' and '.join(arm.from_pool)} needs unlabelled images, but the pool is empty: remove the arm, or let "
             "prepare set fewer images aside for other roles"
         )
     if arm.adds_synthetic:

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from stages.downstream.arm_data import ArmData, Labelled, check_data, labelled_images
 from stages.downstream.augment import build_policy
-from stages.downstream.batches import Advice, Guess, Part, Source, Teacher, batch_parts, compose
+from stages.downstream.batches import Advice, Guess, Part, Source, Teacher, batch_parts, compose, real_parts
+from stages.downstream.domains import Domains
 from stages.downstream.fixmatch import train_fixmatch
 from stages.downstream.mixing import build_mixing
 from stages.downstream.params import ArmParams, FixMatch, OtherSeeds, Setting, TrainDownstreamParams
@@ -128,15 +129,20 @@ def train_arm(
     setting = arm.settings[chosen]
     parts = _parts(setting, bench, advise(bench))
     trained = _fit_setting(setting, parts, bench, stop)
-    images: dict[Source, int] = dict.fromkeys(get_args(Source), 0)
     return ArmResult(
         test_probabilities=predict(trained.model, data.test_images).numpy(),
         state={name: tensor.cpu().contiguous() for name, tensor in trained.model.state_dict().items()},
         history=trained.history,
-        images=images | {part.source: len(part.labels) for part in parts},
+        images=_counted(parts, bench),
         steps=params.classifier.steps,
         shown=_shown(parts, bench),
     )
+
+
+def _counted(parts: Sequence[Part], bench: Bench) -> dict[Source, int]:
+    """Images of each source; a real one counts once, in however many parts it is."""
+    counts = {source: sum(len(part.labels) for part in parts if part.source == source) for source in get_args(Source)}
+    return counts | {"real": len(bench.labelled.labels) if counts["real"] else 0}
 
 
 def advise(bench: Bench) -> Advice:
@@ -147,7 +153,7 @@ def advise(bench: Bench) -> Advice:
 
     @cache
     def classifier() -> nn.Module:
-        return fit([_all_real(bench)], bench, bench.seeds).model
+        return fit(_all_real(bench), bench, bench.seeds).model
 
     @cache
     def guess_pool(teacher: Teacher) -> Guess:
@@ -166,9 +172,16 @@ def advise(bench: Bench) -> Advice:
     return Advice(guess_pool, own_confidence)
 
 
-def _all_real(bench: Bench) -> Part:
-    """Whole batches of labelled real images."""
-    return Part("real", bench.labelled.images, bench.labelled.labels, bench.params.classifier.batch_size)
+def _all_real(bench: Bench, beside: int = 0) -> list[Part]:
+    """Batches of labelled real images, but for the places of so many others."""
+    return real_parts(bench.labelled, bench.params.classifier.batch_size - beside)
+
+
+def _domains(parts: Sequence[Part], bench: Bench) -> Domains | None:
+    """How batches of these parts go through batch norm."""
+    if bench.arm.batch_norm == "joint":
+        return None
+    return Domains(sum(part.places for part in parts if not part.of_target), bench.data.seen.unlabelled)
 
 
 def _guess_of_ensemble(bench: Bench) -> PoolLabels:
@@ -234,17 +247,19 @@ def fit(
         seeds,
         validate,
         stop,
+        _domains(parts, bench),
     )
 
 
 def _fit_fixmatch(setting: FixMatch, bench: Bench, validate: Validate | None, stop: int | None) -> Trained:
     params, seen, seeds = bench.params, bench.data.seen, bench.seeds
-    real, steps = _all_real(bench), params.classifier.steps
-    drawn = round(setting.unlabelled_share * real.places)
+    steps = params.classifier.steps
+    drawn = round(setting.unlabelled_share * params.classifier.batch_size)
+    real = _all_real(bench, beside=drawn)
     pool_labels = torch.zeros(len(seen.unlabelled), dtype=torch.int64)  # unknown: all are drawn alike
     generator = torch.Generator().manual_seed(seeds.order)
     return train_fixmatch(
-        *_compose([replace(real, places=real.places - drawn)], bench, seeds),
+        *_compose(real, bench, seeds),
         seen.unlabelled,
         draw_order(pool_labels, steps * drawn, None, generator).view(steps, drawn),
         build_policy("classic", params, seen.flip_ok),
@@ -254,6 +269,7 @@ def _fit_fixmatch(setting: FixMatch, bench: Bench, validate: Validate | None, st
         seeds,
         validate,
         stop,
+        _domains(real, bench),
     )
 
 

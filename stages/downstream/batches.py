@@ -17,6 +17,7 @@ from stages.downstream.training import Examples
 Source = Literal["real", "synthetic", "pseudo_labelled"]
 Teacher = Literal["classifier", "ensemble"]
 
+TARGET_SHARE = 1 / 4  # of the labelled images in a batch, where both domains have labels
 REAL_SHARE_WITH_POOL = 1 / 8  # of each batch; 1/4 and 1/2 were no better on digits
 
 
@@ -25,7 +26,7 @@ class Part:
     """Labelled images of one source, which fill `places` places of every batch.
 
     loss_weight: of each one's loss. probabilities: float32 (N, K), what is trained on instead of the labels (N,), by
-    which classes are balanced all the same.
+    which classes are balanced all the same. of_target: of the target domain; with one domain alone, all are.
     """
 
     source: Source
@@ -34,6 +35,7 @@ class Part:
     places: int
     loss_weight: float = 1.0
     probabilities: Tensor | None = None
+    of_target: bool = True
 
     def targets(self, classes: int) -> Tensor:
         """The probability of each class, float32 (N, classes)."""
@@ -63,7 +65,16 @@ class Advice:
 def batch_parts(
     setting: Setting, data: ArmData, real: Labelled | None, places: int, advice: Advice, seed: int
 ) -> list[Part]:
-    """What every batch of `places` images is made of; real: what the arm trains on, None where that is nothing."""
+    """What every batch of `places` images is made of, those of the source domain first.
+
+    real: what the arm trains on, None where that is nothing. Under domain shift, generated images count as the target's.
+    """
+    return sorted(_parts(setting, data, real, places, advice, seed), key=lambda part: part.of_target)
+
+
+def _parts(
+    setting: Setting, data: ArmData, real: Labelled | None, places: int, advice: Advice, seed: int
+) -> list[Part]:
     match setting:
         case Synthetic():
             assert data.synthetic is not None  # by check_data
@@ -74,19 +85,33 @@ def batch_parts(
             if setting.shuffled_labels:
                 labels, soft = wrong_labels(labels, data.seen.classes, seed), None
             part = Part("synthetic", images, labels, drawn, setting.loss_weight, soft)
-            return [part] if real is None else [_real(real, places - drawn), part]
+            return [part] if real is None else [*real_parts(real, places - drawn), part]
         case PseudoLabels():
             kept = max(1, round(REAL_SHARE_WITH_POOL * places))
-            return [_real(real, kept), _pseudo_labelled(setting, data, places - kept, advice)]
+            return [*real_parts(real, kept), _pseudo_labelled(setting, data, places - kept, advice)]
         case Duplicated():
             copies = round(setting.duplicated_share * places)
-            return [_real(real, places - copies), _real(real, copies)]
-    return [_real(real, places)]
+            return [*real_parts(real, places - copies), *real_parts(real, copies)]
+    return real_parts(real, places)
 
 
-def _real(real: Labelled | None, places: int) -> Part:
+def real_parts(real: Labelled | None, places: int) -> list[Part]:
+    """Labelled real images, in one part; where they are of two domains, in one for each.
+
+    The target's few labels then have a share of their own, the same in every arm: by their number alone, they might be
+    missing in a batch, or be too few for batch norm.
+    """
     assert real is not None  # by the schema: only arms with synthetic images do without
-    return Part("real", real.images, real.labels, places)
+    kept = min(places, max(1, round(TARGET_SHARE * places)))
+    drawn = {False: places - kept, True: kept}
+    domains = real.of_target.unique().tolist()
+    if len(domains) == 1:
+        return [Part("real", real.images, real.labels, places, of_target=domains[0])]
+    chosen = {domain: (real.of_target == domain).nonzero().squeeze(1) for domain in domains if drawn[domain]}
+    return [
+        Part("real", real.images[rows.to(real.images.device)], real.labels[rows], drawn[domain], of_target=domain)
+        for domain, rows in chosen.items()
+    ]
 
 
 def _pseudo_labelled(setting: PseudoLabels, data: ArmData, places: int, advice: Advice) -> Part:
@@ -140,12 +165,14 @@ def _shares(part: Part, parts: Sequence[Part], arm: ArmParams, classes: int) -> 
         real = [other for other in parts if other.source == "real"]
         if not real:
             return torch.ones(classes)
-        counts = torch.bincount(real[0].labels, minlength=classes)
-        return top_up_shares(counts, real[0].places / (real[0].places + part.places))
+        places = sum(other.places for other in real)
+        return top_up_shares(_frequencies(real, classes), places / (places + part.places))
     return None
 
 
 def _frequencies(parts: Sequence[Part], classes: int) -> Tensor:
-    """How often each class (classes,) is drawn in all."""
-    each = [torch.bincount(part.labels, minlength=classes) * (part.places / len(part.labels)) for part in parts]
+    """How often each class (classes,) is drawn in all, beside the images of the first part once each."""
+    first = parts[0].places / len(parts[0].labels)
+    often = [part.places / len(part.labels) / first for part in parts]
+    each = [torch.bincount(part.labels, minlength=classes) * times for part, times in zip(parts, often, strict=True)]
     return torch.stack(each).sum(dim=0)

@@ -16,16 +16,15 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from stages.downstream.augment import Policy
+from stages.downstream.domains import Domains, in_passes
 from stages.downstream.params import ClassifierParams
 from stages.downstream.training import (
-    Choice,
     Examples,
+    Learned,
     Seeds,
     Trained,
     Validate,
-    check_converged,
-    make_optimizer,
-    summarise,
+    descend,
     targets_of,
     untrained,
 )
@@ -47,6 +46,7 @@ def train_fixmatch(
     seeds: Seeds,
     validate: Validate | None = None,
     stop: int | None = None,
+    domains: Domains | None = None,
 ) -> Trained:
     """Trains a student on both sets, on their device; it is the teacher that is validated and returned.
 
@@ -65,35 +65,29 @@ def train_fixmatch(
         seeds: streams for initial weights and augmentation.
         validate: scores a classifier in evaluation mode, the higher the better; as in `train_classifier`.
         stop: the step to end after; likewise.
+        domains: likewise, of the labelled images; the unlabelled ones are of the target.
 
     Raises:
         UserError: the training diverged, or the images are too small for the classifier.
     """
     device = labelled.images.device
     student = untrained(labelled, params, seeds)
-    teacher = moving_average(student, TEACHER_DECAY)
-    optimizer, schedule = make_optimizer(student, params, len(order))
-    choice = Choice(teacher.module, validate, len(order), params.checkpoints)
+    average = moving_average(student, TEACHER_DECAY)
+    # with the statistics of the batch at hand where the average of the training's would be those of both domains
+    teacher = average.module.train(domains is not None)
     targets = targets_of(labelled, params.label_smoothing)
     generator = Generator(device).manual_seed(seeds.augmentation)
-    batches = zip(order[:stop].to(device), unlabelled_order[:stop].to(device), strict=True)
-    losses, shares = torch.empty(2, len(order[:stop]), device=device)
-    for step, (rows, pool) in enumerate(batches):
+
+    def learn(step: int) -> Learned:
+        rows, pool = order[step].to(device), unlabelled_order[step].to(device)
         images = to_network_range(unlabelled[pool])
         taught = pseudo_label(teacher, weak(images, generator), threshold)
         inputs = torch.cat([weak(to_network_range(labelled.images[rows]), generator), strong(images, generator)])
-        known, unknown = student(inputs).split([len(rows), len(pool)])
+        known, unknown = in_passes(student, inputs, domains).split([len(rows), len(pool)])
         loss = functional.cross_entropy(known, targets[rows]) + functional.cross_entropy(unknown, taught)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        teacher.update_parameters(student)
-        choice.look(step + 1)
-        losses[step], shares[step] = loss.detach(), taught.sum(dim=1).mean()
-    check_converged(losses, params)
-    student.load_state_dict(choice.weights)
-    return Trained(student.eval(), _history(losses, shares, choice.scores), choice.kept or len(losses))
+        return Learned(loss, {"pseudo_labelled_share": taught.sum(dim=1).mean()})
+
+    return descend(student, average, learn, params, len(order), validate, stop, domains)
 
 
 @torch.no_grad()
@@ -106,9 +100,3 @@ def pseudo_label(teacher: nn.Module, inputs: Tensor, threshold: float) -> Tensor
     probabilities = teacher(inputs).softmax(dim=1)
     confidence, labels = probabilities.max(dim=1)
     return functional.one_hot(labels, probabilities.shape[1]) * (confidence >= threshold).float().unsqueeze(1)
-
-
-def _history(losses: Tensor, shares: Tensor, scores: dict[int, float]) -> list[dict[str, float]]:
-    """The history of a training (see `summarise`), with the mean share (steps,) over the same stretches as the loss."""
-    means = {point["step"]: {"pseudo_labelled_share": point["loss"]} for point in summarise(shares, {})}
-    return [point | means.get(point["step"], {}) for point in summarise(losses, scores)]

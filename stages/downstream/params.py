@@ -136,7 +136,7 @@ Setting = Annotated[
 
 
 _OF_GENERATOR = "data/filter_memorized/"
-STRONG = ("randaugment", "trivialaugment")  # policies under which FixMatch learns its own guesses
+STRONG = ("randaugment", "trivialaugment", "tone_curves")  # policies under which FixMatch learns its own guesses
 
 
 class ArmParams(_Section):
@@ -145,13 +145,18 @@ class ArmParams(_Section):
     labels: all, those of `train` and of `validation`, or a budget of them. Where there is something to choose, settings
     are trained on `train` and scored on `validation`, once for all replicates; the one that is chosen is then trained
     on all labels.
+
+    batch_norm: joint, one pass for all images of a batch; or, under domain shift, target: the images of either domain
+    pass apart, and at the end batch norm gets the statistics of the target's pool (`domains.Domains`).
     """
 
     images: str = Field(pattern=r"^data/(prepare|filter_memorized/[a-z][a-z0-9_]*)$")
     real: bool
     labels: Literal["all"] | LabelBudget
     balancing: Literal["none", "oversampling", "class_weights", "synthetic"]
-    augment: Literal["none", "classic", "randaugment", "trivialaugment", "mixup", "cutmix"]
+    augment: Literal["none", "classic", "randaugment", "trivialaugment", "tone_curves", "mixup", "cutmix"]
+    # a default, unlike elsewhere: without a domain shift there is nothing to state, and most arms have none
+    batch_norm: Literal["joint", "target"] = "joint"
     settings: list[Setting] = Field(min_length=1, max_length=4)
 
     def chooses(self, checkpoints: int) -> bool:
@@ -167,6 +172,18 @@ class ArmParams(_Section):
     def generator(self) -> str | None:
         """The generator whose images are trained on."""
         return self.images.removeprefix(_OF_GENERATOR) if self.images.startswith(_OF_GENERATOR) else None
+
+    @property
+    def for_shift(self) -> list[str]:
+        """The keys that say something under domain shift alone."""
+        return ["batch_norm: target"] if self.batch_norm == "target" else []
+
+    @property
+    def from_pool(self) -> list[str]:
+        """The keys that need unlabelled images."""
+        asked = {"pool_share": PseudoLabels, "fixmatch_threshold": FixMatch}
+        settings = [key for key, kind in asked.items() if any(isinstance(each, kind) for each in self.settings)]
+        return self.for_shift + settings
 
     @model_validator(mode="after")
     def _settings_fit_the_images(self) -> Self:
@@ -204,6 +221,12 @@ class ArmParams(_Section):
                 f"fixmatch_threshold needs a strong policy, augment: {' or '.join(STRONG)} (the weak one is classic), "
                 "and cannot weight classes, as those of the pool are unknown"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _domains_are_not_mixed(self) -> Self:
+        if self.batch_norm == "target" and self.augment in ("mixup", "cutmix"):
+            raise ValueError(f"batch_norm: target keeps the domains apart, which augment: {self.augment} mixes")
         return self
 
     @model_validator(mode="after")

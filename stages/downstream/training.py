@@ -1,16 +1,18 @@
 """Training a classifier on a set that lives on the device as tensors, and asking it."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.swa_utils import AveragedModel
 
 from stages.downstream.augment import Policy
 from stages.downstream.classifiers import build_classifier
+from stages.downstream.domains import Domains, in_passes
 from stages.downstream.mixing import Mixing
 from stages.downstream.params import ClassifierParams
 from stages.imaging.networks import in_batches, moving_average
@@ -50,6 +52,18 @@ class Seeds:
 
 
 @dataclass(frozen=True)
+class Learned:
+    """The loss of a step, a tensor (), and what else its history is to have of it, tensors () by name."""
+
+    loss: Tensor
+    measures: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def detached(self) -> "Learned":
+        """The figures alone, without what led to them."""
+        return Learned(self.loss.detach(), {name: each.detach() for name, each in self.measures.items()})
+
+
+@dataclass(frozen=True)
 class Trained:
     """A trained classifier, in evaluation mode, its history (see `summarise`), and the step after which it was kept."""
 
@@ -73,6 +87,7 @@ def train_classifier(
     seeds: Seeds,
     validate: Validate | None = None,
     stop: int | None = None,
+    domains: Domains | None = None,
 ) -> Trained:
     """Trains on the examples in the order given, on their device; returns the last weights, unless `params` say else.
 
@@ -89,24 +104,63 @@ def train_classifier(
         seeds: streams for initial weights and augmentation.
         validate: looks at checkpoints.
         stop: the step to end after, counted from 1; None for all of them.
+        domains: which images of a batch pass apart; batch norm then has the target's statistics wherever the classifier
+            is validated, and in the end. None for one pass.
 
     Raises:
         UserError: the training diverged, or the images are too small for the classifier.
     """
-    device = examples.images.device
     model = untrained(examples, params, seeds)
     average = moving_average(model, params.weight_averaging) if params.weight_averaging else None
-    choice = Choice(model if average is None else average.module, validate, len(order), params.checkpoints)
-    batches = _batches(examples, order[:stop], augment, mixing, params.label_smoothing, seeds.augmentation)
-    losses = torch.empty(len(order[:stop]), device=device)
-    for step, loss in enumerate(_optimise(model, batches, params, len(order)), start=1):
-        losses[step - 1] = loss
+    batches = _batches(examples, order, augment, mixing, params.label_smoothing, seeds.augmentation)
+
+    def learn(_step: int) -> Learned:
+        images, targets = next(batches)
+        return Learned(functional.cross_entropy(in_passes(model, images, domains), targets))
+
+    return descend(model, average, learn, params, len(order), validate, stop, domains)
+
+
+def descend(
+    model: nn.Sequential,
+    average: AveragedModel | None,
+    learn: Callable[[int], Learned],
+    params: ClassifierParams,
+    steps: int,
+    validate: Validate | None,
+    stop: int | None,
+    domains: Domains | None,
+    beside: Sequence[nn.Module] = (),
+) -> Trained:
+    """The loop of all trainings: descends the loss that `learn` has for each step, counted from 0.
+
+    average: updated after each step, and what is validated and returned instead of the model. validate, stop, domains:
+    as in `train_classifier`. beside: networks that learn with the model and are then forgotten.
+
+    Raises:
+        UserError: the training diverged.
+    """
+    optimizer, schedule = make_optimizer(nn.ModuleList([model, *beside]), params, steps)
+    adapt = None if domains is None else domains.adapt
+    choice = Choice(model if average is None else average.module, validate, steps, params.checkpoints, adapt)
+    taken = list[Learned]()
+    for step in range(steps if stop is None else min(stop, steps)):
+        learned = learn(step)
+        optimizer.zero_grad()
+        learned.loss.backward()
+        optimizer.step()
+        schedule.step()
         if average is not None:
             average.update_parameters(model)
-        choice.look(step)
+        choice.look(step + 1)
+        taken.append(learned.detached())
+    losses = torch.stack([each.loss for each in taken])
     check_converged(losses, params)
     model.load_state_dict(choice.weights)
-    return Trained(model.eval(), summarise(losses, choice.scores), choice.kept or len(losses))
+    if adapt is not None:
+        adapt(model)
+    measures = {name: torch.stack([each.measures[name] for each in taken]) for name in taken[0].measures}
+    return Trained(model.eval(), summarise(losses, choice.scores, measures), choice.kept or len(losses))
 
 
 def _batches(
@@ -144,20 +198,6 @@ def targets_of(examples: Examples, label_smoothing: float) -> Tensor:
     return smoothed.mul_(examples.weights.unsqueeze(1))
 
 
-def _optimise(
-    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], params: ClassifierParams, steps: int
-) -> Iterator[Tensor]:
-    """Takes a step for every batch, and yields its loss: the batch's mean of -sum(target * log probability)."""
-    optimizer, schedule = make_optimizer(model, params, steps)
-    for images, targets in batches:
-        loss = functional.cross_entropy(model(images), targets)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        yield loss.detach()
-
-
 def make_optimizer(model: nn.Module, params: ClassifierParams, steps: int) -> tuple[torch.optim.AdamW, OneCycleLR]:
     """AdamW with a one-cycle learning rate (Smith & Topin 2018, arXiv:1708.07120), to be stepped `steps` times."""
     optimizer = torch.optim.AdamW(
@@ -170,11 +210,19 @@ class Choice:
     """Validates a model at evenly spaced steps, the last one among them, and keeps its best weights.
 
     model: what is validated, trained elsewhere. checkpoints: how many; none is looked at where there is but one, or
-    no `validate`, so that the last weights are kept. kept: the step of the best weights, None where none was looked at.
+    no `validate`, so that the last weights are kept. adapt: what the model goes through before it is validated.
+    kept: the step of the best weights, None where none was looked at.
     """
 
-    def __init__(self, model: nn.Module, validate: Validate | None, steps: int, checkpoints: int) -> None:
-        self._model, self._validate = model, validate
+    def __init__(
+        self,
+        model: nn.Module,
+        validate: Validate | None,
+        steps: int,
+        checkpoints: int,
+        adapt: Callable[[nn.Module], None] | None = None,
+    ) -> None:
+        self._model, self._validate, self._adapt = model, validate, adapt
         self._steps = {-(-steps * i // checkpoints) for i in range(1, checkpoints + 1)} if checkpoints > 1 else set()
         self.scores: dict[int, float] = {}
         self.kept: int | None = None
@@ -185,6 +233,8 @@ class Choice:
         if self._validate is None or step not in self._steps:
             return
         training = self._model.training
+        if self._adapt is not None:
+            self._adapt(self._model)
         self.scores[step] = self._validate(self._model.eval())
         self._model.train(training)
         if self.scores[step] == max(self.scores.values()):
@@ -202,17 +252,21 @@ def check_converged(losses: Tensor, params: ClassifierParams) -> None:
         )
 
 
-def summarise(losses: Tensor, scores: Mapping[int, float]) -> list[dict[str, float]]:
+def summarise(
+    losses: Tensor, scores: Mapping[int, float], measures: Mapping[str, Tensor] | None = None
+) -> list[dict[str, float]]:
     """The history of a training, in the order of its steps: {step, loss} and {step, validation_score}, or both in one.
 
     losses: (steps,), of which there is the mean over each of at most HISTORY_POINTS equal stretches, at the step at
-    which the stretch ends. scores: by the step after which they were measured, counted from 1.
+    which the stretch ends. scores: by the step after which they were measured, counted from 1. measures: likewise of
+    (steps,) each, which stand beside the loss.
     """
     stretch = -(-len(losses) // HISTORY_POINTS)
+    curves = {"loss": losses, **(measures or {})}
     records: dict[int, dict[str, float]] = {}
     for part in torch.arange(len(losses)).split(stretch):
         step = int(part[-1]) + 1
-        records[step] = {"step": step, "loss": float(losses[part].mean())}
+        records[step] = {"step": step} | {name: float(curve[part].mean()) for name, curve in curves.items()}
     for step, score in scores.items():
         records.setdefault(step, {"step": step})["validation_score"] = score
     return [records[step] for step in sorted(records)]

@@ -88,14 +88,18 @@ class Dataset:
         """What attacks on a published set need: ids (n,) of all real images outside the test set; by replicate, (R, n),
         whether its generators may learn from them, and whether nothing in it sees them but the memorization threshold.
 
-        An image that choices are made on, but that no generator learns from, is neither.
+        An image that choices are made on, but that no generator learns from, is neither; nor is one whose other version
+        (`shifted/` leads its id) plays such a role: what was learned from that shows this one too.
         """
 
         def playing(*roles: str) -> NDArray[np.bool_]:
             return np.stack([self._rows(replicate, *roles) for replicate in range(self.replicates)])
 
         outside = playing(*(role for role in ROLES if role != TEST)).any(axis=0)
-        seen, unseen = playing(*SEEN), ~playing(*SEEN, VALIDATION, TEST)
+        _, picture = np.unique([each.removeprefix(SHIFTED) for each in self._ids.tolist()], return_inverse=True)
+        used = np.zeros((picture.max(initial=-1) + 1, self.replicates), dtype=bool)
+        np.logical_or.at(used, picture, playing(*SEEN, VALIDATION, TEST).T)
+        seen, unseen = playing(*SEEN), ~used.T[:, picture]
         return self._ids[outside], seen[:, outside], unseen[:, outside]
 
     def fingerprint(self, replicate: int) -> str:

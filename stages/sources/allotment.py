@@ -4,7 +4,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -37,6 +37,15 @@ class Needs:
     calibration: int
     pool: int
 
+    def of_two_domains(self) -> "Needs":
+        """The needs by twice the classes, (2K,): train's of the first K, and validation's of the others."""
+        classes = len(self.validation)
+
+        def train(available: Sizes) -> Sizes:
+            return np.concatenate([self.train(available[:classes]), np.zeros(classes, dtype=np.int64)])
+
+        return replace(self, train=train, validation=np.concatenate([np.zeros(classes, np.int64), self.validation]))
+
 
 def hold_out(labels: NDArray[np.int64], groups: NDArray[np.int64], share: float, seed: int) -> NDArray[np.bool_] | None:
     """Whole groups with about `share` of the images of every class, and every class on both sides; None if impossible.
@@ -61,13 +70,15 @@ def hold_out(labels: NDArray[np.int64], groups: NDArray[np.int64], share: float,
 def allot(
     labels: NDArray[np.int64],
     groups: NDArray[np.int64],
+    unlabelled: NDArray[np.bool_],
     class_names: list[str],
     needs: Needs,
     random: np.random.Generator,
 ) -> NDArray[np.str_]:
     """The role that each image's group is kept for, (N,): train, validation, calibration or the unlabelled pool.
 
-    labels, groups: (N,), label -1 for unlabelled images. The classes are served in turn, the one that lies in the
+    labels, groups: (N,), label -1 for unlabelled images. unlabelled: (N,) which images may be for calibration or the
+    pool. The classes are served in turn, the one that lies in the
     fewest groups first: groups of it, in random order, are kept for train, then for validation, until the role has its
     images of that class; next, groups in a random order stratified by class are kept for calibration; what is left is
     the pool's. So a role never takes more groups than its need and its spread demand: for the sake of spread, where
@@ -76,7 +87,7 @@ def allot(
     has one. Where an order of the groups leaves a role short or the pool empty, others are tried, the second half
     of them without spread. Raises UserError when none suffices.
     """
-    held = _Holdings.of(labels, groups, class_names)
+    held = _Holdings.of(labels, groups, unlabelled, class_names)
     shortage = UserError("no order of the groups was tried")
     fallback = None
     for attempt in range(_ORDERS):
@@ -106,9 +117,9 @@ def stratified_order(
 
 @dataclass(frozen=True)
 class _Holdings:
-    """Who holds what. group: (N,) of each image, 0..G-1. sizes: (G,) images, labelled or not. holders: for each class,
-    the groups that have images of it and how many. rarest: (G,) the class of the group that lies in the fewest groups,
-    -1 for a group without labels. order: the classes, those that lie in few groups first.
+    """Who holds what. group: (N,) of each image, 0..G-1. sizes: (G,) images that need no label. holders: by class, the
+    groups that have images of it and how many. rarest: (G,) the class of the group that lies in the fewest groups, -1
+    for a group without labels. order: the classes, those that lie in few groups first.
     """
 
     class_names: list[str]
@@ -119,8 +130,15 @@ class _Holdings:
     order: list[int]
 
     @classmethod
-    def of(cls, labels: NDArray[np.int64], groups: NDArray[np.int64], class_names: list[str]) -> "_Holdings":
-        _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    def of(
+        cls,
+        labels: NDArray[np.int64],
+        groups: NDArray[np.int64],
+        unlabelled: NDArray[np.bool_],
+        class_names: list[str],
+    ) -> "_Holdings":
+        names, group = np.unique(groups, return_inverse=True)
+        sizes = np.bincount(group[unlabelled], minlength=len(names))
         labelled = labels >= 0
         pairs, counts = np.unique(labels[labelled] * len(sizes) + group[labelled], return_counts=True)
         ends = np.searchsorted(pairs, np.arange(len(class_names) + 1) * len(sizes))
@@ -173,7 +191,7 @@ def _keep_for_calibration(
     held: _Holdings, kept: NDArray[np.str_], need: int, spread: int, random: np.random.Generator
 ) -> None:
     """Keeps free groups for calibration, in place, until it has its images."""
-    free = stratified_order(np.flatnonzero(kept == ""), held.rarest, random)
+    free = stratified_order(np.flatnonzero((kept == "") & (held.sizes > 0)), held.rarest, random)
     by_need = _leading(held.sizes[free], need)
     if by_need > len(free):
         raise UserError(
@@ -191,7 +209,8 @@ def _leading(sizes: Sizes, need: int) -> int:
 
 def _bundles(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.int64]:
     """Bundle of each image: the groups dealt out, class by class and rare classes first, to at most `_BUNDLES`."""
-    held = _Holdings.of(labels, groups, [""] * (int(labels.max()) + 1))
+    everything = np.ones(len(labels), dtype=bool)
+    held = _Holdings.of(labels, groups, everything, [""] * (int(labels.max()) + 1))
     place = np.empty(len(held.sizes), dtype=np.int64)
     place[np.argsort(held.rarest, kind="stable")] = np.arange(len(held.sizes))
     return place[held.group] % _BUNDLES

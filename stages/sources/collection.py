@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from stages.imaging.decoding import BadItem
@@ -24,17 +25,22 @@ from stages.sources.params import AnySource, PrepareParams
 def find(params: PrepareParams) -> Listing:
     """Lists all images with their groups; `locators` are pairs of the source's number, 0 or 1, and its own locator.
 
-    Under domain shift the second source is the test set: the part that it calls so, or else all its labelled images.
-    Its other images are left out, or join the first source's pool, without labels, where `shift.pool` says so. A test
-    set of the first source is then left out. Without any given test set there is no given training set either:
-    everything but a given validation set is there to be split.
+    Where a second source may be seen (`shift.pool`), its splits are those of the run, and the first source has none: of
+    that, everything but a test set is there to train on. Else the second source is the test set alone: the part that it
+    calls so, or else all its labelled images, and the first source's test set is left out too. Without any given test
+    set there is no given training set either: everything but a given validation set is there to be split.
 
     Raises:
         UserError: a source is spoilt as a whole, or the classes of the two differ.
     """
     listing, second = (_with_groups(source, params) for source in (params.source, params.shift.source))
     if len(second):
-        listing = _joined(listing, _as_test(second, listing.class_names, params.shift.pool))
+        second = _with_classes_of(listing.class_names, second)
+        if params.shift.pool:
+            listing = _joined(listing, second)
+            listing = replace(listing, splits=np.where(of_second(listing), listing.splits, ""))
+        else:
+            listing = _joined(listing, _as_test(second))
     else:
         listing = replace(listing, locators=[(0, each) for each in listing.locators])
     if TEST not in listing.splits:
@@ -50,6 +56,11 @@ def name(params: PrepareParams) -> str:
     return own if shift.source.kind == "none" else f"{own}, tested on {Path(shift.source.path).name}"
 
 
+def of_second(listing: Listing) -> NDArray[np.bool_]:
+    """Which images of a listing that `find` made are the second source's, (N,)."""
+    return np.array([number == 1 for number, _ in listing.locators], dtype=bool)
+
+
 def read(params: PrepareParams, locators: Sequence[tuple[int, Any]]) -> Iterator[Image.Image | BadItem]:
     """The image, or what is wrong with it, for each of these locators, in order."""
     for second, part in groupby(locators, key=itemgetter(0)):
@@ -61,8 +72,8 @@ def _with_groups(source: AnySource, params: PrepareParams) -> Listing:
     return replace(listing, groups=find_groups(params.groups, Path(source.path), listing)) if len(listing) else listing
 
 
-def _as_test(second: Listing, class_names: list[str], pool: bool) -> Listing:
-    """The second source as test set, its labels those of the first, and its other images as pool or not at all."""
+def _with_classes_of(class_names: list[str], second: Listing) -> Listing:
+    """The second source with the first's classes, and ids that cannot be those of the first."""
     missing, unknown = set(class_names) - set(second.class_names), set(second.class_names) - set(class_names)
     if missing or unknown:
         raise UserError(
@@ -71,14 +82,13 @@ def _as_test(second: Listing, class_names: list[str], pool: bool) -> Listing:
         )
     number = np.array([class_names.index(name) for name in second.class_names])
     labels = np.where(second.labels == UNLABELLED, UNLABELLED, number[second.labels])
-    test = second.splits == TEST if TEST in second.splits else labels != UNLABELLED
-    own = replace(
-        second,
-        ids=np.char.add(SHIFTED, second.ids),
-        labels=np.where(test, labels, UNLABELLED),
-        splits=np.where(test, TEST, ""),
-    )
-    return own if pool else own.take(np.flatnonzero(test))
+    return replace(second, class_names=class_names, ids=np.char.add(SHIFTED, second.ids), labels=labels)
+
+
+def _as_test(second: Listing) -> Listing:
+    """The part of the second source that is the test set."""
+    test = second.splits == TEST if TEST in second.splits else second.labels != UNLABELLED
+    return replace(second, splits=np.where(test, TEST, "")).take(np.flatnonzero(test))
 
 
 def _joined(first: Listing, second: Listing) -> Listing:

@@ -23,8 +23,11 @@ TONES = (0.0, 0.2, 0.5, 1.0), (0.05, 0.9, 0.6, 0.2)  # grey levels, and what bec
 
 def disturb(name: str, pixels: NDArray[np.uint8], ids: Sequence[str]) -> NDArray[np.uint8]:
     """Images uint8 (N, C, H, W), C 1 or 3, as the other device shows them; name: one of DISTURBANCES."""
-    changed = [DISTURBANCES[name](image / 255, _random_of(name, own)) for image, own in zip(pixels, ids, strict=True)]
-    return np.rint(255 * np.clip(np.reshape(changed, pixels.shape), 0, 1)).astype(np.uint8)
+    changed = np.empty_like(pixels)
+    for row, name_of_image in enumerate(ids):
+        image = DISTURBANCES[name](pixels[row] / 255, _random_of(name, name_of_image))
+        changed[row] = np.rint(255 * np.clip(image, 0, 1))
+    return changed
 
 
 def inversion(image: Image, _: Random) -> Image:

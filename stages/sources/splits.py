@@ -21,11 +21,13 @@ def test_rows(
     groups: NDArray[np.int64],
     class_names: list[str],
     params: PrepareParams,
+    target: Mask | None,
 ) -> Rows:
     """Rows of the test set, the same for all replicates, ascending.
 
     labels: (N,) class indices, -1 for unlabelled images, which are never test. given: (N,) the source's own split,
-    'train', 'validation', 'test' or ''. groups: (N,) number of each image's group.
+    'train', 'validation', 'test' or ''. groups: (N,) number of each image's group. target: (N,) which images are of the
+    target domain, where another domain is trained on; only they are test. None: there is one domain.
     Where the source has a test set, that is it, whole. Else the share `test_share` of the labelled images that are
     not the source's validation set, stratified by class; with groups, whole groups that come as near as they can.
     Raises UserError when a class is too small for it, or lies in a single group.
@@ -36,8 +38,9 @@ def test_rows(
     if official.any():
         _check_official_test(labels[official], class_names)
         return np.flatnonzero(official)
-    rows = np.flatnonzero((labels >= 0) & ~_share_group(groups, _official_validation(labels, given)))
-    _check_test_sizes(labels[rows], class_names, params)
+    may = (labels >= 0) & ~_share_group(groups, _official_validation(labels, given))
+    rows = np.flatnonzero(may if target is None else may & target)
+    _check_test_sizes(labels[rows], class_names, params, "" if target is None else " in the second source")
     if _all_different(groups[rows]):
         _, test = train_test_split(rows, test_size=params.test_share, stratify=labels[rows], random_state=params.seed)
         return np.sort(test)
@@ -59,10 +62,12 @@ def replicate_roles(
     class_names: list[str],
     params: PrepareParams,
     replicate: int,
+    target: Mask | None,
 ) -> NDArray[np.str_]:
     """Role of every image in one replicate, as an array (N,); images that play none have ''.
 
-    labels, given, groups: as for `test_rows`, whose result is `test`. Per class `labels_per_class` become train and
+    labels, given, groups, target: as for `test_rows`, whose result is `test`. Where there is a target domain, train is
+    drawn from the other images and all other roles from the target's. Per class `labels_per_class` become train and
     `validation_per_class` validation (from the source's own validation set, where it has one), but no more than the
     class has in train; of the others,
     stratified by class, with unlabelled images as a class of their own, `calibration` images set the memorization
@@ -77,13 +82,14 @@ def replicate_roles(
     """
     check_regime(class_names, params)
     random = np.random.default_rng(np.random.SeedSequence((params.seed, replicate)))
-    may = _candidates(labels, test, given, groups)
+    may = _candidates(labels, test, given, groups, target)
     available = _count_classes(labels[may[TRAIN]], len(class_names))
     validation = _validation_sizes(available, params, class_names)
-    needs = _needs(available, validation, bool(_official_validation(labels, given).any()), class_names, params)
-    _check_enough(labels, groups, may, class_names, needs, validation)
+    has_official, is_shifted = bool(_official_validation(labels, given).any()), target is not None
+    needs = _needs(available, validation, has_official, is_shifted, class_names, params)
+    _check_enough(labels, groups, may, class_names, needs, validation, is_shifted)
     own = may
-    if not _all_different(groups[may[UNLABELLED_POOL]]):
+    if not _all_different(groups[may[TRAIN] | may[UNLABELLED_POOL]]):
         own = _keep_groups_apart(may, labels, groups, class_names, needs, random)
 
     roles = np.full(len(labels), "", dtype="<U11")
@@ -139,16 +145,18 @@ def _all_different(groups: NDArray[np.int64]) -> bool:
     return not np.any(ordered[1:] == ordered[:-1])
 
 
-def _candidates(labels: Labels, test: Rows, given: NDArray[np.str_], groups: NDArray[np.int64]) -> dict[str, Mask]:
+def _candidates(
+    labels: Labels, test: Rows, given: NDArray[np.str_], groups: NDArray[np.int64], target: Mask | None
+) -> dict[str, Mask]:
     """The images (N,) that each role may be drawn from, but for groups, which later narrow that."""
     of_test, official = _share_group(groups, test), _official_validation(labels, given)
     free = ~of_test & ~_share_group(groups, official) & (given != TEST) & (given != VALIDATION)
-    labelled = free & (labels >= 0)
+    seen, trained = (free, free) if target is None else (free & target, free & ~target)
     return {
-        TRAIN: labelled,
-        VALIDATION: official & ~of_test if official.any() else labelled,
-        CALIBRATION: free,
-        UNLABELLED_POOL: free,
+        TRAIN: trained & (labels >= 0),
+        VALIDATION: official & ~of_test if official.any() else seen & (labels >= 0),
+        CALIBRATION: seen,
+        UNLABELLED_POOL: seen,
     }
 
 
@@ -200,7 +208,12 @@ def _validation_sizes(everything: Sizes, params: PrepareParams, class_names: lis
 
 
 def _needs(
-    everything: Sizes, validation: Sizes, official_validation: bool, class_names: list[str], params: PrepareParams
+    everything: Sizes,
+    validation: Sizes,
+    official_validation: bool,
+    is_shifted: bool,
+    class_names: list[str],
+    params: PrepareParams,
 ) -> Needs:
     """What the roles need of the images beside the test set and the source's own validation set."""
     train_last = params.labels_per_class == "all"
@@ -211,7 +224,7 @@ def _needs(
         calibration=params.calibration,
         pool=params.unlabelled.count
         if isinstance(params.unlabelled, PoolCount)
-        else int(params.unlabelled.share > 0 and not train_last),
+        else int(params.unlabelled.share > 0 and (is_shifted or not train_last)),
     )
 
 
@@ -224,9 +237,13 @@ def _keep_groups_apart(
     random: np.random.Generator,
 ) -> dict[str, Mask]:
     """The images that each role may be drawn from when every group is kept for one role."""
-    free = may[UNLABELLED_POOL]
+    free = may[TRAIN] | may[UNLABELLED_POOL]
     kept = np.full(len(labels), "", dtype="<U11")
-    kept[free] = allot(labels[free], groups[free], class_names, needs, random)
+    if np.any(free & ~may[UNLABELLED_POOL]):  # two domains: a class has images for train, and others for validation
+        labels = np.where(may[TRAIN] | (labels < 0), labels, labels + len(class_names))
+        class_names = [*class_names, *(f"{name} (second source)" for name in class_names)]
+        needs = needs.of_two_domains()
+    kept[free] = allot(labels[free], groups[free], may[UNLABELLED_POOL][free], class_names, needs, random)
     return {role: mask & ((kept == role) | ~free) for role, mask in may.items()}
 
 
@@ -256,7 +273,7 @@ def _draw(
     rest = rest[np.argsort(_occurrence(groups[rest]) > 0, kind="stable")]  # one image of each group comes first
     _give_calibration(roles, rest[own[CALIBRATION][rest]], params.calibration)
     if needs.train_last:
-        unused = ~own[UNLABELLED_POOL] & ~_share_group(groups, roles != "")
+        unused = ~_share_group(groups, own[UNLABELLED_POOL]) & ~_share_group(groups, roles != "")
         left = may[TRAIN] & (own[TRAIN] | unused) & (roles == "")
         _give_per_class(roles, orders, left, TRAIN, needs.train(_count_classes(labels[left], classes)))
     _give_pool(roles, rest[~_share_group(groups, roles != "")[rest]], params.unlabelled)
@@ -312,11 +329,12 @@ def _check_official_test(labels: Labels, class_names: list[str]) -> None:
         )
 
 
-def _check_test_sizes(labels: Labels, class_names: list[str], params: PrepareParams) -> None:
+def _check_test_sizes(labels: Labels, class_names: list[str], params: PrepareParams, place: str) -> None:
     for name, size in zip(class_names, _count_classes(labels, len(class_names)).tolist(), strict=True):
         if min(size * params.test_share, size * (1 - params.test_share)) < 1:
             raise UserError(
-                f"class {name!r} has {size} images: too few for a test set with prepare.test_share {params.test_share}"
+                f"class {name!r} has {size} images{place}: too few for a test set with prepare.test_share "
+                f"{params.test_share}"
             )
 
 
@@ -327,31 +345,34 @@ def _check_enough(
     class_names: list[str],
     needs: Needs,
     validation: Sizes,
+    is_shifted: bool,
 ) -> None:
     """Raises UserError when a class has too few images beside the test set, or all of them in one group."""
     available = _count_classes(labels[may[TRAIN]], len(class_names))
     train = np.ones(len(class_names), dtype=np.int64) if needs.train_last else needs.train(available)
-    for label in np.flatnonzero(available < train + needs.validation).tolist():
+    drawn = np.zeros_like(validation) if is_shifted else needs.validation
+    for label in np.flatnonzero(available < train + drawn).tolist():
         stated = f"prepare.labels_per_class ({'all' if needs.train_last else train[label]})"
-        drawn = f" and validation_per_class ({needs.validation[label]})" if needs.validation.any() else ""
+        also = f" and validation_per_class ({drawn[label]})" if drawn.any() else ""
         raise UserError(
-            f"class {class_names[label]!r} has {available[label]} images beside the test set, but {stated}{drawn} "
-            f"need {train[label] + needs.validation[label]}"
+            f"class {class_names[label]!r} has {available[label]} images beside the test set, but {stated}{also} "
+            f"need {train[label] + drawn[label]}"
+        )
+    there = _count_classes(labels[may[VALIDATION]], len(class_names))
+    of_validation = "" if needs.validation.any() else "'s validation set"
+    for label in np.flatnonzero(there < validation).tolist():
+        place = ("the second source" if is_shifted else "the source") + of_validation
+        raise UserError(
+            f"class {class_names[label]!r} has {there[label]} images in {place} that share no group with the test "
+            f"set, but prepare.validation_per_class asks for {validation[label]}"
         )
     if needs.validation.any():
-        rows = np.flatnonzero(may[TRAIN])
+        rows = np.flatnonzero(may[TRAIN] | may[VALIDATION])
         _check_several_groups(
             labels[rows],
             groups[rows],
             class_names,
             " beside the test set, which cannot be train and validation at once",
-        )
-        return
-    official = _count_classes(labels[may[VALIDATION]], len(class_names))
-    for label in np.flatnonzero(official < validation).tolist():
-        raise UserError(
-            f"class {class_names[label]!r} has {official[label]} images in the source's validation set that share no "
-            f"group with the test set, but prepare.validation_per_class asks for {validation[label]}"
         )
 
 

@@ -30,7 +30,7 @@ def make_arm(arm: Callable[..., dict[str, Any]]) -> Callable[..., ArmParams]:
 
 
 def real(data: ArmData) -> Labelled:
-    return Labelled(data.seen.images, data.seen.labels)
+    return Labelled(data.seen.images, data.seen.labels, data.seen.of_target)
 
 
 SETTINGS = [
@@ -117,7 +117,7 @@ def test_a_loss_weight_holds_for_synthetic_images_alone(make_data, make_arm, adv
 def unbalanced(data: ArmData) -> Labelled:
     """6, 4 and 2 images of the three classes."""
     rows = torch.cat([(data.seen.labels == label).nonzero()[:4, 0] for label in range(3)])[[*range(10), 0, 3]]
-    return Labelled(data.seen.images[rows], torch.tensor([0] * 6 + [1] * 4 + [2] * 2))
+    return Labelled(data.seen.images[rows], torch.tensor([0] * 6 + [1] * 4 + [2] * 2), torch.ones(12).bool())
 
 
 def counted(labels: Tensor, order: Tensor) -> list[int]:

@@ -111,6 +111,26 @@ def test_a_replicates_fingerprint_depends_on_its_images_and_roles_alone(tmp_path
     assert len({one.fingerprint(0), two.fingerprint(1), changed.fingerprint(0)}) == 3
 
 
+def test_an_image_counts_as_unseen_only_where_its_disturbed_version_is_too(tmp_path: Path) -> None:
+    """As prepare.shift.simulate has it: in each replicate one of the two, by the role."""
+    ids = np.array([*"abcd", *(f"shifted/{name}" for name in "abcde")])
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 1, 8, 8), dtype=np.uint8)
+    images.write(tmp_path / "images.parquet", ImageSet(ids, pixels, np.arange(9) % 2), ["a", "b"])
+    played = [("a", TRAIN), ("shifted/b", UNLABELLED_POOL), ("shifted/c", CALIBRATION), ("shifted/d", VALIDATION)]
+    other = [("shifted/a", CALIBRATION), ("b", TRAIN), ("c", TRAIN), ("d", TRAIN)]
+    columns = [(name, number, role) for number, each in enumerate((played, other)) for name, role in each]
+    columns += [("shifted/e", number, TEST) for number in (0, 1)]
+    table = pa.table(dict(zip(("id", "replicate", "role"), map(list, zip(*columns, strict=True)), strict=True)))
+    images.write_table(tmp_path / "roles.parquet", table)
+    image = {"size": 8, "channels": "grey", "fit": "pad", "flip_ok": True}
+    facts = {"name": "toy", "classes": ["a", "b"], "image": image, "replicates": 2, "shifted": True}
+    workdir.write_json(tmp_path / "dataset.json", facts)
+    found, seen, unseen = Dataset.open(tmp_path).membership()
+    assert found.tolist() == ids[:-1].tolist()
+    assert [set(found[row]) for row in seen] == [{"a", "shifted/b", "shifted/d"}, {"b", "c", "d"}]
+    assert [set(found[row]) for row in unseen] == [{"c", "shifted/c"}, {"a", "shifted/a"}]
+
+
 def test_roles_of_images_that_are_not_there_are_told_in_words(tmp_path: Path) -> None:
     write_dataset(tmp_path, replicates=1)
     images.write_table(tmp_path / "roles.parquet", pa.table({"id": ["i9"], "replicate": [0], "role": [TRAIN]}))

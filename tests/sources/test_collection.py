@@ -53,21 +53,32 @@ def test_every_locator_leads_to_its_image(tmp_path: Path) -> None:
     assert found == expected
 
 
-@pytest.mark.parametrize("pool", [False, True])
-def test_the_second_source_is_the_test_set_and_its_other_images_join_the_pool_if_wished(
-    tmp_path: Path, pool: bool
-) -> None:
+def test_a_second_source_that_may_not_be_seen_is_the_test_set_alone(tmp_path: Path) -> None:
     source = make_tree(tmp_path / "a", {"x": 3, "y": 3, "unlabelled": 2})
     second = make_tree(tmp_path / "b", {"y": 2, "x": 4, "unlabelled": 5})
-    listing = collection.find(params(source, {"source": second, "simulate": "none", "pool": pool}))
+    listing = collection.find(params(source, {"source": second, "simulate": "none", "pool": False}))
     shifted = np.char.startswith(listing.ids, SHIFTED)
     test = listing.splits == TEST
     assert test.sum() == 6
     assert np.all(shifted[test])
     assert [listing.class_names[label] for label in listing.labels[test]] == ["x"] * 4 + ["y"] * 2
-    assert np.sum(shifted & ~test) == (5 if pool else 0)
-    assert set(listing.labels[shifted & ~test].tolist()) <= {UNLABELLED}
+    assert np.array_equal(shifted, test)
+    assert np.array_equal(collection.of_second(listing), shifted)
     assert np.sum(~shifted) == 8
+
+
+def test_a_second_source_that_may_be_seen_is_whole_and_keeps_its_labels(tmp_path: Path) -> None:
+    source = make_tree(tmp_path / "a", {"x": 3, "y": 3, "unlabelled": 2})
+    second = make_tree(tmp_path / "b", {"y": 2, "x": 4, "unlabelled": 5})
+    listing = collection.find(params(source, {"source": second, "simulate": "none", "pool": True}))
+    own = listing.take(np.flatnonzero(collection.of_second(listing)))
+    assert len(listing) == 8 + len(own)
+    assert np.bincount(own.labels + 1).tolist() == [5, 4, 2]
+    assert all(
+        path.split("/")[1] == ["unlabelled", "x", "y"][label + 1]
+        for path, label in zip(own.ids, own.labels, strict=True)
+    )
+    assert set(listing.splits) == {""}
 
 
 def test_a_given_test_set_of_the_second_source_is_kept_and_that_of_the_first_gives_way(tmp_path: Path) -> None:
@@ -76,8 +87,9 @@ def test_a_given_test_set_of_the_second_source_is_kept_and_that_of_the_first_giv
     listing = collection.find(params(source, {"source": second, "simulate": "none", "pool": True}))
     assert listing.ids[listing.splits == TEST].tolist() == ["shifted/test/x/0.png", "shifted/test/y/0.png"]
     assert not np.any(np.char.startswith(listing.ids, "test/"))
-    assert np.sum(listing.splits == TRAIN) == 4
-    assert np.sum((listing.labels == UNLABELLED) & (listing.splits == "")) == 4
+    assert set(listing.splits[~collection.of_second(listing)]) == {""}
+    assert np.sum(~collection.of_second(listing)) == 4
+    assert UNLABELLED not in listing.labels
     assert sum(listing.ignored.values()) == 2
 
 

@@ -50,8 +50,8 @@ def roles_of(
 ) -> NDArray[np.str_]:
     official = np.full(len(labels), "") if official is None else official
     groups = np.arange(len(labels)) if groups is None else groups
-    test = splits.test_rows(labels, official, groups, names, params)
-    return splits.replicate_roles(labels, test, official, groups, names, params, replicate)
+    test = splits.test_rows(labels, official, groups, names, params, None)
+    return splits.replicate_roles(labels, test, official, groups, names, params, replicate, None)
 
 
 def per_class(labels: NDArray[np.int64], roles: NDArray[np.str_], role: str, classes: int = 3) -> list[int]:
@@ -112,7 +112,7 @@ def test_without_groups_roles_are_those_of_version_0_1(digits: bool, changes: di
     else:
         labels, names = np.random.default_rng(5).permutation(LABELS), NAMES
     params = make_params(**changes)
-    test = splits.test_rows(labels, np.full(len(labels), ""), np.arange(len(labels)), names, params)
+    test = splits.test_rows(labels, np.full(len(labels), ""), np.arange(len(labels)), names, params, None)
     roles = [roles_of(params, replicate, labels, names=names) for replicate in range(3)]
     assert digest([test, *roles]) == expected
 
@@ -377,7 +377,7 @@ def test_with_many_groups_the_test_share_is_met_in_every_class(seed: int, share:
     random = np.random.default_rng(seed)
     labels = np.repeat([0, 1, 2], [600, 900, 1500])
     groups = np.arange(3000) // 4 if of_one_class else random.integers(0, 700, 3000)
-    rows = splits.test_rows(labels, np.full(3000, ""), groups, NAMES, make_params(test_share=share, seed=seed))
+    rows = splits.test_rows(labels, np.full(3000, ""), groups, NAMES, make_params(test_share=share, seed=seed), None)
     found = np.bincount(labels[rows]) / [600, 900, 1500]
     assert np.all(np.abs(found - share) < 0.03)
     assert not set(groups[rows]) & set(np.delete(groups, rows))
@@ -388,7 +388,7 @@ def test_with_many_groups_the_test_share_is_met_in_every_class(seed: int, share:
 )
 def test_speakers_in_the_test_set(count: int, share: float, in_test: int) -> None:
     labels, groups = speakers(count)
-    rows = splits.test_rows(labels, np.full(len(labels), ""), groups, NAMES, make_params(test_share=share))
+    rows = splits.test_rows(labels, np.full(len(labels), ""), groups, NAMES, make_params(test_share=share), None)
     assert len(rows) == in_test * 3 * SPEAKERS
     assert len(set(groups[rows])) == in_test
 
@@ -512,7 +512,7 @@ def test_groups_that_cannot_be_split_are_told_in_words() -> None:
     labels = np.repeat([0, 1, 2], 60)
     groups = np.concatenate([np.repeat([0, 1], [59, 1]), np.repeat([1, 2], [59, 1]), np.repeat([2, 0], [59, 1])])
     with pytest.raises(UserError, match=r"the 3 groups cannot be split so that every class"):
-        splits.test_rows(labels, np.full(180, ""), groups, NAMES, make_params())
+        splits.test_rows(labels, np.full(180, ""), groups, NAMES, make_params(), None)
 
 
 @pytest.mark.parametrize(
@@ -538,3 +538,79 @@ def test_counts_add_up_and_unlabelled_images_count_under_all() -> None:
     assert sum(role["all"] for role in counts.values()) == np.sum(roles != "") == 325
     assert sum(role["all"] - sum(role[name] for name in NAMES) for role in counts.values()) == 25
     assert counts[TRAIN] == {"all": 15, "a": 5, "b": 5, "c": 5}
+
+
+TARGET = np.arange(len(LABELS)) % 2 == 0
+
+
+def roles_of_two_domains(
+    params: PrepareParams,
+    groups: NDArray[np.int64] | None = None,
+    official: NDArray[np.str_] | None = None,
+    labels: NDArray[np.int64] = LABELS,
+    target: NDArray[np.bool_] = TARGET,
+) -> NDArray[np.str_]:
+    groups = np.arange(len(labels)) if groups is None else groups
+    official = np.full(len(labels), "") if official is None else official
+    test = splits.test_rows(labels, official, groups, NAMES, params, target)
+    return splits.replicate_roles(labels, test, official, groups, NAMES, params, 0, target)
+
+
+@settings(max_examples=25)
+@given(
+    seed=st.integers(0, 2**31),
+    groups=st.sampled_from(["none", "within", "across"]),
+    labelled=st.sampled_from([3, 5, "all"]),
+    unlabelled=st.integers(0, 60),
+    has_test=st.booleans(),
+)
+def test_of_two_domains_train_is_of_one_and_all_else_of_the_other_and_no_group_crosses(
+    seed: int, groups: str, labelled: int | str, unlabelled: int, has_test: bool
+) -> None:
+    random = np.random.default_rng(seed)
+    labels = np.concatenate([LABELS, np.full(unlabelled, -1)])
+    target = np.concatenate([TARGET, np.ones(unlabelled, dtype=bool)])
+    own = random.integers(0, 60, len(labels))
+    own = {"none": np.arange(len(labels)), "within": 2 * own + target, "across": own}[groups]
+    official = np.full(len(labels), "", dtype="<U10")
+    if has_test:
+        official[target & (labels >= 0) & (np.arange(len(labels)) % 3 == 0)] = TEST
+    elif groups != "across":
+        official[target & (labels >= 0) & (own % 5 == 0)] = VALIDATION
+    params = make_params(seed=seed, labels_per_class=labelled, validation_per_class=3, calibration=10, test_share=0.2)
+    try:
+        roles = roles_of_two_domains(params, own, official, labels, target)
+    except UserError:
+        assume(False)
+    assert not np.any(target[roles == TRAIN])
+    assert np.all(target[(roles != TRAIN) & (roles != "")])
+    assert not crossing(own, roles)
+    assert labelled == "all" or per_class(labels, roles, TRAIN) == [labelled] * 3
+    assert per_class(labels, roles, VALIDATION) == [3] * 3
+    assert np.sum(roles == CALIBRATION) == 10
+    assert np.sum(roles == UNLABELLED_POOL) > 0 or (labelled == "all" and groups == "across")
+    if groups == "none":
+        assert np.all(roles[target & ((official == "") | (official == TRAIN))] != "")
+    assert np.array_equal(roles, roles_of_two_domains(params, own, official, labels, target))
+
+
+def test_the_share_held_out_is_that_of_the_target() -> None:
+    roles = roles_of_two_domains(make_params(test_share=0.2))
+    assert per_class(LABELS, roles, TEST) == [6, 9, 15]
+
+
+@pytest.mark.parametrize(
+    ("changes", "target", "words"),
+    [
+        ({"labels_per_class": 31}, TARGET, r"class 'a' has 30 images.*labels_per_class \(31\) need 31"),
+        ({"validation_per_class": 20, "labels_per_class": 20}, TARGET, r"class 'a' has 15 images in the second source"),
+        ({"calibration": 200}, TARGET, r"prepare.calibration asks for 200 images, but"),
+        ({}, TARGET & (LABELS > 0), r"class 'a' has 0 images in the second source: too few for a test set"),
+        ({}, TARGET | (LABELS == 0), r"class 'a' has 0 images beside the test set"),
+    ],
+)
+def test_a_domain_that_cannot_serve_is_told_in_words(
+    changes: dict[str, object], target: NDArray[np.bool_], words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        roles_of_two_domains(make_params(**changes), target=target)

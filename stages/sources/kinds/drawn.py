@@ -18,7 +18,7 @@ from stages.sources.listing import Listing
 from stages.sources.params import DrawnParams
 
 CANVAS = 384  # pixels a side: three times those of the largest images, and brought down like any other
-_REFERENCE = 100.0  # size at which fonts are measured
+_REFERENCE = 1000.0  # size at which fonts are measured, in whole units
 # Matplotlib's other fonts hold mathematics alone, or a box in the place of every character.
 _FONTS = (
     *(f"DejaVu{face}{style}" for face in ("Sans", "SansMono") for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
@@ -72,17 +72,16 @@ def _draw(character: str, text: str, params: DrawnParams, random: np.random.Gene
     slant = math.tan(math.radians(random.uniform(-params.slant_degrees, params.slant_degrees)))
     across, down = CANVAS * random.uniform(-params.place, params.place, 2)
 
-    _, top, _, bottom = font.getbbox(text, anchor="ls")
-    widest = max(right - left for left, _, right, _ in (font.getbbox(each, anchor="ls") for each in text))
-    scale = min((height - 2 * stroke) / (bottom - top), (CANVAS - 2 * stroke) / widest)
-    left, _, right, _ = font.getbbox(character, anchor="ls")
-    origin = (CANVAS / 2 - scale * (left + right) / 2, CANVAS / 2 - scale * (top + bottom) / 2)
-
+    _, top, _, bottom = font.getbbox(text, anchor="ms")
+    scale = min((height - 2 * stroke) / (bottom - top), (CANVAS - 2 * stroke) / max(map(font.getlength, text)))
     image = Image.new("L", (CANVAS, CANVAS))
+    middle = (CANVAS / 2, CANVAS / 2 - scale * (top + bottom) / 2)
     sized = font.font_variant(size=scale * _REFERENCE)
-    ImageDraw.Draw(image).text(origin, character, 255, sized, anchor="ls", stroke_width=stroke)
+    ImageDraw.Draw(image).text(middle, character, 255, sized, anchor="ms", stroke_width=stroke)
+    left, _, right, _ = image.getbbox() or (0, 0, CANVAS, 0)  # fonts leave more room on one side of a character
+    across += (CANVAS - left - right) / 2
     moved = (1, slant, -slant * CANVAS / 2 - across, 0, 1, -down)  # from a pixel of the result to one of the drawing
-    return image.transform(image.size, Image.Transform.AFFINE, moved, Image.Resampling.BICUBIC)
+    return image.transform(image.size, Image.Transform.AFFINE, moved, Image.Resampling.BILINEAR)
 
 
 @cache
