@@ -200,6 +200,7 @@ def _batch(data: ReplicateData, params: AdversarialParams) -> Batch:
     rows = torch.arange(params.batch_size, device=device) % len(data.images)
     return Batch(
         real=to_network_range(data.images[rows]),
+        labels=data.labels[rows],
         trust=torch.ones(params.batch_size, device=device),
         draws=Draws(
             labels=data.labels[rows],
@@ -237,7 +238,8 @@ def _print_once() -> float:
     torch.set_num_threads(1)
     setting = SETTINGS[DEFAULT]
     params, data = setting.params(), setting.data()
-    state, judge = setting.state(params), quality.Judge(data, pool.learn(data, SEED), SEED)
+    state, real = setting.state(params), torch.cat([data.images, data.unlabelled])
+    judge = quality.Judge(data, real, pool.learn(data, SEED), SEED)
     started = time.process_time()
     guessed = pool.teach(data, SEED).final
     labelled = time.process_time()

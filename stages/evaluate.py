@@ -1,68 +1,28 @@
 """Stage 6: scores the predictions, compares the arms, and writes answers, figures, report and the synthetic sets."""
 
-from dataclasses import dataclass, replace
-from importlib.metadata import version
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
-import numpy as np
-
-from stages.comparison.arm_words import arm_words
-from stages.comparison.evidence import Evidence, Finding, GeneratorEvidence, Outcomes
-from stages.comparison.examples import captions, suspicious
-from stages.comparison.leak import judge_set, withheld
-from stages.comparison.origin import control_pairs, plain_rivals
 from stages.comparison.publication import publish
-from stages.comparison.release import kept_everywhere, published_columns
-from stages.comparison.scores import align, align_models
+from stages.comparison.release import published_columns
 from stages.comparison.summary import summarise
 from stages.comparison.terminal import closing
+from stages.gather import gather, synthetic_set
 from stages.plumbing import images, results, stale, workdir
-from stages.plumbing.artifacts import FilterMetrics, GanMetrics, PrepareMetrics
-from stages.plumbing.dataset import SEEN, TEST, TRAIN, VALIDATION, Dataset
-from stages.plumbing.errors import reading
-from stages.plumbing.images import ImageSet
-from stages.plumbing.params import Params, as_yaml
+from stages.plumbing.dataset import Dataset
 from stages.plumbing.stage import StageRun, execute
 from stages.tracking import recording
 
-if TYPE_CHECKING:
-    from stages.comparison.examination import Examination
-
 DATA = workdir.DATA / "evaluate"
-LIBRARIES = ("torch", "numpy", "scikit-learn", "scipy")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One replicate to examine."""
-
-    replicate: int
-    params: Params
 
 
 def main(run: StageRun) -> None:
     params, dataset = run.params, Dataset.open()
     arms, generators = params.train_downstream.arms, params.train_gan.generators
     results.remove_others(arms, generators)
-    synthetic = {name: _synthetic_set(dataset, name) for name in generators}
-    labelled = images.concatenate([dataset.role(0, role) for role in (TRAIN, VALIDATION)])
+    synthetic = {name: synthetic_set(dataset, name) for name in generators}
     inputs = [*results.files(), *(dataset.folder / name for name in ("images.parquet", "findings.parquet"))]
     fingerprint = workdir.fingerprint(run.code, params.decisive(), *inputs)
-    evidence = Evidence(
-        dataset=dataset.name,
-        classes=dataset.classes,
-        prepared=workdir.read_json(workdir.METRICS / "prepare.json", PrepareMetrics),
-        findings=_findings(dataset),
-        params=params.evaluate,
-        outcomes=_outcomes(run, dataset),
-        generators={name: _generator(params, dataset, name, each) for name, each in synthetic.items()},
-        real=(labelled.pixels, labelled.labels),
-        seen=len(dataset.ids(0, *SEEN)),
-        labelled=len(dataset.ids(0, TRAIN)),
-        validation=len(dataset.ids(0, VALIDATION)),
-        run={"fingerprint": fingerprint} | {library: version(library) for library in LIBRARIES},
-        parameters=as_yaml(params.decisive()),
-    )
+    evidence = gather(run, dataset, synthetic, fingerprint)
     published = publish(evidence)
     with run.replacing(DATA) as folder:
         for name in evidence.published:
@@ -91,121 +51,6 @@ def _who_may_see(real_images: bool) -> str:
     if real_images:
         return "metrics/, which git tracks, shows real images (evaluate.publish_real_images: true)"
     return f"no real image is in metrics/; those are in {DATA}/report_private.html, which git ignores"
-
-
-def _outcomes(run: StageRun, dataset: Dataset) -> Outcomes:
-    """What all arms predicted, and what their classifiers tell when they are asked anew."""
-    arms, generators, test = run.params.train_downstream.arms, run.params.train_gan.generators, dataset.role(0, TEST)
-    truth, classes = dataset.test_labels(), len(dataset.classes)
-    predictions = align(results.arm_tables(arms, "predictions"), truth, classes)
-    jobs = [Job(replicate, run.params) for replicate in predictions.replicates]
-    groups = dict(zip(test.ids.tolist(), test.groups, strict=True)) if test.groups else None
-    return Outcomes(
-        predictions=predictions,
-        models=align_models(results.arm_tables(arms, "models"), truth, classes, predictions.replicates),
-        facts=results.arm_facts(arms),
-        examinations=run.fan_out(examine_replicate, jobs, "replicate"),
-        groups=np.array([groups[each] or each for each in truth.index]) if groups else None,
-        controls=control_pairs(arms, generators),
-        plain=plain_rivals(arms, run.params.evaluate.augment),
-        words={name: arm_words(arm, generators) for name, arm in arms.items()},
-        shifted=run.params.prepare.shift.exists,
-        unseen=run.params.prepare.shift.unseen,
-    )
-
-
-def examine_replicate(job: Job) -> "Examination":
-    """In a worker process: looks at the replicate's images and test set with its classifiers."""
-    from torch import from_numpy, nn
-
-    from stages.comparison.examination import LabelledImages, examine
-    from stages.downstream.classifiers import build_classifier
-    from stages.imaging import devices
-
-    dataset, params, classifier = Dataset.open(), job.params.evaluate, job.params.train_downstream.classifier
-    channels, size, _ = dataset.shape
-    device = devices.choose(params.device, "evaluate")
-
-    def network(arm: str) -> nn.Sequential:
-        new = build_classifier(classifier.kind, channels, size, len(dataset.classes), classifier.width, seed=0)
-        return results.load_weights(new, arm, job.replicate).to(device)
-
-    def on_device(own: ImageSet) -> LabelledImages:
-        return LabelledImages(from_numpy(own.pixels).to(device), from_numpy(own.labels).to(device))
-
-    test = dataset.role(0, TEST)
-    truth = dataset.test_labels().loc[test.ids.tolist()].to_numpy(copy=True)
-    named = (*params.arms, *params.rivals) if params.robustness else ()
-    return examine(
-        networks={arm: network(arm) for arm in named},
-        eye=network(params.reference),
-        test=on_device(replace(test, labels=truth)),
-        # of another domain than the test set, where that was not seen: nothing could be said of their likeness
-        synthetic={
-            name: on_device(results.kept(name, job.replicate))
-            for name in job.params.train_gan.generators
-            if not job.params.prepare.shift.unseen
-        },
-        disturbances=params.robustness,
-        seed=params.seed,
-    )
-
-
-def _synthetic_set(dataset: Dataset, generator: str) -> ImageSet:
-    """What no replicate's filter dropped."""
-    kept = images.concatenate([results.kept(generator, replicate) for replicate in range(dataset.replicates)])
-    return kept.take(kept_everywhere(kept.ids, results.decisions(generator)["id"].to_numpy().astype(np.str_)))
-
-
-def _generator(params: Params, dataset: Dataset, name: str, synthetic: ImageSet) -> GeneratorEvidence:
-    """What a generator's training, its filter and its images tell."""
-    path = workdir.METRICS / "filter_memorized" / f"{name}.json"
-    privacy = workdir.read_json(path, FilterMetrics)
-    with reading(path):
-        if privacy["classes"].keys() != set(dataset.classes):
-            raise ValueError("it has other classes than the data set")
-    shown = suspicious(results.decisions(name), params.evaluate.nearest_pairs)
-    drawn = results.generated(name, sorted(set(shown["replicate"])), shown["id"].tolist())
-    nearest = dataset.by_id(shown["nearest"].tolist())
-    section, evaluate = params.train_gan.generators[name], params.evaluate
-    leak = judge_set(_attacks(dataset, synthetic), privacy, evaluate.leak_margin, made_here=section.kind != "external")
-    return GeneratorEvidence(
-        section=section.model_dump(mode="json"),
-        quality=workdir.read_json(workdir.METRICS / "train_gan" / f"{name}.json", GanMetrics)["replicates"],
-        privacy=privacy,
-        synthetic=(synthetic.pixels, synthetic.labels),
-        leak=leak,
-        withheld=withheld(leak.outcome, privacy, evaluate.publish_leaking),
-        pairs=(drawn.pixels, nearest.pixels, captions(shown)),
-        arms=[arm for arm, each in params.train_downstream.arms.items() if each.generator == name],
-    )
-
-
-def _attacks(dataset: Dataset, synthetic: ImageSet) -> dict[str, dict[str, float]]:
-    """What attacks find on a generator's set as it is published: see `published.attack_published`."""
-    from torch import from_numpy
-
-    from stages.memorization.published import attack_published, candidates
-
-    ids, seen, held_out = dataset.membership()
-    rows = candidates(seen, held_out)
-    real = dataset.by_id(ids[rows].tolist())
-    drawn_in = synthetic.extra["replicate"]
-    return attack_published(
-        from_numpy(real.pixels),
-        seen[:, rows],
-        held_out[:, rows],
-        [from_numpy(synthetic.pixels[drawn_in == replicate]) for replicate in range(dataset.replicates)],
-        real.groups,
-    )
-
-
-def _findings(dataset: Dataset) -> list[Finding]:
-    """Those findings of `prepare` that are shown, with the picture and that of the image it resembles."""
-    rows = [row for row in images.read_table(dataset.folder / "findings.parquet").to_pylist() if row["shown"]]
-    words = ("kind", "id", "other", "action", "detail")
-    pictures = [[row[name] and images.decode_png(row[name]) for name in ("image", "other_image")] for row in rows]
-    return [Finding(*(row[name] for name in words), *own) for row, own in zip(rows, pictures, strict=True)]
 
 
 if __name__ == "__main__":

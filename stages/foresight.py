@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from stages.comparison.params import Measure, SensitivityParams
 from stages.downstream.params import ArmParams, LabelBudget, Synthetic
-from stages.generators.params import AdversarialParams, GeneratorParams
+from stages.generators.params import GeneratorParams, LearningParams
 from stages.generators.requests import class_plan
 from stages.memorization.conformal import calibration_needed, check_calibration
 from stages.memorization.params import FilterMemorizedParams
@@ -73,7 +73,7 @@ def _of_scores(arm: ArmParams, section: GeneratorParams, scores: bool) -> Iterat
     for by in {each.filter.by for each in arm.settings if isinstance(each, Synthetic) and each.filter}:
         if by != "confidence" and not scores:
             yield f"filter: by: {by} needs generate.scores: true"
-        if by == "discriminator" and not isinstance(section, AdversarialParams):
+        if by == "discriminator" and not isinstance(section, LearningParams):
             yield f"filter: by: discriminator needs a generator that has one, not kind: {section.kind}"
 
 
@@ -190,7 +190,7 @@ def _of_sources(params: Params, numbers: _Numbers) -> Iterator[str]:
         from stages.generators.registry import kind
 
         for name, generator in params.train_gan.generators.items():
-            if kind(generator.kind).from_sources:
+            if kind(generator.kind).starts_from != "noise":
                 yield (
                     f"train_gan.generators.{name} draws from real images, and the filter compares what it drew with "
                     f"the others: of the {numbers.seen} that it may see too few are left without one and its group "

@@ -77,7 +77,7 @@ def _blocks(shard: Shard, dataset: Dataset) -> Iterator[ImageSet]:
     """What the replicate's generator draws, block by block, with a teacher's probabilities where labels are these."""
     import torch
 
-    from stages.generators.drawing import TrainedGenerator
+    from stages.generators.drawing import TrainedGenerator, source_labels
     from stages.imaging import devices
     from stages.labelling.soft_labels import fit_teacher
     from stages.replicate import guess_pool, open_replicate
@@ -88,11 +88,10 @@ def _blocks(shard: Shard, dataset: Dataset) -> Iterator[ImageSet]:
     data = open_replicate(dataset, replicate, params.device, "generate")
     labelled = data.with_all_labels()
     source_ids = np.concatenate([dataset.ids(replicate, role) for role in LABELLED])
-    source_labels = labelled.labels.cpu().numpy() if trained.generator.from_sources else None
     teacher = None
     if shard.section.labels == "teacher":
         teacher = fit_teacher(data, params.seed, guess_pool(dataset, replicate, data))
-    asked = requests(shard.wanted, params.seed, replicate, source_labels)
+    asked = requests(shard.wanted, params.seed, replicate, source_labels(trained.generator, labelled))
     while batches := list(islice(asked, BLOCK)):
         drawn = [_named(each, trained, labelled.images, source_ids, shard) for each in batches]
         block = images.concatenate(drawn)

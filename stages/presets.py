@@ -2,7 +2,7 @@
 
 presets/base.yaml is a whole params.yaml, two spaces to a level. Any other preset is an overlay: a leading block of
 comment lines that says when to use it, then a flat mapping from dotted keys to the values that take the place of the
-base's.
+base's. A line `preset: NAME` after the comment lays it over that preset instead.
 """
 
 import re
@@ -24,6 +24,7 @@ PRESETS = Path("presets")
 _BASE = "base"
 _NEED_NO_FOLDER = ("digits", "drawn", "none")
 _LEVEL = "  "
+_OTHER = r"^preset: (?P<name>\w+)\n"  # the preset that an overlay lies over, if not the base
 # A key and its value, which goes on in lines that are indented deeper, and the comment lines directly above
 _ENTRY = r"^(?P<comment>(?:{0}#.*\n)*)(?P<entry>{0}{1}:(?P<value>(?: .*)?(?:\n+{0}[ -].*)*))$"
 
@@ -78,7 +79,11 @@ def read(name: str) -> str:
     """The text of params.yaml that the preset stands for. Raises UserError, naming the file that is wrong."""
     path = PRESETS / f"{name}.yaml"
     try:
-        return compose(_text(PRESETS / f"{_BASE}.yaml"), _text(path))
+        overlay = _text(path)
+        other = re.search(_OTHER, overlay, re.MULTILINE)
+        if other is None:
+            return compose(_text(PRESETS / f"{_BASE}.yaml"), overlay)
+        return compose(read(other["name"]).split("\n\n", 1)[1], overlay.replace(other[0], "", 1))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 

@@ -11,20 +11,18 @@ from torch import Tensor, nn
 from stages.generators.interface import Batch, Draws, Feed, Learner, LearningGenerator, Plan
 from stages.generators.moments import Moments, measure
 from stages.generators.network_config import NetworkConfig
-from stages.generators.networks import Trunk, build_generator
+from stages.generators.networks import build_generator
 from stages.generators.objective import Objective, build_objective, gradient_penalty
 from stages.generators.params import AdversarialParams
 from stages.labelling.data import ReplicateData, TrustedImages
 
 
 class ConditionalDiscriminator(nn.Module, ABC):
-    """Judges images in two strides, so that real and fake images share the first."""
-
-    trunk: Trunk
+    """Judges images in two strides, `trunk` and `logits`, so that real and fake images share the first."""
 
     def features(self, images: Tensor, sources: Tensor | None) -> Tensor:  # noqa: ARG002 - few kinds judge pairs
         """Features (N, F) of images (N, C, H, W); sources: the real images that each stands beside."""
-        return self.trunk(images)
+        return self.get_submodule("trunk")(images)
 
     @abstractmethod
     def logits(self, features: Tensor, labels: Tensor, trust: Tensor) -> Tensor:
@@ -107,7 +105,8 @@ def adversarial_step(
     """Both players learn from one batch. The same fakes, augmented alike, serve both."""
     assert isinstance(discriminator, ConditionalDiscriminator)
     size, sources, penalty = len(batch.real), batch.draws.sources, objective.penalty
-    # Fakes take the labels and the trust of the real images: neither must tell the two apart.
+    # Fakes take the trust of the real images, and mostly their labels: neither must tell the two apart.
+    labels = torch.cat([batch.labels, batch.draws.labels])
     with learner.autocast():
         both = learner.augment(torch.cat([batch.real, network(batch.draws)]))
         real, fake = both.split(size)
@@ -116,7 +115,7 @@ def adversarial_step(
     with learner.autocast():
         # Real and fake go through together: half the calls, and one power iteration.
         features = discriminator.features(images, None if sources is None else sources.repeat(2, 1, 1, 1))
-        logits = discriminator.logits(features, batch.labels.repeat(2), batch.trust.repeat(2))
+        logits = discriminator.logits(features, labels, batch.trust.repeat(2))
         real_logits, fake_logits = logits.split(size)
         losses = objective.discriminator(real_logits, fake_logits)
         losses = losses + discriminator.class_losses(features[:size], batch.labels, batch.trust)
@@ -132,12 +131,12 @@ def adversarial_step(
     discriminator.eval()  # it stands still while the generator learns, its power iteration too
     with learner.autocast():
         features = discriminator.features(fake, sources)
-        lead = fake_logits = discriminator.logits(features, batch.labels, batch.trust)
+        lead = fake_logits = discriminator.logits(features, batch.draws.labels, batch.trust)
         if objective.generator_sees_real:
             with torch.no_grad():
                 lead = judge(discriminator, real, batch.draws, batch.trust)
         losses = objective.generator(lead, fake_logits)
-        losses = losses + discriminator.class_losses(features, batch.labels, batch.trust)
+        losses = losses + discriminator.class_losses(features, batch.draws.labels, batch.trust)
     measures["generator_loss"] = learner.update("generator", losses)
     discriminator.train()
     return measures

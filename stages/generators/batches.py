@@ -1,4 +1,4 @@
-"""What each step's batch of real images is drawn from, and with which latents as many fakes."""
+"""What each step's batch of real images is drawn from, and what as many fakes are drawn from."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +16,7 @@ from stages.labelling.data import TrustedImages
 class RandomFeed(Feed):
     """Draws with replacement.
 
-    labelled: how many of the real images, the first ones, have a given label. from_sources: whether each fake starts
+    labelled: how many of the real images, the first ones, have a given label. with_sources: whether each fake starts
     from another real image of its class.
     """
 
@@ -25,7 +25,7 @@ class RandomFeed(Feed):
     batch_size: int
     params: BatchParams
     latent_dim: int
-    from_sources: bool
+    with_sources: bool
     random: torch.Generator
 
     @property
@@ -39,9 +39,9 @@ class RandomFeed(Feed):
     def draw(self, among: Tensor | None = None) -> Batch:
         rows = self._rows(among)
         latents = torch.randn(len(rows), self.latent_dim, generator=self.random, device=rows.device)
-        sources = to_network_range(self.real.images[self._others(rows)]) if self.from_sources else None
+        sources = to_network_range(self.real.images[self._others(rows)]) if self.with_sources else None
         draws = Draws(self.real.labels[rows], latents, torch.zeros_like(rows), sources)
-        return Batch(to_network_range(self.real.images[rows]), self.real.trust[rows], draws)
+        return Batch(to_network_range(self.real.images[rows]), draws.labels, self.real.trust[rows], draws)
 
     def _rows(self, among: Tensor | None) -> Tensor:
         """batch_size rows; the stated share of them labelled, where there are both kinds to draw from."""
@@ -82,3 +82,35 @@ class RandomFeed(Feed):
         place[order] = torch.arange(len(order), device=order.device)
         counts = self.real.labels.bincount()
         return order, place, counts.cumsum(0) - counts, counts
+
+
+@dataclass(frozen=True)
+class DomainFeed(Feed):
+    """Draws images of the target domain and, apart from them, labelled ones of the source domain; with replacement."""
+
+    target: TrustedImages
+    source: TrustedImages
+    batch_size: int
+    latent_dim: int
+    random: torch.Generator
+
+    @property
+    def labels(self) -> Tensor:  # type: ignore[override]
+        return self.target.labels
+
+    @property
+    def trust(self) -> Tensor:  # type: ignore[override]
+        return self.target.trust
+
+    def draw(self, among: Tensor | None = None) -> Batch:
+        rows = self._some(len(self.target.labels) if among is None else len(among))
+        rows = rows if among is None else among[rows]
+        starts = self._some(len(self.source.labels))
+        latents = torch.randn(self.batch_size, self.latent_dim, generator=self.random, device=rows.device)
+        sources = to_network_range(self.source.images[starts])
+        draws = Draws(self.source.labels[starts], latents, torch.zeros_like(starts), sources)
+        return Batch(to_network_range(self.target.images[rows]), self.labels[rows], self.trust[rows], draws)
+
+    def _some(self, count: int) -> Tensor:
+        """batch_size of the numbers below `count`."""
+        return torch.randint(count, (self.batch_size,), generator=self.random, device=self.labels.device)

@@ -16,6 +16,7 @@ from stages.generators.interface import Draws, Generator
 from stages.generators.registry import kind
 from stages.generators.requests import PLAN, Requests, read_plan
 from stages.imaging.pixels import to_bytes, to_network_range
+from stages.labelling.data import ReplicateData
 from stages.plumbing.errors import reading
 
 WEIGHTS, HISTORY = "weights.safetensors", "history.json"
@@ -33,6 +34,14 @@ class Drawn:
 
     images: NDArray[np.uint8]
     scores: dict[str, NDArray[np.float32]]
+
+
+def source_labels(generator: Generator, data: ReplicateData) -> NDArray[np.int64] | None:
+    """Classes of the images that may be sources, the first labelled ones: those of the source domain for kinds that
+    start from it, all for kinds that start from another image of the class. None for kinds that start from noise."""
+    if generator.starts_from == "noise":
+        return None
+    return data.labels[: data.from_source if generator.starts_from == "domain" else None].cpu().numpy()
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -37,25 +37,26 @@ class Draws:
 
 @dataclass(frozen=True)
 class Batch:
-    """Real images (N, C, H, W) in [-1, 1], trust in their labels (N,), and the draws of a fake of each one's label."""
+    """Real images (N, C, H, W) in [-1, 1], their labels (N,) and trust in these (N,), and the draws of as many fakes.
+
+    The fakes have the labels of the real images, row by row, unless a kind starts from the other domain.
+    """
 
     real: Tensor
+    labels: Tensor
     trust: Tensor
     draws: Draws
-
-    @property
-    def labels(self) -> Tensor:
-        return self.draws.labels
 
 
 class Generator(nn.Module, ABC):
     """One kind of generator. An instance is built from its plan alone, untrained, and holds its plan.
 
-    network: draws images (N, C, H, W) about [-1, 1] from `Draws`. from_sources: whether it starts from real images of
-    the class. latent_dim: numbers that an image is drawn from.
+    network: draws images (N, C, H, W) about [-1, 1] from `Draws`. starts_from: noise alone; another real image of the
+    class; or a labelled image of the source domain, unpaired with the target's images that it learns to resemble.
+    latent_dim: numbers that an image is drawn from.
     """
 
-    from_sources: ClassVar[bool] = False
+    starts_from: ClassVar[Literal["noise", "class", "domain"]] = "noise"
     network: nn.Module
     latent_dim: int
 

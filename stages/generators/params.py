@@ -73,14 +73,11 @@ class GaussianParams(GeneratorParams):
     rank: int = Field(ge=1, le=1024)
 
 
-class AdversarialParams(GeneratorParams):
+class LearningParams(GeneratorParams):
     """What generators that learn against a discriminator have in common."""
 
-    objective: Annotated[HingeParams | RelativisticParams, Field(discriminator="kind")]
-    layers: Literal["dense", "convolutional"]
     steps: int = Field(ge=1, le=1_000_000)
     batch_size: int = Field(ge=2, le=4096)
-    batches: BatchParams
     latent_dim: int = Field(ge=1, le=1024)
     width: int = Field(ge=8, le=4096)
     generator_learning_rate: float = Field(gt=0, le=0.1)
@@ -93,6 +90,14 @@ class AdversarialParams(GeneratorParams):
     log_every: int = Field(ge=1)
     samples_every: int = Field(ge=1)
     checkpoint_every: int = Field(ge=1)
+
+
+class AdversarialParams(LearningParams):
+    """A kind whose discriminator knows the classes."""
+
+    objective: Annotated[HingeParams | RelativisticParams, Field(discriminator="kind")]
+    layers: Literal["dense", "convolutional"]
+    batches: BatchParams
 
     @model_validator(mode="after")
     def _compiled_networks_are_differentiated_once(self) -> Self:
@@ -114,6 +119,16 @@ class DenseParams(AdversarialParams):
         return self
 
 
+class TranslationParams(LearningParams):
+    """A kind that carries images of one domain to another.
+
+    range: how far a pixel of the result sees: 5 pixels (local), a quarter of the image (regional) or all of it
+    (global). width: maps of the translator's first layer.
+    """
+
+    range: Literal["local", "regional", "global"]
+
+
 # The kinds of generators, a line each: name -> what its section holds, and what it is. Its networks are the class
 # `Kind` of the module of that name in `kinds/`.
 KINDS: dict[str, tuple[type[GeneratorParams], str]] = {
@@ -123,6 +138,7 @@ KINDS: dict[str, tuple[type[GeneratorParams], str]] = {
     "auxiliary": (AdversarialParams, "one GAN for all classes, whose discriminator also names the class (AC-GAN)"),
     "per_class": (AdversarialParams, "a GAN of its own for every class"),
     "image_conditioned": (DenseParams, "a GAN that draws another image of a real image's class (DAGAN)"),
+    "translation": (TranslationParams, "a GAN that carries labelled images of one domain to another, unpaired"),
 }
 
 if TYPE_CHECKING:

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stages.generators.drawing import draw
+from stages.generators.drawing import draw, source_labels
 from stages.generators.interface import Generator
 from stages.generators.requests import requests
 from stages.imaging import set_metrics
@@ -25,9 +23,13 @@ LEAST_SAMPLES = 20  # of a class
 
 @dataclass(frozen=True)
 class Judge:
-    """Sees by the features of a classifier that learned from the labelled images; `seed` decides the samples."""
+    """Sees by the features of a classifier that learned from the labelled images; `seed` decides the samples.
+
+    real: images uint8 (N, C, H, W) that drawn ones should be like.
+    """
 
     data: ReplicateData
+    real: Tensor
     classifier: QuickClassifier
     seed: int
 
@@ -45,10 +47,10 @@ class Judge:
 
     @cached_property
     def _real(self) -> Tensor:
-        """Features of the images that were seen, evenly spaced ones where they are many."""
-        seen = torch.cat([self.data.images, self.data.unlabelled])
-        rows = torch.linspace(0, len(seen) - 1, min(len(seen), SAMPLES), device=seen.device).long()
-        return self.classifier.features(seen[rows])
+        """Features of the real images, evenly spaced ones where they are many."""
+        count, device = len(self.real), self.real.device
+        rows = torch.linspace(0, count - 1, min(count, SAMPLES), device=device).long()
+        return self.classifier.features(self.real[rows])
 
 
 def draw_classes(
@@ -60,8 +62,3 @@ def draw_classes(
     images = [draw(network, generator.latent_dim, each, data.images)[: each.wanted] for each in asked]
     labels = [torch.from_numpy(each.labels[: each.wanted]) for each in asked]
     return torch.cat(images), torch.cat(labels).to(data.images.device)
-
-
-def source_labels(generator: Generator, data: ReplicateData) -> NDArray[np.int64] | None:
-    """Classes of the images that may be sources, the labelled ones; None for kinds that start from noise."""
-    return data.labels.cpu().numpy() if generator.from_sources else None

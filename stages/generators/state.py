@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from stages.generators.interface import LearningGenerator, Plan
-from stages.generators.params import AdversarialParams
+from stages.generators.params import LearningParams
 from stages.imaging.networks import moving_average
 
 # No momentum, as the other player moves (Zhang et al., "Self-Attention GANs", 2019): 0.5 cost 5 points of accuracy.
@@ -83,7 +83,7 @@ _PLAIN = ("sums", "signs", "step", "strength", "rollbacks", "diversity", "histor
 
 
 def start(
-    kind: type[LearningGenerator], plan: Plan, begin: Any, params: AdversarialParams, seed: int, device: torch.device
+    kind: type[LearningGenerator], plan: Plan, begin: Any, params: LearningParams, seed: int, device: torch.device
 ) -> TrainingState:
     """The state before the first step; `seed` decides first weights and all draws, `begin` where the kind starts."""
     first_weights, draws = np.random.SeedSequence(seed).generate_state(2).tolist()
@@ -92,9 +92,7 @@ def start(
         generator = kind(plan)
     generator.initialise(begin)
     # On a CPU, convolutions over maps that keep a pixel's channels together run up to half faster.
-    if params.layers == "convolutional":
-        generator.to(memory_format=torch.channels_last)
-    generator.to(device)
+    generator.to(memory_format=torch.channels_last).to(device)
     average = moving_average(generator.network, params.ema_decay)
     if params.compile:
         for module in generator.compiled():

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.generators import health, quality
-from stages.generators.batches import RandomFeed
-from stages.generators.drawing import TrainedGenerator, picture
-from stages.generators.interface import Learner, LearningGenerator, Plan
-from stages.generators.params import AdversarialParams, GeneratorParams
+from stages.generators.batches import DomainFeed, RandomFeed
+from stages.generators.drawing import TrainedGenerator, picture, source_labels
+from stages.generators.interface import Feed, Generator, Learner, LearningGenerator, Plan
+from stages.generators.params import AdversarialParams, GeneratorParams, LearningParams
 from stages.generators.registry import kind
 from stages.generators.requests import few_of_each_class
 from stages.generators.state import Checkpoint, TrainingState, start
@@ -56,7 +56,7 @@ class Setting:
     """What stays the same from step to step."""
 
     data: ReplicateData
-    params: AdversarialParams
+    params: LearningParams
     seed: int
     real: TrustedImages
     begin: Callable[[], TrainingState]
@@ -88,13 +88,14 @@ def train(
         raise UserError(f"class {int(images.argmin())} has no labelled image; every class needs at least one")
     labelled, chosen = pool.label(data, guessed), kind(params.kind)
     plan, begin = chosen.study(data, labelled.real, params)
-    judge = quality.Judge(data, pool.learn(data, seed), seed)
+    likened = labelled.real.images[_first_to_resemble(chosen, data) :]
+    judge = quality.Judge(data, likened, pool.learn(data, seed), seed)
     if not issubclass(chosen, LearningGenerator):
         generator = chosen(plan).to(data.images.device).eval()
         generator.initialise(begin)
         measures = judge.measure(generator.network, generator)
         return TrainedGenerator(params.kind, generator, [], [{"step": 0, **measures}], labelled.quality | measures)
-    learning = cast(AdversarialParams, params)
+    learning = cast(LearningParams, params)
     setting = Setting(
         data,
         learning,
@@ -129,7 +130,7 @@ def _resumed(setting: Setting, checkpoint: Checkpoint) -> TrainingState:
 
 
 @contextmanager
-def _words_for_memory(params: AdversarialParams) -> Iterator[None]:
+def _words_for_memory(params: LearningParams) -> Iterator[None]:
     """Turns what PyTorch says when memory runs out, which on a CPU is a plain RuntimeError, into a UserError."""
     try:
         yield
@@ -196,15 +197,24 @@ def _finished(
     )
 
 
-def _feed(state: TrainingState, setting: Setting) -> RandomFeed:
-    params, generator = setting.params, state.generator
+def _first_to_resemble(chosen: type[Generator], data: ReplicateData) -> int:
+    """The first of the real images that those drawn should be like: all of them, or those of the target domain."""
+    return (data.from_source or 0) if chosen.starts_from == "domain" else 0
+
+
+def _feed(state: TrainingState, setting: Setting) -> Feed:
+    params, generator, real = setting.params, state.generator, setting.real
+    if generator.starts_from == "domain":
+        first = _first_to_resemble(type(generator), setting.data)
+        return DomainFeed(real[first:], real[:first], params.batch_size, generator.latent_dim, state.random)
+    assert isinstance(params, AdversarialParams)
     return RandomFeed(
-        real=setting.real,
+        real=real,
         labelled=len(setting.data.labels),
         batch_size=params.batch_size,
         params=params.batches,
         latent_dim=generator.latent_dim,
-        from_sources=generator.from_sources,
+        with_sources=generator.starts_from == "class",
         random=state.random,
     )
 
@@ -224,7 +234,7 @@ def _learner(state: TrainingState, setting: Setting) -> Learner:
     return Learner(state.optimisers, augmented, autocast)
 
 
-def _adapt(state: TrainingState, params: AdversarialParams) -> None:
+def _adapt(state: TrainingState, params: LearningParams) -> None:
     """Raise the augmentation's strength where the discriminator is too sure of the real images, else lower it."""
     step = ADAPT_EVERY * params.batch_size / ADAPT_OVER
     signal = float(state.signs / ADAPT_EVERY)
@@ -232,7 +242,7 @@ def _adapt(state: TrainingState, params: AdversarialParams) -> None:
     state.signs = 0.0
 
 
-def _set_learning_rates(state: TrainingState, params: AdversarialParams) -> None:
+def _set_learning_rates(state: TrainingState, params: LearningParams) -> None:
     """Keep the learning rates for half the steps, then lower them to nothing in a straight line."""
     share = min(1.0, 2 * (1 - state.step / params.steps)) * LOWER**state.rollbacks
     for name, optimiser in state.optimisers.items():
@@ -264,7 +274,7 @@ def _look_if_due(state: TrainingState, setting: Setting) -> NDArray[np.uint8] | 
     due = state.step % params.samples_every < params.log_every or state.step == params.steps
     if not due:
         return None
-    generator, labels = state.generator, quality.source_labels(state.generator, data)
+    generator, labels = state.generator, source_labels(state.generator, data)
     asked = few_of_each_class(data.classes, GRID_COLUMNS, setting.seed, labels)
     state.samples[state.step] = picture(state.average.module, generator.latent_dim, asked, data.images)
     state.curve.append({"step": state.step, **setting.judge.measure(state.average.module, generator)})

@@ -69,3 +69,6 @@ class TrustedImages:
     images: Tensor
     labels: Tensor
     trust: Tensor
+
+    def __getitem__(self, rows: slice) -> "TrustedImages":
+        return TrustedImages(self.images[rows], self.labels[rows], self.trust[rows])

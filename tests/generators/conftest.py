@@ -13,8 +13,9 @@ from stages.generators.kinds import external
 from stages.generators.network_config import NetworkConfig
 from stages.generators.params import BatchParams
 from stages.generators.registry import kind
-from stages.labelling.data import TrustedImages
-from tests.generators.toy import HINGE, images_elsewhere, random_moments
+from stages.labelling.data import ReplicateData, TrustedImages
+from tests.generators.toy import ADVERSARIAL, HINGE, images_elsewhere, random_moments, toy_params
+from tests.labelling.toy import of_two_domains, toy_data
 
 Make = Callable[..., LearningGenerator]
 
@@ -32,18 +33,29 @@ def config() -> NetworkConfig:
 
 @pytest.fixture
 def make(config: NetworkConfig) -> Make:
-    """An adversarial generator at its start, the same each time."""
+    """A generator at its start, the same each time; changes: of an adversarial one's config, or another's section."""
 
     def make(name: str, objective: dict[str, Any] = HINGE, **changes: Any) -> LearningGenerator:
-        config_of_it = replace(config, **changes)
+        if name in ADVERSARIAL:
+            config_of_it = replace(config, **changes)
+            plan = {"networks": asdict(config_of_it), "objective": objective}
+            start: Any = random_moments(config_of_it) if config_of_it.layers == "dense" else None
+        else:
+            data, params = of_two_domains(toy_data(4)), toy_params(name, latent_dim=6, width=12, **changes)
+            plan, start = kind(name).study(data, _wholly_trusted(data), params)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            generator = kind(name)({"networks": asdict(config_of_it), "objective": objective})
-        generator.initialise(random_moments(config_of_it) if config_of_it.layers == "dense" else None)
+            generator = kind(name)(plan)
+        generator.initialise(start)
         assert isinstance(generator, LearningGenerator)
         return generator
 
     return make
+
+
+def _wholly_trusted(data: ReplicateData) -> TrustedImages:
+    images = torch.cat([data.images, data.unlabelled])
+    return TrustedImages(images, torch.arange(len(images)) % data.classes, torch.ones(len(images)))
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def test_where_nothing_is_asked_for_rows_are_uniform_and_their_latents_normal(
     feed: RandomFeed, real: TrustedImages
 ) -> None:
     """The same draws as with two lines of PyTorch."""
-    batch, random = seeded(feed, 5, from_sources=False).draw(), torch.Generator().manual_seed(5)
+    batch, random = seeded(feed, 5, with_sources=False).draw(), torch.Generator().manual_seed(5)
     drawn = torch.randint(30, (12,), generator=random)
     assert torch.equal(batch.real, to_network_range(real.images[drawn]))
     assert torch.equal(batch.draws.latents, torch.randn(12, feed.latent_dim, generator=random))
@@ -174,4 +174,4 @@ def test_an_image_that_is_alone_in_its_class_is_its_own_source(feed: RandomFeed,
 
 
 def test_kinds_that_start_from_noise_get_no_sources(feed: RandomFeed) -> None:
-    assert replace(feed, from_sources=False).draw().draws.sources is None
+    assert replace(feed, with_sources=False).draw().draws.sources is None

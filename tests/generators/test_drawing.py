@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.generators.drawing import Drawn, TrainedGenerator, draw, picture
+from stages.generators.drawing import Drawn, TrainedGenerator, draw, picture, source_labels
 from stages.generators.interface import LearningGenerator
 from stages.generators.requests import BATCH, Requests, few_of_each_class, requests, shards
 from stages.imaging.pixels import to_bytes, to_network_range
@@ -16,9 +16,10 @@ from stages.plumbing.errors import UserError
 from tests.conftest import ROOT
 from tests.generators.conftest import Make
 from tests.generators.toy import LEARNING, some_draws
-from tests.labelling.toy import toy_images
+from tests.labelling.toy import toy_data, toy_images
 
 SOURCES, SOURCE_LABELS = toy_images(4, seed=8)
+DATA = replace(toy_data(0), images=SOURCES, labels=SOURCE_LABELS, from_source=len(SOURCES))
 every_kind = pytest.mark.parametrize("name", LEARNING)
 
 
@@ -32,7 +33,7 @@ def trained(make: Make, name: str) -> TrainedGenerator:
 
 
 def asked_for(made: TrainedGenerator, wanted: list[range], seed: int = 4, replicate: int = 1) -> list[Requests]:
-    labels = SOURCE_LABELS.numpy() if made.generator.from_sources else None
+    labels = source_labels(made.generator, DATA)
     return list(requests(wanted, seed, replicate, labels))
 
 
@@ -128,7 +129,10 @@ def test_scores_are_the_discriminators_of_the_image_as_it_is_kept_and_the_latent
         expected = made.generator.judge(to_network_range(torch.from_numpy(found.images)), draws)
         np.testing.assert_allclose(found.scores["realness"], expected.numpy(), rtol=1e-4, atol=1e-5)
         assert found.scores["realness"].std() > 0
-        lengths = [float(np.square(row).sum() ** 0.5) for row in asked.latents(6)[:5].astype(np.float64)]
+        lengths = [
+            float(np.square(row).sum() ** 0.5)
+            for row in asked.latents(made.generator.latent_dim)[:5].astype(np.float64)
+        ]
         assert found.scores["latent_norm"].tolist() == pytest.approx(lengths, rel=1e-6), "before truncation"
 
 
@@ -142,11 +146,11 @@ def test_no_score_is_computed_that_nobody_asked_for(make: Make, monkeypatch: pyt
 @every_kind
 def test_the_picture_has_a_row_for_each_class(make: Make, name: str) -> None:
     made = trained(make, name)
-    asked = few_of_each_class(3, 5, 0, SOURCE_LABELS.numpy() if made.generator.from_sources else None)
-    grid = picture(made.generator.network, 6, asked, SOURCES)
+    asked = few_of_each_class(3, 5, 0, source_labels(made.generator, DATA))
+    grid = picture(made.generator.network, made.generator.latent_dim, asked, SOURCES)
     assert grid.shape == (3 * 8, 5 * 8, 1)
     assert grid.dtype == np.uint8
-    images = draw(made.generator.network, 6, asked, SOURCES).numpy()
+    images = draw(made.generator.network, made.generator.latent_dim, asked, SOURCES).numpy()
     for row in range(3):
         for column in range(5):
             cell = grid[8 * row : 8 * row + 8, 8 * column : 8 * column + 8, 0]

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from stages.generators.drawing import TrainedGenerator
+from stages.generators.batches import RandomFeed
+from stages.generators.drawing import TrainedGenerator, source_labels
 from stages.generators.interface import Feed, Generator, LearningGenerator
 from stages.generators.kinds import external
 from stages.generators.params import KINDS, DenseParams
@@ -19,11 +20,21 @@ from stages.generators.registry import kind
 from stages.generators.requests import Requests, few_of_each_class, requests
 from stages.generators.training import train
 from stages.labelling import pool
-from tests.generators.toy import FORM, HINGE, LEARNING, RELATIVISTIC, Memory, images_elsewhere, learner_of, toy_params
-from tests.labelling.toy import hasty_fit, toy_data
+from tests.generators.toy import (
+    ADVERSARIAL,
+    FORM,
+    HINGE,
+    LEARNING,
+    RELATIVISTIC,
+    Memory,
+    feed_for,
+    images_elsewhere,
+    learner_of,
+    toy_params,
+)
+from tests.labelling.toy import hasty_fit, of_two_domains, toy_data
 
-DATA = replace(toy_data(pool=4), form=FORM)
-LABELS = DATA.labels.numpy()
+DATA = replace(of_two_domains(toy_data(pool=4)), form=FORM)
 every_kind = pytest.mark.parametrize("name", KINDS)
 
 
@@ -48,7 +59,7 @@ def trained() -> Iterator[Trained]:
 
 def asked(generator: Generator, seed: int = 3, **changes: object) -> Requests:
     """The first images of the class in the middle; changes: of the request's fields."""
-    *_, batch, _ = requests([range(2)] * 3, seed, 0, LABELS if generator.from_sources else None)
+    *_, batch, _ = requests([range(2)] * 3, seed, 0, source_labels(generator, DATA))
     return replace(batch, **changes)
 
 
@@ -69,7 +80,7 @@ def test_one_built_from_plan_and_tensors_draws_the_same_bytes(trained: Trained, 
     again = TrainedGenerator.open(tmp_path, torch.device("cpu"))
     assert isinstance(again.generator, kind(name))
     assert not again.generator.training
-    for one in requests([range(2), range(1), range(1)], 3, 0, LABELS if made.generator.from_sources else None):
+    for one in requests([range(2), range(1), range(1)], 3, 0, source_labels(made.generator, DATA)):
         ours, theirs = (each.draw(one, DATA.images, 0.9, scores=True) for each in (made, again))
         assert np.array_equal(ours.images, theirs.images)
         assert ours.scores.keys() == theirs.scores.keys()
@@ -91,10 +102,11 @@ def test_images_have_the_form_of_the_real_ones_and_differ(trained: Trained, name
 
 
 @every_kind
-def test_the_class_asked_for_matters(trained: Trained, name: str) -> None:
+def test_the_class_asked_for_matters_unless_the_source_has_it(trained: Trained, name: str) -> None:
     generator = trained(name).generator
     one, other = asked(generator), asked(generator, labels=np.full(128, 2))
-    assert not np.array_equal(pixels(trained(name), one), pixels(trained(name), other))
+    inherited = generator.starts_from == "domain"
+    assert np.array_equal(pixels(trained(name), one), pixels(trained(name), other)) == inherited
 
 
 @every_kind
@@ -108,7 +120,7 @@ def test_latents_matter_where_there_are_any(trained: Trained, name: str) -> None
 def test_sources_matter_where_there_are_any(trained: Trained, name: str) -> None:
     generator = trained(name).generator
     request = asked(generator)
-    assert (request.sources is not None) == generator.from_sources
+    assert (request.sources is not None) == (generator.starts_from != "noise")
     if request.sources is not None:
         other = replace(request, sources=request.sources[::-1].copy())
         assert not np.array_equal(pixels(trained(name), request), pixels(trained(name), other))
@@ -139,7 +151,7 @@ def objective_of(params: dict[str, object]) -> str:
     ("name", "layers"),
     [
         (name, layers)
-        for name in LEARNING
+        for name in ADVERSARIAL
         for layers in ("dense", "convolutional")
         if layers == "dense" or not issubclass(KINDS[name][0], DenseParams)
     ],
@@ -164,10 +176,10 @@ def test_all_players_of_every_kind_learn(
 
 @pytest.mark.parametrize("name", LEARNING)
 def test_a_kind_that_learns_draws_by_calling_its_network_and_says_what_it_draws_from(
-    make: Callable[..., LearningGenerator], feed: Feed, name: str
+    make: Callable[..., LearningGenerator], feed: RandomFeed, name: str
 ) -> None:
     generator = make(name)
-    draws = feed.draw().draws
+    draws = feed_for(generator, feed).draw().draws
     assert generator.latent_dim == draws.latents.shape[1]
     assert generator.network(draws).shape == (12, 1, 8, 8)
     assert generator.judge(generator.network(draws), draws).shape == (12,)
@@ -194,7 +206,8 @@ def calls(generator: LearningGenerator, feed: Feed) -> tuple[dict[str, int], set
 def test_learning_calls_the_very_modules_that_are_compiled(
     make: Callable[..., LearningGenerator], feed: Feed, name: str
 ) -> None:
-    counted, others = calls(make(name), feed)
+    generator = make(name)
+    counted, others = calls(generator, feed_for(generator, feed))
     pairs = 2 if name == "image_conditioned" else 1  # its trunk reads the source too
     assert counted == {"network": 1, "discriminator.trunk": 2 * pairs}
     assert {other.split(".")[0] for other in others} == {"discriminator"}, "layers behind the trunk alone"
@@ -203,6 +216,6 @@ def test_learning_calls_the_very_modules_that_are_compiled(
 @pytest.mark.parametrize("name", LEARNING)
 def test_the_first_of_each_class_are_pictured_while_it_learns(trained: Trained, name: str) -> None:
     generator = trained(name).generator
-    request = few_of_each_class(3, 10, 0, LABELS if generator.from_sources else None)
+    request = few_of_each_class(3, 10, 0, source_labels(generator, DATA))
     assert request.wanted == 30
     assert trained(name).samples[6].shape == (3 * 8, 10 * 8, 1)

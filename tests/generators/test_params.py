@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from stages.generators.params import KINDS, GenerateParams, TrainGanParams
 from stages.generators.registry import kind
-from tests.generators.toy import LEARNING, RELATIVISTIC, toy_params
+from tests.generators.toy import ADVERSARIAL, RELATIVISTIC, toy_params
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -74,7 +74,7 @@ def test_a_kind_that_is_not_there_is_refused_with_those_that_are() -> None:
         _read({"gan": toy_params().model_dump(mode="json") | {"kind": "diffusion"}})
 
 
-@pytest.mark.parametrize("name", LEARNING)
+@pytest.mark.parametrize("name", ADVERSARIAL)
 def test_compiling_what_is_differentiated_twice_is_refused_in_words(name: str) -> None:
     assert toy_params(name, compile=True).compile
     with pytest.raises(ValidationError, match=r"compile: true goes with objective: {kind: hinge} alone"):

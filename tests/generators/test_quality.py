@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from stages.generators import quality
+from stages.generators.drawing import source_labels
 from stages.generators.interface import LearningGenerator
-from stages.generators.quality import Judge, draw_classes, source_labels
+from stages.generators.quality import Judge, draw_classes
 from stages.labelling import pool
 from stages.labelling.data import ReplicateData
 from tests.generators.conftest import Make
@@ -22,11 +23,15 @@ def ours(make: Make) -> LearningGenerator:
     return make("projection").eval()
 
 
+def seen(data: ReplicateData) -> Tensor:
+    return torch.cat([data.images, data.unlabelled])
+
+
 def measured(ours: LearningGenerator, data: ReplicateData, seed: int = 0, steps: int = 2) -> dict[str, float]:
     """By the eyes of a classifier that learned for a few steps."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pool, "fit", hasty_fit(steps))
-        return Judge(data, pool.learn(data, seed), seed).measure(ours.network, ours)
+        return Judge(data, seen(data), pool.learn(data, seed), seed).measure(ours.network, ours)
 
 
 def judged(images: Tensor, labels: Tensor, ours: LearningGenerator, data: ReplicateData) -> dict[str, float]:
@@ -77,13 +82,12 @@ def test_of_many_real_images_evenly_spaced_ones_stand_for_all(
 ) -> None:
     asked, data = [], toy_data(pool=40)
     monkeypatch.setattr(quality, "SAMPLES", 15)
-    judge = Judge(data, pool.learn(data, 0), 0)
+    judge = Judge(data, seen(data), pool.learn(data, 0), 0)
     monkeypatch.setattr(type(judge.classifier), "features", lambda _, images: asked.append(images) or images.flatten(1))
     judge.measure(ours.network, ours)
-    seen = torch.cat([data.images, data.unlabelled])
-    rows = [next(row for row, one in enumerate(seen) if torch.equal(one, each)) for each in asked[1]]
+    rows = [next(row for row, one in enumerate(seen(data)) if torch.equal(one, each)) for each in asked[1]]
     assert len(rows) == 15
-    assert (rows[0], rows[-1]) == (0, len(seen) - 1)
+    assert (rows[0], rows[-1]) == (0, len(seen(data)) - 1)
 
 
 @pytest.mark.parametrize("name", ["projection", "image_conditioned"])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stages.generators import quality, training
 from stages.generators.adversarial import AdversarialGenerator
-from stages.generators.drawing import TrainedGenerator
+from stages.generators.drawing import TrainedGenerator, source_labels
 from stages.generators.interface import Feed, Learner
 from stages.generators.moments import measure
 from stages.generators.params import GeneratorParams
@@ -24,8 +24,8 @@ from stages.imaging.augmentation import allowed, augment
 from stages.labelling import pool
 from stages.labelling.data import ReplicateData
 from stages.plumbing.errors import UserError
-from tests.generators.toy import HINGE, LEARNING, RELATIVISTIC, Memory, some_draws, toy_params
-from tests.labelling.toy import CLASSES, hasty_fit, of_classes, toy_data, toy_images
+from tests.generators.toy import ADVERSARIAL, LEARNING, RELATIVISTIC, Memory, some_draws, toy_params
+from tests.labelling.toy import CLASSES, hasty_fit, of_classes, of_two_domains, toy_data, toy_images
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +54,7 @@ def made(
     report: Callable[[Progress], None] = ignore,
     checkpoint: Memory | None = None,
 ) -> TrainedGenerator:
+    data = of_two_domains(data) if kind(params.kind).starts_from == "domain" else data
     return train(data, pool.teach(data, 0).final, params, seed, report, checkpoint or Memory())
 
 
@@ -320,10 +321,10 @@ class TestResume:
     }
 
     @pytest.mark.parametrize(
-        ("kind", "objective"), [*((kind, HINGE) for kind in LEARNING), ("projection", RELATIVISTIC)]
+        ("kind", "changes"), [*((kind, {}) for kind in LEARNING), ("projection", {"objective": RELATIVISTIC})]
     )
-    def test_from_any_step_of_any_kind(self, kind: str, objective: dict[str, Any]) -> None:
-        settings, memory = toy_params(kind, **self.SETTINGS, objective=objective), Memory()
+    def test_from_any_step_of_any_kind(self, kind: str, changes: dict[str, Any]) -> None:
+        settings, memory = toy_params(kind, **self.SETTINGS, **changes), Memory()
         whole = made(toy_data(0), settings, checkpoint=memory)
         assert whole.quality["strength"] > 0
         for step in (2, 7, 12):
@@ -528,15 +529,15 @@ ODD_DATA = {
         validation_images=toy_data(0).validation_images.repeat(1, 3, 1, 1),
     ),
 }
-CASES = [*((kind, "dense") for kind in LEARNING), ("projection", "convolutional")]
+CASES = [*((kind, {}) for kind in LEARNING), ("projection", {"layers": "convolutional"})]
 
 
 @pytest.mark.parametrize("name", ODD_DATA)
-@pytest.mark.parametrize(("kind", "layers"), CASES)
+@pytest.mark.parametrize(("kind", "networks"), CASES, ids=str)
 @pytest.mark.usefixtures("always_augmented")
-def test_odd_data_sets_are_trained_on_all_the_same(name: str, kind: str, layers: str) -> None:
+def test_odd_data_sets_are_trained_on_all_the_same(name: str, kind: str, networks: dict[str, str]) -> None:
     data = ODD_DATA[name]
-    params = toy_params(kind, layers=layers, steps=5, width=16, batch_size=16, checkpoint_every=4, log_every=1)
+    params = toy_params(kind, **networks, steps=5, width=16, batch_size=16, checkpoint_every=4, log_every=1)
     assert_draws(made(data, params), data)
 
 
@@ -547,15 +548,21 @@ def test_odd_data_sets_have_gaussians_all_the_same(name: str) -> None:
 
 def assert_draws(gan: TrainedGenerator, data: ReplicateData) -> None:
     assert_finite(gan)
-    labels = data.labels.numpy() if gan.generator.from_sources else None
+    labels = source_labels(gan.generator, data)
     for asked in requests([range(2)] * data.classes, 0, 0, labels):
         assert gan.draw(asked, data.images, 1.0, scores=True).images.shape == (2, *data.images.shape[1:])
 
 
-@pytest.mark.parametrize("objective", [HINGE, RELATIVISTIC], ids=["hinge", "relativistic"])
-@pytest.mark.parametrize(("kind", "layers"), CASES)
-def test_half_precision_gives_about_the_same_losses(kind: str, layers: str, objective: dict[str, Any]) -> None:
-    each = {"layers": layers, "objective": objective, "steps": 3, "log_every": 1, "width": 16}
+@pytest.mark.parametrize(
+    ("kind", "networks"),
+    [
+        *((kind, networks) for kind, networks in CASES),
+        *((kind, networks | {"objective": RELATIVISTIC}) for kind, networks in CASES if kind in ADVERSARIAL),
+    ],
+    ids=str,
+)
+def test_half_precision_gives_about_the_same_losses(kind: str, networks: dict[str, Any]) -> None:
+    each = networks | {"steps": 3, "log_every": 1, "width": 16}
     whole, half = (made(toy_data(2), toy_params(kind, **each, precision=name)) for name in ("float32", "bfloat16"))
     assert_finite(half)
     assert half.history[0]["discriminator_loss"] == pytest.approx(whole.history[0]["discriminator_loss"], rel=0.1)

@@ -10,10 +10,11 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.optim import SGD
 
+from stages.generators.batches import DomainFeed, RandomFeed
 from stages.generators.interface import Batch, Draws, Feed, Learner, LearningGenerator
 from stages.generators.moments import Components, Moments
 from stages.generators.network_config import NetworkConfig
-from stages.generators.params import KINDS, NO_FOLDER, AnyGenerator, GeneratorParams
+from stages.generators.params import KINDS, NO_FOLDER, AdversarialParams, AnyGenerator, GeneratorParams, LearningParams
 from stages.labelling.data import Form
 from stages.sources.params import ImageParams
 from tests.labelling.toy import CLASSES, toy_images
@@ -23,7 +24,8 @@ CONFIG = NetworkConfig(
 )
 HINGE = {"kind": "hinge"}
 RELATIVISTIC = {"kind": "relativistic", "gradient_penalty": 1.0}
-LEARNING = [name for name, (schema, _) in KINDS.items() if "steps" in schema.model_fields]
+LEARNING = [name for name, (schema, _) in KINDS.items() if issubclass(schema, LearningParams)]
+ADVERSARIAL = [name for name, (schema, _) in KINDS.items() if issubclass(schema, AdversarialParams)]
 FORM = Form(["top", "middle", "end"], ImageParams(size=8, channels="grey", fit="pad", flip_ok=False))
 _SECTION: TypeAdapter[GeneratorParams] = TypeAdapter(AnyGenerator)
 # A short training without a checkpoint; and what kinds that don't learn want.
@@ -32,6 +34,7 @@ _FIELDS: dict[str, Any] = {
     "rank": 8,
     "objective": HINGE,
     "layers": "dense",
+    "range": "local",
     "steps": 30,
     "batch_size": 32,
     "batches": {"labelled_share": None, "balanced": False},
@@ -80,6 +83,14 @@ def random_moments(config: NetworkConfig, seed: int = 0) -> Moments:
 def some_draws(labels: Tensor, latents: Tensor, sources: Tensor | None = None) -> Draws:
     """Draws of these classes, each of its class's first image."""
     return Draws(labels, latents, torch.zeros_like(labels), sources)
+
+
+def feed_for(generator: LearningGenerator, feed: RandomFeed) -> Feed:
+    """This feed, or one that draws its labelled images as those of a source domain and the others as the target's."""
+    if generator.starts_from != "domain":
+        return feed
+    source, target = feed.real[: feed.labelled], feed.real[feed.labelled :]
+    return DomainFeed(target, source, feed.batch_size, generator.latent_dim, feed.random)
 
 
 class OneBatch(Feed):

@@ -31,6 +31,11 @@ def toy_data(pool: int, validation: int = 5, side: int = 8) -> ReplicateData:
     )
 
 
+def of_two_domains(data: ReplicateData) -> ReplicateData:
+    """The same data with all labels, where validation images and pool are of a target domain."""
+    return replace(data.with_all_labels(), from_source=len(data.labels))
+
+
 def of_classes(data: ReplicateData, kept: int) -> ReplicateData:
     """The same data with the first classes alone."""
     labelled, validation = data.labels < kept, data.validation_labels < kept

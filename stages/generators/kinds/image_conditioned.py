@@ -58,7 +58,7 @@ class PairDiscriminator(ConditionalDiscriminator):
 class Kind(AdversarialGenerator):
     """A GAN that starts from real images."""
 
-    from_sources = True
+    starts_from = "class"
     Discriminator = PairDiscriminator
 
     def build(self) -> tuple[nn.Module, nn.Module]:

@@ -73,8 +73,9 @@ class Kind(AdversarialGenerator):
         label = int(present[torch.randint(len(present), (1,), generator=feed.random, device=present.device)])
         batch = feed.draw(((feed.labels == label) & trusted).nonzero().squeeze(1))
         # Labels of 0 and no trust: a projection that is not looked at leaves an unconditional discriminator.
-        draws = replace(batch.draws, labels=torch.zeros_like(batch.labels))
-        unlabelled = replace(batch, draws=draws, trust=torch.zeros_like(batch.trust))
+        labels = torch.zeros_like(batch.labels)
+        draws = replace(batch.draws, labels=labels)
+        unlabelled = replace(batch, labels=labels, draws=draws, trust=torch.zeros_like(batch.trust))
         return adversarial_step(*self._pair(label), self.objective, unlabelled, learner)
 
     def _pair(self, label: int) -> tuple[nn.Module, nn.Module]:

@@ -70,7 +70,7 @@ def test_it_is_judged_by_no_more_images_than_there_are() -> None:
 
 def test_it_has_nothing_to_learn_and_no_latents() -> None:
     made = studied()
-    assert (list(made.parameters()), made.latent_dim, made.from_sources) == ([], 0, False)
+    assert (list(made.parameters()), made.latent_dim, made.starts_from) == ([], 0, "noise")
 
 
 def test_images_are_read_in_the_form_of_the_real_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
