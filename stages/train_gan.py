@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from stages import foresight
-from stages.generators import quality_curves
+from stages.generators import flip_words, quality_curves
 from stages.generators.params import GeneratorParams, TrainGanParams
 from stages.plumbing import images, progress, workdir
 from stages.plumbing.dataset import Dataset
@@ -60,7 +60,10 @@ def main(run: StageRun) -> None:
         for job, unit in zip(jobs, units, strict=True):
             shutil.copytree(unit, folder / str(job.replicate))
         workdir.write_json(folder / "run.json", {"fingerprint": fingerprint, "params": section.model_dump(mode="json")})
-    _write_metrics(run, getattr(section, "steps", 0), [workdir.read_json(unit / "history.json") for unit in units])
+    made = [workdir.read_json(unit / "history.json") for unit in units]
+    _write_metrics(run, getattr(section, "steps", 0), made)
+    for line in flip_words.told([each["quality"] for each in made]):
+        print(f"{run.label}: {line}")  # noqa: T201
     recording.record_generator(run.params, name)
     workdir.forget_others(jobs[0].unit, [unit.name for unit in units])
 

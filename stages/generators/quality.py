@@ -35,8 +35,7 @@ class Judge:
 
     def measure(self, network: nn.Module, generator: Generator) -> dict[str, float]:
         """Measures by name of what a network draws for a generator of this kind: `kid`, `recall`, `confused`."""
-        per_class = max(LEAST_SAMPLES, SAMPLES // self.data.classes)
-        images, labels = draw_classes(network, generator, self.data, per_class, self.seed)
+        images, labels = draw_samples(network, generator, self.data, self.seed)
         features = self.classifier.features(images)
         measures = {
             "kid": set_metrics.kernel_distance(self._real, features),
@@ -51,6 +50,11 @@ class Judge:
         count, device = len(self.real), self.real.device
         rows = torch.linspace(0, count - 1, min(count, SAMPLES), device=device).long()
         return self.classifier.features(self.real[rows])
+
+
+def draw_samples(network: nn.Module, generator: Generator, data: ReplicateData, seed: int) -> tuple[Tensor, Tensor]:
+    """Images uint8 (N, C, H, W) and labels int64 (N,) of about SAMPLES draws, as many of each class."""
+    return draw_classes(network, generator, data, max(LEAST_SAMPLES, SAMPLES // data.classes), seed)
 
 
 def draw_classes(

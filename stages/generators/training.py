@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.generators import health, quality
+from stages.generators import flips, health, quality
 from stages.generators.batches import DomainFeed, RandomFeed
 from stages.generators.drawing import TrainedGenerator, picture, source_labels
 from stages.generators.interface import Feed, Generator, Learner, LearningGenerator, Plan
@@ -192,9 +192,17 @@ def _finished(
         generator.eval(),
         history=state.history,
         curve=state.curve,
-        quality=pool_quality | course | measures,
+        quality=pool_quality | course | measures | _check_of_labels(generator, state, setting),
         samples=state.samples,
     )
+
+
+def _check_of_labels(generator: LearningGenerator, state: TrainingState, setting: Setting) -> dict[str, float]:
+    """What `flips.check` finds, where images inherit the labels of their sources."""
+    if generator.starts_from != "domain":
+        return {}
+    drawn = quality.draw_samples(state.average.module, generator, setting.data, setting.seed)
+    return flips.check(*drawn, setting.data, setting.seed)
 
 
 def _first_to_resemble(chosen: type[Generator], data: ReplicateData) -> int:

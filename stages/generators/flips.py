@@ -1,0 +1,98 @@
+"""Whether a translator that looks at no label swaps classes, as the few labelled images of the target tell.
+
+Its losses cannot tell: threes that look like real eights of the target are real images all the same. So a quick
+classifier learns from translated images, whose labels are their sources', and names the labelled target images. They
+were no part of what the translator learned from as labels, so they are a fair check.
+"""
+
+from dataclasses import asdict, dataclass
+
+import torch
+from scipy.stats import binomtest
+from torch import Tensor
+from torch.optim.swa_utils import update_bn
+
+from stages.imaging.pixels import to_network_range
+from stages.labelling.data import ReplicateData
+from stages.labelling.quick_classifier import QuickClassifier, fit
+
+LEVEL = 0.05  # of each of the three tests, one-sided
+BATCH = 256  # images whose statistics batch norm takes together
+
+
+@dataclass(frozen=True)
+class Check:
+    """What classifiers get right of the labelled target images, shares 0..1.
+
+    target_hits: of one that learned from translated images; source_hits: of one that learned from the same images as
+    they were. flipped: 1 where the translation clearly swaps classes, else 0. above_chance: 1 where `target_hits` is
+    clearly above chance, else 0.
+    """
+
+    target_hits: float
+    source_hits: float
+    flipped: float
+    above_chance: float
+
+
+def check(translated: Tensor, labels: Tensor, data: ReplicateData, seed: int) -> dict[str, float]:
+    """The fields of `Check` by name; empty where no target image has a label.
+
+    translated: uint8 (N, C, H, W), with the labels (N,) of their sources. Both classifiers have the target's statistics
+    in their batch norm, so that what is compared is what they learned.
+    """
+    own, source = data.labels[data.of_target].cpu(), ~data.of_target
+    if not len(own):
+        return {}
+    after = _guesses(translated, labels, data, seed)
+    before = _guesses(data.images[source], data.labels[source], data, seed)
+    return asdict(judge(own, after, before, data.classes))
+
+
+def judge(labels: Tensor, translated: Tensor, untranslated: Tensor, classes: int) -> Check:
+    """The verdict from labels (N,), and what two classifiers take these images for, (N,) each."""
+    hits, before = translated == labels, untranslated == labels
+    chance = 1 / classes
+    below_chance = _clearly(int((~hits).sum()), len(labels), 1 - chance)
+    lost, won = int((before & ~hits).sum()), int((hits & ~before).sum())
+    return Check(
+        target_hits=float(hits.float().mean()),
+        source_hits=float(before.float().mean()),
+        flipped=float(below_chance or _clearly(lost, lost + won, 0.5) or _swaps_a_pair(labels, translated, classes)),
+        above_chance=float(_clearly(int(hits.sum()), len(labels), chance)),
+    )
+
+
+def _swaps_a_pair(labels: Tensor, guesses: Tensor, classes: int) -> bool:
+    """Whether images of some two classes are clearly taken for the other of both more often than for their own."""
+    taken = torch.zeros(classes, classes).index_put((labels, guesses), torch.tensor(1.0), accumulate=True)
+    swapped, right = taken + taken.T, taken.diagonal() + taken.diagonal()[:, None]
+    pairs = classes * (classes - 1) / 2  # all are looked at, so each by a stricter test (Bonferroni)
+    return any(
+        _clearly(int(swapped[one, other]), int(swapped[one, other] + right[one, other]), 0.5, LEVEL / pairs)
+        for one in range(classes)
+        for other in range(one)
+    )
+
+
+def _clearly(count: int, of: int, chance: float, level: float = LEVEL) -> bool:
+    """Whether so many of so many are clearly more than chance alone makes."""
+    return of > 0 and chance < 1 and binomtest(count, of, chance, alternative="greater").pvalue < level
+
+
+def _guesses(images: Tensor, labels: Tensor, data: ReplicateData, seed: int) -> Tensor:
+    """What the labelled target images are taken for, on the CPU, by a classifier that learned from some images."""
+    everywhere = torch.ones(len(labels), device=labels.device)
+    classifier = fit(images, labels, everywhere, data.classes, data.flip_ok, seed)
+    target = data.images[data.of_target]
+    adapt(classifier, torch.cat([target, data.unlabelled]))
+    return classifier.probabilities(target).argmax(dim=1).cpu()
+
+
+@torch.no_grad()
+def adapt(classifier: QuickClassifier, images: Tensor) -> None:
+    """Gives its batch norm the statistics of these images (AdaBN, Li et al. 2016); of one image there are none."""
+    count = -(-len(images) // BATCH)
+    if len(images) > 1:
+        parts = (images[start::count] for start in range(count))
+        update_bn((classifier.shrink(to_network_range(part)) for part in parts), classifier)

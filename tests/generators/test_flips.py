@@ -1,0 +1,78 @@
+"""The guard fires on planted flips, whole and partial, and keeps quiet about honest and about uncertain translations."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from stages.generators.flip_words import told
+from stages.generators.flips import check, judge
+from tests.labelling.toy import CLASSES, of_two_domains, toy_data, toy_images
+
+LABELS = torch.arange(10).repeat_interleave(5)
+SWAPPED = torch.arange(10)
+SWAPPED[[3, 8]] = torch.tensor([8, 3])
+
+
+def scattered(labels: Tensor, share: float) -> Tensor:
+    """These labels, a share of them replaced by others at random."""
+    random = torch.Generator().manual_seed(0)
+    wrong = torch.rand(len(labels), generator=random) < share
+    return torch.where(wrong, torch.randint(10, (len(labels),), generator=random), labels)
+
+
+@pytest.mark.parametrize(
+    ("after", "before", "flipped", "above"),
+    [
+        (LABELS, LABELS, 0, 1),
+        (scattered(LABELS, 0.5), scattered(LABELS, 0.5), 0, 1),
+        (scattered(LABELS, 1), scattered(LABELS, 1), 0, 0),
+        ((LABELS + 1) % 10, scattered(LABELS, 1), 1, 0),
+        (scattered(LABELS, 0.7), LABELS, 1, 1),
+        (SWAPPED[LABELS], scattered(LABELS, 0.8), 1, 1),
+        (torch.zeros(50), scattered(LABELS, 1), 0, 0),
+    ],
+    ids=["right", "half right", "by chance", "all swapped", "worse than before", "two swapped", "all one class"],
+)
+def test_a_verdict_follows_from_hits(after: Tensor, before: Tensor, flipped: float, above: float) -> None:
+    found = judge(LABELS, after.long(), before, 10)
+    assert (found.flipped, found.above_chance) == (flipped, above)
+    assert found.target_hits == pytest.approx(float((after == LABELS).float().mean()))
+    assert found.source_hits == pytest.approx(float((before == LABELS).float().mean()))
+
+
+def test_a_few_images_prove_nothing() -> None:
+    labels = torch.tensor([0, 1])
+    found = judge(labels, 1 - labels, labels, 2)
+    assert (found.flipped, found.above_chance) == (0, 0)
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_any_number_of_classes_will_do(classes: int) -> None:
+    labels = torch.arange(20) % classes
+    assert judge(labels, labels, labels, classes).flipped == 0
+
+
+def test_planted_flips_are_found_by_what_translated_images_teach() -> None:
+    data = of_two_domains(toy_data(10))
+    data = replace(data, images=torch.where(data.of_target[:, None, None, None], 255 - data.images, data.images))
+    images, labels = toy_images(20, seed=5)
+    honest, planted = (check(255 - images, each, data, 0) for each in (labels, (labels + 1) % CLASSES))
+    assert (honest["flipped"], honest["above_chance"]) == (0, 1)
+    assert (planted["flipped"], planted["above_chance"]) == (1, 0)
+    (line,) = told([honest, planted])
+    assert line.startswith("replicate 1: the translation swaps classes")
+    assert f"{planted['target_hits']:.0%} right" in line
+
+
+def test_nothing_is_said_without_labelled_images_of_the_target() -> None:
+    data = of_two_domains(toy_data(10, validation=0))
+    assert check(*toy_images(5, seed=5), data, 0) == {}
+    assert not list(told([{}, {"kid": 0.1}]))
+
+
+def test_what_cannot_be_told_from_chance_is_said() -> None:
+    (line,) = told([{"flipped": 0.0, "above_chance": 0.0, "target_hits": 0.25, "source_hits": 0.5}])
+    assert "translated images teach nothing" in line
+    assert "25% right" in line
