@@ -159,6 +159,7 @@ def _guess_of_ensemble(bench: Bench) -> PoolLabels:
         labels=real.labels.to(seen.labels.device),
         validation_images=seen.validation_images[:0],
         validation_labels=seen.validation_labels[:0],
+        from_source=None,  # not in the order of their domains, for which the teachers don't ask
     )
     return pool.teach(budget, bench.seeds.initialisation).final
 
