@@ -1,4 +1,4 @@
-"""The guard fires on planted flips, whole and partial, and keeps quiet about honest and about uncertain translations."""
+"""The guard fires on planted flips, whole and partial, and not on honest or uncertain translations."""
 
 from dataclasses import replace
 
