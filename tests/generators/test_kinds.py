@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from stages.generators import flips
 from stages.generators.batches import RandomFeed
 from stages.generators.drawing import TrainedGenerator, source_labels
 from stages.generators.interface import Feed, Generator, LearningGenerator
@@ -53,7 +54,8 @@ def trained() -> Iterator[Trained]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(external, "labelled_images", images_elsewhere)
-        patch.setattr(pool, "fit", hasty_fit(steps=1))
+        for module in (pool, flips):
+            patch.setattr(module, "fit", hasty_fit(steps=1))
         yield of
 
 

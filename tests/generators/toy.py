@@ -35,6 +35,8 @@ _FIELDS: dict[str, Any] = {
     "objective": HINGE,
     "layers": "dense",
     "range": "local",
+    "cycle": 0.0,
+    "identity": 0.0,
     "steps": 30,
     "batch_size": 32,
     "batches": {"labelled_share": None, "balanced": False},
