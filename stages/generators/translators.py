@@ -57,7 +57,7 @@ class LocalTranslator(Translator):
 
 
 class DeepTranslator(Translator):
-    """A U-Net (Ronneberger et al. 2015), which halves the image once (and sees at most 15 x 15 pixels) or until it sees all."""
+    """A U-Net (Ronneberger et al. 2015): halved once, where it sees at most 15 x 15 pixels, or until it sees all."""
 
     def __init__(self, channels: int, size: int, latent_dim: int, width: int, whole: bool) -> None:
         super().__init__(channels, size, latent_dim, width)
