@@ -19,7 +19,7 @@ from stages.generators.params import GeneratorParams, LearningParams
 from stages.generators.requests import class_plan
 from stages.memorization.conformal import calibration_needed, check_calibration
 from stages.memorization.params import FilterMemorizedParams
-from stages.plumbing.dataset import CALIBRATION, LABELLED, SEEN, UNLABELLED_POOL, Dataset
+from stages.plumbing.dataset import CALIBRATION, LABELLED, SEEN, UNLABELLED_POOL, VALIDATION, Dataset
 from stages.plumbing.errors import UserError
 from stages.plumbing.params import Params, load
 
@@ -92,6 +92,28 @@ def _of_target(params: Params, dataset: Dataset, replicate: int) -> Iterator[str
             "raise prepare.unlabelled, or lower prepare.calibration, validation_per_class, test_share or, where the "
             f"shift is simulated, labels_per_class (now {params.prepare.labels_per_class})"
         )
+    target = pool + len(dataset.ids(replicate, VALIDATION))
+    for name, batch_size in _from_domain(params):
+        section = f"train_gan.generators.{name}"
+        if not dataset.shifted:
+            yield (
+                f"{section} carries images of one domain to another, but there is one alone: set prepare.shift, with "
+                "pool: true, or take the generator and its arms out"
+            )
+        elif target < batch_size:
+            yield (
+                f"{section}.batch_size is {batch_size}, but the target has {target} images in the pool and in "
+                "validation: lower it, or add images of the target"
+            )
+
+
+def _from_domain(params: Params) -> Iterator[tuple[str, int]]:
+    """Name and batch size of the generators that start from images of a source domain."""
+    from stages.generators.registry import kind
+
+    for name, section in params.train_gan.generators.items():
+        if isinstance(section, LearningParams) and kind(section.kind).starts_from == "domain":
+            yield name, section.batch_size
 
 
 def _of_plan(params: Params, dataset: Dataset, replicate: int) -> Iterator[str]:

@@ -32,7 +32,7 @@ def main(run: StageRun) -> None:
         params.image.flip_ok,
         run.fan_out,
     )
-    resolved = checks.resolve(found.listing, found.facts, sets, near, params.on_leak, params.image.size)
+    resolved = checks.resolve(found.listing, found.facts, sets, near, second, params.on_leak, params.image.size)
     kept, labels, groups = found.listing.take(resolved.rows), resolved.labels, resolved.groups
     target = second[resolved.rows] if second.any() and params.shift.pool else None
     test = splits.test_rows(labels, kept.splits, groups, kept.class_names, params, target)

@@ -19,7 +19,7 @@ from stages.plumbing.stage import StageRun, execute
 
 if TYPE_CHECKING:
     from stages.downstream.arm_data import ArmData
-    from stages.downstream.arms import GuessPool
+    from stages.downstream.fitting import GuessPool
 
 DATA = workdir.DATA / "train_downstream"
 

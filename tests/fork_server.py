@@ -6,6 +6,7 @@ code is read anew by each command. A command is killed by its process group, whi
 """
 
 import array
+import atexit
 import contextlib
 import gc
 import importlib
@@ -18,6 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,7 +150,11 @@ def _answer(client: socket.socket) -> None:
 
 def _run(module: str) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    finally:  # as an interpreter ends, which ends loky's workers; multiprocessing would wait for them first
+        threading._shutdown()
+        atexit._run_exitfuncs()
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from stages.plumbing.dataset import CALIBRATION, TEST, TRAIN, UNLABELLED_POOL, V
 from stages.plumbing.errors import UserError
 from stages.plumbing.images import ImageSet
 from stages.plumbing.params import Params
-from tests.conftest import DEFAULT_PARAMS
+from tests.conftest import DEFAULT_PARAMS, ROOT
 
 DEFAULTS = YAML(typ="safe", pure=True).load(DEFAULT_PARAMS)
 CLASSES = ["cat", "dog"]
@@ -142,6 +142,21 @@ def test_a_target_without_a_pool_is_told_even_where_no_arm_wants_one(prepared: C
     foresight.check(changed, prepared(shifted=True))
     lines = problems(changed, prepared(shifted=True, unlabelled=0))
     assert len([line for line in lines if "prepare.shift.pool is true, but the target has no image left" in line]) == 1
+
+
+def translating(batch_size: int) -> Params:
+    """The default parameters with a generator that starts from images of the source domain."""
+    scanner = YAML(typ="safe", pure=True).load(ROOT / "presets/scanner_shift.yaml")
+    section = scanner["train_gan.generators"]["translation"] | {"batch_size": batch_size}
+    return params(train_gan__generators=DEFAULTS["train_gan"]["generators"] | {"translation": section})
+
+
+def test_a_generator_between_domains_needs_two_and_a_batch_of_the_target(prepared: Callable[..., Dataset]) -> None:
+    (line,) = problems(translating(batch_size=40), prepared())
+    assert "train_gan.generators.translation carries images of one domain to another, but there is one alone" in line
+    foresight.check(translating(batch_size=40), prepared(shifted=True))
+    (line,) = problems(translating(batch_size=41), prepared(shifted=True))
+    assert "translation.batch_size is 41, but the target has 40 images in the pool and in validation" in line
 
 
 def test_of_each_group_one_image_calibrates(prepared: Callable[..., Dataset]) -> None:

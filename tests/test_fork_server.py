@@ -16,7 +16,18 @@ import os, sys
 print(__name__, sys.argv[1:], os.getcwd(), os.environ.get("WORD"), flush=True)
 print("heard", file=sys.stderr)
 """
-ENDS = {"well": "", "with a status": "sys.exit(3)", "with words": "sys.exit('no')", "by an error": "1 / 0"}
+POOL = """
+from joblib.externals.loky import get_reusable_executor
+if __name__ == "__main__":
+    print(list(get_reusable_executor(2, context="forkserver", timeout=300).map(int, "01")))
+"""
+ENDS = {
+    "well": "",
+    "with workers": POOL,
+    "with a status": "sys.exit(3)",
+    "with words": "sys.exit('no')",
+    "by an error": "1 / 0",
+}
 WAIT = """
 import os, time
 print(os.getpid(), flush=True)

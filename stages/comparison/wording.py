@@ -175,7 +175,7 @@ def notices(numbers: Mapping[str, Any]) -> list[str]:
 
 
 def heeded(warning: str) -> tuple[str, str]:
-    """The words of a warning that matter, up to its first colon or full stop, and the rest."""
+    """The words of a warning that matter, up to its first colon, and the rest; all of it where it has none."""
     head, colon, rest = warning.partition(": ")
     return (f"{head}{colon.strip()}", rest) if colon else (warning, "")
 

@@ -13,29 +13,42 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from stages.downstream.params import ClassicParams, TrainDownstreamParams
+from stages.downstream.tone_curves import randomly_curved
 from stages.imaging.pixels import to_bytes, to_network_range
 
 # float32 (N, C, H, W) in [-1, 1] and a generator on the same device -> the same shape, type and range
 Policy = Callable[[Tensor, Generator], Tensor]
 
 IMAGES_PER_DRAW = 16
-CURVE_KNOTS = 5
-CURVED = 0.7  # share of the images
 
 
 def build_policy(name: str, params: TrainDownstreamParams, flip_ok: bool) -> Policy:
     """What an arm's `augment` does to single images, which are mirrored only where `flip_ok`.
 
-    `classic`, `randaugment` and `trivialaugment` by themselves; `tone_curves` after `classic`; `mixup` and `cutmix` mix (see `mixing.build_mixing`)
-    what `classic` has augmented; `none` leaves images as they are.
+    `classic`, `randaugment` and `trivialaugment` by themselves; `tone_curves` after `classic`; `mixup` and `cutmix` mix
+    what `classic` has augmented (see `mixing.build_mixing`); `none` leaves images as they are.
     """
     if name in ("classic", "mixup", "cutmix"):
         return lambda images, generator: classic(images, generator, params.classic, flip_ok)
     if name == "tone_curves":
-        return lambda images, generator: tone_curves(classic(images, generator, params.classic, flip_ok), generator)
+        return lambda images, generator: randomly_curved(classic(images, generator, params.classic, flip_ok), generator)
     if name in ("randaugment", "trivialaugment"):
         return in_groups(_transform(name, params), params.classic.translation_pixels, flip_ok)
     return lambda images, _generator: images
+
+
+def on_first(count: int, batch: int, policy: Policy, others: Policy) -> Policy:
+    """Changes the first `count` images of every `batch` by one policy, the others by another one."""
+
+    def changed(images: Tensor, generator: Generator) -> Tensor:
+        first = torch.arange(len(images), device=images.device) % batch < count
+        result = images.clone()
+        for rows, change in ((first, policy), (~first, others)):
+            if rows.any():
+                result[rows] = change(images[rows], generator)
+        return result
+
+    return changed
 
 
 def warp(images: Tensor, angle: Tensor, zoom: Tensor, shift: Tensor, mirror: Tensor) -> Tensor:
@@ -79,27 +92,6 @@ def classic(images: Tensor, generator: Generator, params: ClassicParams, flip_ok
     brightness = (2 * spread[:, 5] * params.brightness).view(-1, 1, 1, 1)
     mean = moved.mean(dim=(1, 2, 3), keepdim=True)
     return moved.sub_(mean).mul_(contrast).add_(mean + brightness).clamp_(-1, 1)
-
-
-def tone_curves(images: Tensor, generator: Generator) -> Tensor:
-    """Gives most images another brightness at every level: a random curve of any shape, inversion among them.
-
-    In the manner of Models Genesis (Zhou et al. 2019, arXiv:1908.06912), whose curves are monotone, rising or falling;
-    another scanner's need not be. A curve is CURVE_KNOTS levels, drawn evenly from black to white, joined by straight
-    lines; the channels of an image share it.
-    """
-    count, device = len(images), images.device
-    knots = 2 * torch.rand(count, CURVE_KNOTS, generator=generator, device=device) - 1
-    curved = torch.rand(count, 1, 1, 1, generator=generator, device=device) < CURVED
-    return torch.where(curved, curve(images, knots), images)
-
-
-def curve(images: Tensor, knots: Tensor) -> Tensor:
-    """Each image (N, C, H, W) in [-1, 1] through its own curve: `knots` (N, K) are its values at K even levels."""
-    levels = (images.flatten(1) + 1) * ((knots.shape[1] - 1) / 2)
-    below = levels.floor().long().clamp(0, knots.shape[1] - 2)
-    low, high = knots.gather(1, below), knots.gather(1, below + 1)
-    return torch.lerp(low, high, levels - below).view_as(images)
 
 
 def _transform(name: str, params: TrainDownstreamParams) -> Callable[[Tensor], Tensor]:

@@ -1,7 +1,7 @@
 """What every batch of an arm is made of: so many images of each source, in what order, and what each one counts."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -9,13 +9,22 @@ from torch import Generator, Tensor
 from torch.nn.functional import one_hot
 
 from stages.downstream.arm_data import ArmData, Labelled, SyntheticData
-from stages.downstream.params import ArmParams, Duplicated, PseudoLabels, QualityFilter, Setting, Synthetic
+from stages.downstream.params import (
+    ArmParams,
+    Duplicated,
+    FixMatch,
+    PseudoLabels,
+    QualityFilter,
+    Setting,
+    StyleMatching,
+    Synthetic,
+)
 from stages.downstream.sampling import class_weights, draw_order, top_up_shares
 from stages.downstream.selection import best_of_every_class, select_balanced
+from stages.downstream.styles import restyled
 from stages.downstream.training import Examples
 
 Source = Literal["real", "synthetic", "pseudo_labelled"]
-Teacher = Literal["classifier", "ensemble"]
 
 TARGET_SHARE = 1 / 4  # of the labelled images in a batch, where both domains have labels
 REAL_SHARE_WITH_POOL = 1 / 8  # of each batch; 1/4 and 1/2 were no better on digits
@@ -54,11 +63,11 @@ class Guess:
 class Advice:
     """What an arm may ask for, each computed at most once.
 
-    pool: a teacher's guesses for the unlabelled pool. own_confidence: the probability (N,) of every synthetic image's
-    own class, by a classifier trained on the real labels alone.
+    pool: what the teacher of a setting guesses of the unlabelled pool. own_confidence: the probability (N,) of every
+    synthetic image's own class, by a classifier trained on the real labels alone.
     """
 
-    pool: Callable[[Teacher], Guess]
+    pool: Callable[[PseudoLabels | FixMatch], Guess]
     own_confidence: Callable[[], Tensor]
 
 
@@ -67,7 +76,7 @@ def batch_parts(
 ) -> list[Part]:
     """What every batch of `places` images is made of, those of the source domain first.
 
-    real: what the arm trains on, None where that is nothing. Under domain shift, generated images count as the target's.
+    real: what the arm trains on, None where that is nothing. Generated images count as the target's.
     """
     return sorted(_parts(setting, data, real, places, advice, seed), key=lambda part: part.of_target)
 
@@ -86,9 +95,13 @@ def _parts(
                 labels, soft = wrong_labels(labels, data.seen.classes, seed), None
             part = Part("synthetic", images, labels, drawn, setting.loss_weight, soft)
             return [part] if real is None else [*real_parts(real, places - drawn), part]
-        case PseudoLabels():
+        case FixMatch(rounds=0):  # its own guesses come on top, while it trains
+            return real_parts(real, places)
+        case PseudoLabels() | FixMatch():
             kept = max(1, round(REAL_SHARE_WITH_POOL * places))
             return [*real_parts(real, kept), _pseudo_labelled(setting, data, places - kept, advice)]
+        case StyleMatching():
+            return [_restyled(part, setting, data, seed) for part in real_parts(real, places)]
         case Duplicated():
             copies = round(setting.duplicated_share * places)
             return [*real_parts(real, places - copies), *real_parts(real, copies)]
@@ -114,10 +127,18 @@ def real_parts(real: Labelled | None, places: int) -> list[Part]:
     ]
 
 
-def _pseudo_labelled(setting: PseudoLabels, data: ArmData, places: int, advice: Advice) -> Part:
-    guess = advice.pool(setting.teacher)
-    chosen = select_balanced(guess.labels, guess.confidence, data.seen.classes, setting.pool_share)
+def _pseudo_labelled(setting: PseudoLabels | FixMatch, data: ArmData, places: int, advice: Advice) -> Part:
+    guess, share = advice.pool(setting), setting.pool_share if isinstance(setting, PseudoLabels) else 1.0
+    chosen = select_balanced(guess.labels, guess.confidence, data.seen.classes, share)
     return Part("pseudo_labelled", data.seen.unlabelled[chosen], guess.labels[chosen], places)
+
+
+def _restyled(part: Part, setting: StyleMatching, data: ArmData, seed: int) -> Part:
+    """A part of the source in the style of the target, to which it then belongs."""
+    if part.of_target:
+        return part
+    images = restyled(setting.style, part.images, data.seen.unlabelled, seed)
+    return replace(part, images=images, labels=part.labels.repeat(len(images) // len(part.labels)), of_target=True)
 
 
 def _filtered(by: QualityFilter | None, synthetic: SyntheticData, advice: Advice) -> Tensor:

@@ -9,7 +9,13 @@ gradient as when `train_classifier` has batches of L + M; the teacher's look at 
 
 Pseudo-labels are hard and not smoothed. The true ones are smoothed, which teaches the student to give a class no more
 than 1 - s + s/K: a threshold above that leaves most of the pool unused.
+
+Where the unlabelled images are of another domain, the teacher is mostly wrong at first, and its guesses soon fall upon
+one class. Then, as in AdaMatch (Berthelot et al. 2021, arXiv:2106.04732), labelled images are augmented strongly too,
+guesses are aligned with the classes of the labelled images, and what is learned from them counts more and more.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor, nn
@@ -32,6 +38,8 @@ from stages.imaging.networks import moving_average
 from stages.imaging.pixels import to_network_range
 
 TEACHER_DECAY = 0.999  # in effect after 9,000 steps; until then the average spans about the last tenth of the steps
+ALIGNMENT_DECAY = 0.9
+RISING = 0.5  # share of the steps in which the weight of another domain's pseudo-labels rises to 1
 
 
 def train_fixmatch(
@@ -39,6 +47,7 @@ def train_fixmatch(
     order: Tensor,
     unlabelled: Tensor,
     unlabelled_order: Tensor,
+    augment: Policy,
     weak: Policy,
     strong: Policy,
     params: ClassifierParams,
@@ -47,6 +56,7 @@ def train_fixmatch(
     validate: Validate | None = None,
     stop: int | None = None,
     domains: Domains | None = None,
+    across: bool = False,
 ) -> Trained:
     """Trains a student on both sets, on their device; it is the teacher that is validated and returned.
 
@@ -58,7 +68,8 @@ def train_fixmatch(
         order: int64 (steps, L), indices into it; its rows are the batches.
         unlabelled: uint8 (U, C, H, W).
         unlabelled_order: int64 (steps, M), likewise.
-        weak: policy for labelled images, and for what the teacher sees.
+        augment: policy for labelled images, the weak one in the paper.
+        weak: policy for what the teacher sees.
         strong: policy for the unlabelled images that the student sees.
         params: the classifier and its training.
         threshold: probability, 0..1, from which the teacher's class becomes a pseudo-label.
@@ -66,6 +77,7 @@ def train_fixmatch(
         validate: scores a classifier in evaluation mode, the higher the better; as in `train_classifier`.
         stop: the step to end after; likewise.
         domains: likewise, of the labelled images; the unlabelled ones are of the target.
+        across: whether the unlabelled images are of another domain than labelled ones.
 
     Raises:
         UserError: the training diverged, or the images are too small for the classifier.
@@ -77,26 +89,50 @@ def train_fixmatch(
     teacher = average.module.train(domains is not None)
     targets = targets_of(labelled, params.label_smoothing)
     generator = Generator(device).manual_seed(seeds.augmentation)
+    align = Alignment(labelled.probabilities[order.flatten().to(device)].mean(dim=0)) if across else None
 
     def learn(step: int) -> Learned:
         rows, pool = order[step].to(device), unlabelled_order[step].to(device)
         images = to_network_range(unlabelled[pool])
-        taught = pseudo_label(teacher, weak(images, generator), threshold)
-        inputs = torch.cat([weak(to_network_range(labelled.images[rows]), generator), strong(images, generator)])
+        taught = pseudo_label(teacher, weak(images, generator), threshold, align)
+        given = augment(to_network_range(labelled.images[rows]), generator)
+        inputs = torch.cat([given, strong(images, generator)])
         known, unknown = in_passes(student, inputs, domains).split([len(rows), len(pool)])
-        loss = functional.cross_entropy(known, targets[rows]) + functional.cross_entropy(unknown, taught)
+        counts = min(1, step / (RISING * len(order))) if across else 1
+        loss = functional.cross_entropy(known, targets[rows]) + counts * functional.cross_entropy(unknown, taught)
         return Learned(loss, {"pseudo_labelled_share": taught.sum(dim=1).mean()})
 
     return descend(student, average, learn, params, len(order), validate, stop, domains)
 
 
+class Alignment:
+    """Distribution alignment (Berthelot et al. 2020, arXiv:1911.09785, section 3.1): in the mean over the last batches,
+    guesses are of each class as often as labels.
+
+    wanted: float (K,), the shares of the labels.
+    """
+
+    def __init__(self, wanted: Tensor) -> None:
+        self._wanted, self._seen = wanted, wanted.clone()
+
+    def __call__(self, probabilities: Tensor) -> Tensor:
+        """Probabilities (M, K) of the next batch, aligned; rows sum to 1."""
+        self._seen.lerp_(probabilities.mean(dim=0), 1 - ALIGNMENT_DECAY)
+        return functional.normalize(probabilities * (self._wanted / self._seen), p=1, dim=1)
+
+
 @torch.no_grad()
-def pseudo_label(teacher: nn.Module, inputs: Tensor, threshold: float) -> Tensor:
-    """Targets float32 (M, K) that a classifier in evaluation mode sets for float32 (M, C, H, W).
+def pseudo_label(
+    teacher: nn.Module, inputs: Tensor, threshold: float, align: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
+    """Targets float32 (M, K) that a classifier sets for float32 (M, C, H, W).
 
     A row is 1 at the likeliest class if this has a probability of at least `threshold`, and 0 elsewhere. A row without
-    a 1 adds nothing to a mean cross-entropy, yet counts in it, as in FixMatch's equation 4.
+    a 1 adds nothing to a mean cross-entropy, yet counts in it, as in FixMatch's equation 4. align: what probabilities
+    go through first.
     """
     probabilities = teacher(inputs).softmax(dim=1)
+    if align is not None:
+        probabilities = align(probabilities)
     confidence, labels = probabilities.max(dim=1)
     return functional.one_hot(labels, probabilities.shape[1]) * (confidence >= threshold).float().unsqueeze(1)

@@ -97,25 +97,48 @@ class PseudoLabels(_Section):
     """Share of the unlabelled pool that is pseudo-labelled, the most confident images of every class, and by whom.
 
     The teacher is the arm's own classifier, trained on its labels alone, or the ensemble that labels the pool for
-    the GAN.
+    the GAN. rounds: self-training, each round a whole training that learns from what the last one's classifier guesses.
     """
 
     pool_share: float = Field(gt=0, le=1)
     teacher: Literal["classifier", "ensemble"]
+    rounds: int = Field(default=1, ge=1, le=10)
 
 
 class FixMatch(_Section):
     """FixMatch on the unlabelled pool: see `fixmatch.train_fixmatch`.
 
     fixmatch_threshold: confidence from which the teacher's guess is learned. unlabelled_share: share of each batch
-    that comes from the pool.
+    that comes from the pool. rounds: so many further trainings, on pseudo-labels of the whole pool by the last one's
+    classifier.
     """
 
     fixmatch_threshold: float = Field(ge=0, lt=1)
     unlabelled_share: float = Field(gt=0, lt=1)
+    rounds: int = Field(default=0, ge=0, le=10)
 
 
-_TELLING = ("synthetic_share", "pool_share", "fixmatch_threshold", "duplicated_share", "other_seeds")
+class StyleMatching(_Section):
+    """Under domain shift, labelled images of the source are given the target's looks: see `styles.restyled`."""
+
+    style: Literal["histogram", "fourier", "tone_curve"]
+
+
+class Coral(_Section):
+    """Under domain shift, features of source and pool are to have one covariance: its weight in the loss."""
+
+    coral_weight: float = Field(gt=0)
+
+
+class Dann(_Section):
+    """Under domain shift, features are to hide their domain: how much of a critic's reversed gradient they get."""
+
+    dann_weight: float = Field(gt=0)
+
+
+_FOR_SHIFT = ("style", "coral_weight", "dann_weight")
+_FROM_POOL = (*_FOR_SHIFT, "pool_share", "fixmatch_threshold")
+_TELLING = ("synthetic_share", *_FROM_POOL, "duplicated_share", "other_seeds")
 
 
 def _kind(setting: Any) -> str:
@@ -130,11 +153,15 @@ Setting = Annotated[
     | Annotated[Duplicated, Tag("duplicated_share")]
     | Annotated[Synthetic, Tag("synthetic_share")]
     | Annotated[PseudoLabels, Tag("pool_share")]
-    | Annotated[FixMatch, Tag("fixmatch_threshold")],
+    | Annotated[FixMatch, Tag("fixmatch_threshold")]
+    | Annotated[StyleMatching, Tag("style")]
+    | Annotated[Coral, Tag("coral_weight")]
+    | Annotated[Dann, Tag("dann_weight")],
     Discriminator(_kind),
 ]
 
 
+ALIGNED_SHARE = 0.5  # of each batch, the pool's images that features are aligned with
 _OF_GENERATOR = "data/filter_memorized/"
 STRONG = ("randaugment", "trivialaugment", "tone_curves")  # policies under which FixMatch learns its own guesses
 
@@ -176,14 +203,19 @@ class ArmParams(_Section):
     @property
     def for_shift(self) -> list[str]:
         """The keys that say something under domain shift alone."""
-        return ["batch_norm: target"] if self.batch_norm == "target" else []
+        batch_norm = ["batch_norm: target"] if self.batch_norm == "target" else []
+        return batch_norm + self._keys(_FOR_SHIFT)
 
     @property
     def from_pool(self) -> list[str]:
         """The keys that need unlabelled images."""
-        asked = {"pool_share": PseudoLabels, "fixmatch_threshold": FixMatch}
-        settings = [key for key, kind in asked.items() if any(isinstance(each, kind) for each in self.settings)]
-        return self.for_shift + settings
+        batch_norm = ["batch_norm: target"] if self.batch_norm == "target" else []
+        return batch_norm + self._keys(_FROM_POOL)
+
+    def _keys(self, telling: tuple[str, ...]) -> list[str]:
+        """Those of them by which a setting is told from others."""
+        kinds = {_kind(setting) for setting in self.settings}
+        return [key for key in telling if key in kinds]
 
     @model_validator(mode="after")
     def _settings_fit_the_images(self) -> Self:
@@ -225,8 +257,8 @@ class ArmParams(_Section):
 
     @model_validator(mode="after")
     def _domains_are_not_mixed(self) -> Self:
-        if self.batch_norm == "target" and self.augment in ("mixup", "cutmix"):
-            raise ValueError(f"batch_norm: target keeps the domains apart, which augment: {self.augment} mixes")
+        if self.for_shift and self.augment in ("mixup", "cutmix"):
+            raise ValueError(f"{self.for_shift[0]} tells the domains apart, which augment: {self.augment} mixes")
         return self
 
     @model_validator(mode="after")
@@ -290,4 +322,6 @@ def _share_beside_real(setting: Setting) -> float | None:
             return setting.duplicated_share
         case FixMatch():
             return setting.unlabelled_share
+        case Coral() | Dann():
+            return ALIGNED_SHARE
     return None

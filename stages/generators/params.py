@@ -132,6 +132,19 @@ class TranslationParams(LearningParams):
     identity: float = Field(ge=0, le=1000)
 
 
+class RefinerParams(LearningParams):
+    """A kind that refines drawn images until they resemble real ones.
+
+    width: maps of the refiner. self_regularisation: weight of the mean difference between the drawn and the refined
+    image, whose values lie 2 apart at most. history: refined images that are remembered for the discriminator; 0 for
+    none. conditional: whether the discriminator knows the classes, by guesses for the real images.
+    """
+
+    self_regularisation: float = Field(ge=0, le=1000)
+    history: int = Field(ge=0, le=100_000)
+    conditional: bool
+
+
 # The kinds of generators, a line each: name -> what its section holds, and what it is. Its networks are the class
 # `Kind` of the module of that name in `kinds/`.
 KINDS: dict[str, tuple[type[GeneratorParams], str]] = {
@@ -141,6 +154,7 @@ KINDS: dict[str, tuple[type[GeneratorParams], str]] = {
     "auxiliary": (AdversarialParams, "one GAN for all classes, whose discriminator also names the class (AC-GAN)"),
     "per_class": (AdversarialParams, "a GAN of its own for every class"),
     "image_conditioned": (DenseParams, "a GAN that draws another image of a real image's class (DAGAN)"),
+    "refiner": (RefinerParams, "a GAN that makes drawn images real, for images of a second domain (SimGAN)"),
     "translation": (TranslationParams, "a GAN that carries labelled images of one domain to another, unpaired"),
 }
 

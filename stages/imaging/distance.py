@@ -40,9 +40,6 @@ class Alignment:
         return unit_vectors(_cropped(images, -self.down, -self.right))
 
 
-UNMOVED = (Alignment(mirrored=False, down=0, right=0),)
-
-
 def alignments(shift_pixels: int, flip_ok: bool, height: int, width: int) -> list[Alignment]:
     """All shifts of up to `shift_pixels` along each axis, mirrored too where `flip_ok`.
 

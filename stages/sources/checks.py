@@ -70,7 +70,13 @@ class _Leak:
 
 
 def resolve(
-    listing: Listing, facts: Facts, sets: Rows, near: NearPairs, on_leak: Literal["error", "drop", "warn"], size: int
+    listing: Listing,
+    facts: Facts,
+    sets: Rows,
+    near: NearPairs,
+    second: Mask,
+    on_leak: Literal["error", "drop", "warn"],
+    size: int,
 ) -> Resolution:
     """Decides what becomes of duplicates, contradicting labels and leaks, and reports all else that is odd.
 
@@ -86,6 +92,7 @@ def resolve(
         facts: of the same images in the same order.
         sets: int64 (N,), as `duplicates.exact_sets` gives them.
         near: near pairs between rows that stand for their exact set.
+        second: (N,) which images are a second source's: odd sizes and colours are odd among those of their own source.
         on_leak, size: `prepare.on_leak` and `prepare.image.size`.
 
     Raises:
@@ -109,7 +116,8 @@ def resolve(
         *_contradictions(kept, labels, listing, links),
         *_duplicates(kept, listing, links),
         *_near_findings(kept, listing, links),
-        *_outliers(listing.ids, facts, size),
+        *_outliers(listing.ids[~second], facts[~second], size),
+        *_outliers(listing.ids[second], facts[second], size),
         *_small_classes(listing, kept, labels),
     ]
     rows = np.flatnonzero(kept)

@@ -12,18 +12,10 @@ from sklearn.metrics import balanced_accuracy_score
 from torch import Generator
 
 from stages.downstream.arm_data import ArmData, SyntheticData
-from stages.downstream.arms import (
-    Bench,
-    Trial,
-    _fit_setting,
-    _parts,
-    advise,
-    balanced_accuracy,
-    train_arm,
-    try_settings,
-)
+from stages.downstream.arms import Trial, _parts, advise, train_arm, try_settings
 from stages.downstream.classical import predict_labels
 from stages.downstream.classifiers import build_classifier
+from stages.downstream.fitting import Bench, balanced_accuracy, fit_setting
 from stages.downstream.params import ArmParams, LabelBudget
 from stages.downstream.training import predict
 from stages.labelling import pool
@@ -181,7 +173,7 @@ def test_every_arm_takes_the_same_steps(short, make_data):
 
 def test_the_teacher_is_the_classic_arm(short, make_data):
     data = make_data()
-    guess = advise(bench(short, short.arms["pseudo_label"], data)).pool("classifier")
+    guess = advise(bench(short, short.arms["pseudo_label"], data)).pool(short.arms["pseudo_label"].settings[0])
     classic = run(short, "classic", replace(data, test_images=data.seen.unlabelled))
     assert np.array_equal(guess.labels.numpy(), classic.test_probabilities.argmax(axis=1))
     assert np.array_equal(guess.confidence.numpy(), classic.test_probabilities.max(axis=1))
@@ -212,7 +204,8 @@ def test_the_ensembles_guess_is_the_one_that_generators_learn_from(short, make_d
     def guess_pool():
         return pool.Guesses(choosing, chosen)
 
-    guess = advise(bench(short, ensemble_arm(short, "all"), make_data(), guess_pool, final)).pool("ensemble")
+    arm = ensemble_arm(short, "all")
+    guess = advise(bench(short, arm, make_data(), guess_pool, final)).pool(arm.settings[0])
     wanted = chosen if final else choosing
     assert torch.equal(guess.labels, wanted.labels)
     assert torch.equal(guess.confidence, wanted.trust)
@@ -228,7 +221,8 @@ def test_the_ensemble_of_a_budget_sees_no_other_label(short, make_data, monkeypa
         return pool.Guesses(guessed, guessed)
 
     monkeypatch.setattr(pool, "teach", teach)
-    advise(bench(short, ensemble_arm(short, budget), make_data())).pool("ensemble")
+    arm = ensemble_arm(short, budget)
+    advise(bench(short, arm, make_data())).pool(arm.settings[0])
     assert len(seen[0].images) == len(seen[0].labels) == 3 * per_class
     assert len(seen[0].validation_images) == len(seen[0].validation_labels) == 0
 
@@ -243,7 +237,7 @@ def test_the_final_run_is_a_plain_training_on_all_labels(short, make_data, name)
     joined = with_all_labels_in_train(data)
     setting, advice = short.arms[name].settings[0], bench(short, short.arms[name], joined, final=False)
     parts = _parts(setting, advice, advise(advice))
-    plain = predict(_fit_setting(setting, parts, advice).model, data.test_images)
+    plain = predict(fit_setting(setting, parts, advice).model, data.test_images)
     assert np.array_equal(run(short, name, data).test_probabilities, plain.numpy())
 
 

@@ -33,6 +33,7 @@ def train(params, toy, *, steps=6, threshold=0.4, policies=(still, still), seed=
         cycled(labels, steps, LABELLED),
         pool,
         cycled(60, steps, UNLABELLED),
+        policies[0],
         *policies,
         more.pop("settings", params.classifier),
         threshold,

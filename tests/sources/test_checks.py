@@ -63,7 +63,7 @@ def resolved(
     facts = plain_facts(pictures)
     sets = exact_sets(facts["digest"])
     listing = listed(labels, splits or [""] * len(labels), groups)
-    return checks.resolve(listing, facts, sets, near_pairs(near, sets), on_leak, 32)
+    return checks.resolve(listing, facts, sets, near_pairs(near, sets), np.zeros(len(sets), dtype=bool), on_leak, 32)
 
 
 def outcome(result: Resolution, kind: Kind) -> list[tuple[int, int, str]]:
@@ -281,15 +281,22 @@ def test_counts_do_not_depend_on_the_order_of_the_images(source: dict, random: R
     assert first == second
 
 
-def of_facts(**changes: NDArray) -> Counter:
+def of_facts(second: NDArray | None = None, **changes: NDArray) -> Counter:
     """Kinds found in 40 sound images of 32 x 32 in which some facts are changed."""
     facts = plain_facts(range(40))
     for name, column in changes.items():
         facts[name] = column
-    sets = np.arange(40)
-    result = checks.resolve(listed([0] * 40, [""] * 40), facts, sets, near_pairs([], sets), "error", 16)
+    sets, own = np.arange(40), np.zeros(40, dtype=bool) if second is None else second
+    result = checks.resolve(listed([0] * 40, [""] * 40), facts, sets, near_pairs([], sets), own, "error", 16)
     assert result.rows.tolist() == list(range(40))
     return Counter(each.kind for each in result.findings if each.kind != "class_too_small")
+
+
+def test_what_all_images_of_a_second_source_have_in_common_is_not_odd() -> None:
+    second = np.arange(40) >= 38
+    large = {"width": np.where(second, 300, 32), "height": np.where(second, 300, 32), "colourful": second}
+    assert of_facts(**large) == {"size_outlier": 2, "channel_outlier": 2}
+    assert of_facts(second, **large) == {}
 
 
 @pytest.mark.parametrize(

@@ -614,3 +614,43 @@ def test_a_domain_that_cannot_serve_is_told_in_words(
 ) -> None:
     with pytest.raises(UserError, match=words):
         roles_of_two_domains(make_params(**changes), target=target)
+
+
+@pytest.mark.parametrize("labelled", [5, "all"])
+def test_of_patients_with_one_image_in_each_domain_none_plays_two_roles(labelled: int | str) -> None:
+    labels, patients = np.tile(np.arange(3), 160), np.repeat(np.arange(80), 3)
+    patients, target = np.tile(patients * 3 + np.tile(np.arange(3), 80), 2), np.arange(480) >= 240
+    params = make_params(labels_per_class=labelled, calibration=20, test_share=0.2)
+    roles = roles_of_two_domains(params, patients, labels=labels, target=target)
+    assert not crossing(patients, roles)
+    assert set(target[roles == TRAIN]) == {False}
+    assert labelled == "all" or np.sum(roles == UNLABELLED_POOL) == 240 - 48 - 12 - 20 - 15
+
+
+@pytest.mark.parametrize("labelled", [5, "all"])
+def test_patients_of_the_source_alone_are_kept_for_train_alone(labelled: int | str) -> None:
+    """30 patients were on the old scanner, 20 on the new one, each with four images of every class."""
+    labels, patients = np.tile(np.repeat([0, 1, 2], 4), 50), np.repeat(np.arange(50), 12)
+    target = patients >= 30
+    for seed in range(5):
+        params = make_params(seed=seed, labels_per_class=labelled, calibration=60, test_share=0.2)
+        roles = roles_of_two_domains(params, patients, labels=labels, target=target)
+        assert np.sum(roles == CALIBRATION) == 60
+        assert np.sum(roles == UNLABELLED_POOL) > 0
+        assert np.sum(roles == TRAIN) == (360 if labelled == "all" else 15)
+
+
+def test_patients_kept_for_the_pool_are_not_drained_by_a_train_set_that_comes_last() -> None:
+    labels, patients = np.repeat([0, 1, 2], 160), np.repeat(np.arange(120), 4)
+    target = np.arange(480) % 2 == 0
+    for seed in range(5):
+        params = make_params(seed=seed, labels_per_class="all", imbalance_factor=20, calibration=10, test_share=0.2)
+        roles = roles_of_two_domains(params, patients, labels=labels, target=target)
+        assert per_class(labels, roles, UNLABELLED_POOL)[1] > 30, "12 train images come from 6 patients, not from 12"
+
+
+def test_calibration_is_spread_over_patients_of_the_target() -> None:
+    labels, patients = np.tile([0, 1, 2], 480), np.repeat(np.arange(120), 12)
+    params = make_params(calibration=10, test_share=0.2)
+    roles = roles_of_two_domains(params, patients, labels=labels, target=patients >= 60)
+    assert len(np.unique(patients[roles == CALIBRATION])) == 10

@@ -1,0 +1,185 @@
+"""One training of an arm: the classifier on one replicate, by one setting."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from stages.downstream.alignment import Term, train_aligned
+from stages.downstream.arm_data import ArmData, Labelled, labelled_images
+from stages.downstream.augment import Policy, build_policy, on_first
+from stages.downstream.batches import Part, compose, real_parts
+from stages.downstream.coral import CovarianceTerm
+from stages.downstream.dann import DomainCritic
+from stages.downstream.domains import Domains
+from stages.downstream.fixmatch import train_fixmatch
+from stages.downstream.mixing import build_mixing
+from stages.downstream.params import (
+    ALIGNED_SHARE,
+    ArmParams,
+    Coral,
+    Dann,
+    FixMatch,
+    OtherSeeds,
+    Setting,
+    TrainDownstreamParams,
+)
+from stages.downstream.sampling import draw_order
+from stages.downstream.training import Examples, Seeds, Trained, Validate, derive_seeds, predict, train_classifier
+from stages.labelling.pool import Guesses
+
+GuessPool = Callable[[], Guesses]  # the ensemble's labels of the pool
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One arm on one replicate, to choose by or in its final run: what all its settings share."""
+
+    arm: ArmParams
+    data: ArmData
+    params: TrainDownstreamParams
+    replicate: int
+    guess_pool: GuessPool
+    final: bool
+
+    @cached_property
+    def labelled(self) -> Labelled:
+        """The real images with labels, which exist even where the arm itself trains on synthetic ones alone."""
+        return labelled_images(self.arm, self.data, self.final, self.seeds.order)
+
+    @property
+    def real(self) -> Labelled | None:
+        """Those of them that the arm trains on."""
+        return self.labelled if self.arm.real else None
+
+    @cached_property
+    def seeds(self) -> Seeds:
+        """Shared by all arms of a replicate, so that these are paired."""
+        return derive_seeds(self.params.seed, self.replicate)
+
+    def validate(self, model: nn.Module) -> float:
+        """Balanced accuracy on `validation`, by which an arm chooses."""
+        return balanced_accuracy(predict(model, self.data.seen.validation_images), self.data.seen.validation_labels)
+
+
+def fit_setting(
+    setting: Setting, parts: Sequence[Part], bench: Bench, validate: Validate | None = None, stop: int | None = None
+) -> Trained:
+    """validate, stop: see `train_classifier`."""
+    match setting:
+        case FixMatch(rounds=0):
+            return _fit_fixmatch(setting, bench, validate, stop)
+        case Coral() | Dann():
+            return _fit_aligned(setting, bench, validate, stop)
+        case OtherSeeds():
+            seeds = derive_seeds(bench.params.seed + setting.other_seeds, bench.replicate)
+            return fit(parts, bench, seeds, validate, stop)
+    return fit(parts, bench, bench.seeds, validate, stop)
+
+
+def fit(
+    parts: Sequence[Part], bench: Bench, seeds: Seeds, validate: Validate | None = None, stop: int | None = None
+) -> Trained:
+    """Trains on batches with a fixed number of images of each part; validate, stop: see `train_classifier`."""
+    return train_classifier(
+        *composed(parts, bench, seeds),
+        policy_of(parts, bench, bench.params.classifier.batch_size),
+        build_mixing(bench.arm.augment),
+        bench.params.classifier,
+        seeds,
+        validate,
+        stop,
+        _domains(parts, bench),
+    )
+
+
+def _fit_fixmatch(setting: FixMatch, bench: Bench, validate: Validate | None, stop: int | None) -> Trained:
+    params, seen, seeds = bench.params, bench.data.seen, bench.seeds
+    parts, drawn = _with_pool(setting.unlabelled_share, bench)
+    weak, across = build_policy("classic", params, seen.flip_ok), seen.from_source is not None
+    return train_fixmatch(
+        *composed(parts, bench, seeds),
+        seen.unlabelled,
+        drawn,
+        policy_of(parts, bench, sum(part.places for part in parts)) if across else weak,
+        weak,
+        build_policy(bench.arm.augment, params, seen.flip_ok),
+        params.classifier,
+        setting.fixmatch_threshold,
+        seeds,
+        validate,
+        stop,
+        _domains(parts, bench),
+        across,
+    )
+
+
+def _fit_aligned(setting: Coral | Dann, bench: Bench, validate: Validate | None, stop: int | None) -> Trained:
+    params, seen, seeds = bench.params, bench.data.seen, bench.seeds
+    parts, drawn = _with_pool(ALIGNED_SHARE, bench)
+    return train_aligned(
+        *composed(parts, bench, seeds),
+        _of_source(parts),
+        seen.unlabelled,
+        drawn,
+        policy_of(parts, bench, params.classifier.batch_size),
+        _term_of(setting, seeds),
+        params.classifier,
+        seeds,
+        validate,
+        stop,
+        _domains(parts, bench),
+    )
+
+
+def _term_of(setting: Coral | Dann, seeds: Seeds) -> Callable[[int], Term]:
+    if isinstance(setting, Coral):
+        return lambda _features: CovarianceTerm(setting.coral_weight)
+    return lambda features: DomainCritic(setting.dann_weight, features, seeds.initialisation)
+
+
+def _with_pool(share: float, bench: Bench) -> tuple[list[Part], Tensor]:
+    """Batches of which so much are images of the pool: their labelled images, and the order (steps, M) of the pool."""
+    steps, places = bench.params.classifier.steps, bench.params.classifier.batch_size
+    drawn = round(share * places)
+    pool_labels = torch.zeros(len(bench.data.seen.unlabelled), dtype=torch.int64)  # unknown: all are drawn alike
+    generator = torch.Generator().manual_seed(bench.seeds.order)
+    order = draw_order(pool_labels, steps * drawn, None, generator).view(steps, drawn)
+    return real_parts(bench.labelled, places - drawn), order
+
+
+def policy_of(parts: Sequence[Part], bench: Bench, batch: int) -> Policy:
+    """What the arm's policy does to every `batch` images that begin with the source's among the parts.
+
+    Tone curves make up scanners that were never seen. The target's images are already what they should prepare for, and
+    get the geometry alone.
+    """
+    policy, classic = (
+        build_policy(name, bench.params, bench.data.seen.flip_ok) for name in (bench.arm.augment, "classic")
+    )
+    if bench.data.seen.from_source is None or bench.arm.augment != "tone_curves":
+        return policy
+    return on_first(_of_source(parts), batch, policy, classic)
+
+
+def _of_source(parts: Sequence[Part]) -> int:
+    """How many images of each batch are of the source; they come first."""
+    return sum(part.places for part in parts if not part.of_target)
+
+
+def _domains(parts: Sequence[Part], bench: Bench) -> Domains | None:
+    """How batches of these parts go through batch norm."""
+    return None if bench.arm.batch_norm == "joint" else Domains(_of_source(parts), bench.data.seen.unlabelled)
+
+
+def composed(parts: Sequence[Part], bench: Bench, seeds: Seeds) -> tuple[Examples, Tensor]:
+    return compose(parts, bench.arm, bench.params.classifier.steps, bench.data.seen.classes, seeds.order)
+
+
+def balanced_accuracy(probabilities: Tensor, labels: Tensor) -> float:
+    """Mean over the classes that are there of the share predicted right (sklearn's `balanced_accuracy_score`)."""
+    labels = labels.cpu()
+    right = (probabilities.argmax(dim=1) == labels).double()
+    return float(torch.stack([right[labels == label].mean() for label in labels.unique()]).mean())

@@ -1,0 +1,94 @@
+"""Each domain passes batch norm by itself, and in the end the target's statistics count."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Generator, Tensor, nn
+
+from stages.downstream.augment import build_policy
+from stages.downstream.classifiers import build_classifier
+from stages.downstream.domains import BATCH, Domains, in_passes
+from stages.downstream.params import TrainDownstreamParams
+from stages.downstream.training import derive_seeds, train_classifier
+from stages.imaging.pixels import to_network_range
+from stages.plumbing.errors import UserError
+from tests.downstream.toy import examples
+
+
+def noise(count: int, seed: int, low: int = 0, high: int = 256) -> Tensor:
+    return torch.randint(low, high, (count, 1, 8, 8), generator=Generator().manual_seed(seed)).to(torch.uint8)
+
+
+def network(kind: str = "cnn") -> nn.Sequential:
+    return build_classifier(kind, 1, 8, 3, 4, seed=0)
+
+
+@pytest.mark.parametrize("kind", ["cnn", "resnet18"])
+def test_a_domains_logits_do_not_depend_on_the_other_one(kind: str) -> None:
+    model = network(kind)
+    images = to_network_range(noise(12, 0))
+    darker = torch.cat([images[:8] - 1, images[8:]])
+    apart, apart_too = (in_passes(model, each, Domains(8, noise(1, 1))) for each in (images, darker))
+    assert torch.equal(apart[8:], apart_too[8:])
+    assert not torch.equal(in_passes(model, images, None)[8:], in_passes(model, darker, None)[8:])
+
+
+@pytest.mark.parametrize("source", [0, 12])
+def test_a_batch_of_one_domain_is_one_pass(source: int) -> None:
+    model, images = network(), to_network_range(noise(12, 0))
+    assert torch.equal(in_passes(model, images, Domains(source, noise(1, 1))), in_passes(model, images, None))
+
+
+@pytest.mark.parametrize("source", [1, 11])
+def test_a_single_image_of_a_domain_gets_clear_words(source: int) -> None:
+    with pytest.raises(
+        UserError, match=r"needs two images of each domain .* raise train_downstream\.classifier\.batch"
+    ):
+        in_passes(network(), to_network_range(noise(12, 0)), Domains(source, noise(1, 1)))
+
+
+def test_the_statistics_are_the_pools_whatever_they_were() -> None:
+    first, second = network(), network()
+    pool, dark = noise(40, 1), noise(40, 2, high=60)
+    Domains(0, dark).adapt(second)
+    for model in (first, second):
+        Domains(0, pool).adapt(model)
+    assert all(torch.equal(each, second.state_dict()[name]) for name, each in first.state_dict().items())
+    seen = first[0][0](to_network_range(pool))
+    torch.testing.assert_close(first[0][1].running_mean, seen.mean(dim=(0, 2, 3)))
+    torch.testing.assert_close(first[0][1].running_var, seen.transpose(0, 1).flatten(1).var(dim=1))
+
+
+def test_a_sorted_pool_gives_what_a_shuffled_one_gives() -> None:
+    """Parts of a large pool are each like the whole, else they would hide what parts them."""
+    pool = torch.cat([noise(BATCH, 1, high=40), noise(BATCH, 2, low=200)])
+    shuffled = pool[torch.randperm(len(pool), generator=Generator().manual_seed(0))]
+    first, second = network(), network()
+    for model, each in ((first, pool), (second, shuffled)):
+        Domains(0, each).adapt(model)
+    torch.testing.assert_close(first[1][1][1].running_var, second[1][1][1].running_var, rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize("averaging", [0.0, 0.9])
+def test_what_is_validated_and_returned_has_the_pools_statistics(
+    params: TrainDownstreamParams, toy: Callable[[int, int], tuple[Tensor, Tensor]], averaging: float
+) -> None:
+    settings = params.classifier.model_copy(update={"checkpoints": 3, "weight_averaging": averaging})
+    domains, looks = Domains(8, noise(40, 1)), []
+
+    def adapted(model: nn.Module) -> bool:
+        before = {name: each.clone() for name, each in model.state_dict().items()}
+        domains.adapt(model)
+        return all(torch.equal(each, before[name]) for name, each in model.state_dict().items())
+
+    def validate(model: nn.Module) -> float:
+        looks.append(adapted(model))
+        return float(len(looks) == 2)
+
+    given, order = examples(*toy(30, 0)), torch.arange(30 * 16).view(30, 16) % 30
+    plain = build_policy("none", params, flip_ok=False)
+    trained = train_classifier(given, order, plain, None, settings, derive_seeds(0, 0), validate, None, domains)
+    assert looks == [True] * 3
+    assert trained.step == 20
+    assert adapted(trained.model)
