@@ -35,7 +35,7 @@ from tests.generators.toy import (
 )
 from tests.labelling.toy import hasty_fit, of_two_domains, toy_data
 
-DATA = replace(of_two_domains(toy_data(pool=4)), form=FORM)
+DATA = replace(of_two_domains(toy_data(pool=4, validation=0)), form=FORM)
 every_kind = pytest.mark.parametrize("name", KINDS)
 
 
