@@ -1,8 +1,8 @@
 """What translated images are worth under domain shift, beside every rival: the six stages, on seeds that chose nothing.
 
-Each set is a preset with another `prepare.seed`, hence with another test set and other replicates than anything was tried
-out on. Beside its arms stands what no user has: classic augmentation on as many labels of the target as there are of
-the source. `python -m benchmarks.domain_shift` prints a table for each set whose images are there.
+Each set is a preset with another `prepare.seed`, hence with another test set and other replicates than anything was
+tried out on. Beside its arms stands what no user has: classic augmentation on as many labels of the target as there are
+of the source. `python -m benchmarks.domain_shift` prints a table for each set whose images are there.
 """
 
 import argparse
