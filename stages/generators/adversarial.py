@@ -1,7 +1,7 @@
 """Kinds that learn against a discriminator which knows the classes: one step of two players, and how they start."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import ClassVar
 
@@ -100,15 +100,24 @@ def judge(discriminator: nn.Module, images: Tensor, draws: Draws, trust: Tensor)
 
 
 def adversarial_step(
-    network: nn.Module, discriminator: nn.Module, objective: Objective, batch: Batch, learner: Learner
+    network: nn.Module,
+    discriminator: nn.Module,
+    objective: Objective,
+    batch: Batch,
+    learner: Learner,
+    ties: Callable[[Tensor], Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """Both players learn from one batch. The same fakes, augmented alike, serve both."""
+    """Both players learn from one batch. The same fakes, augmented alike, serve both.
+
+    ties: further losses (N,) of the generator, from its fakes (N, C, H, W) before they are augmented.
+    """
     assert isinstance(discriminator, ConditionalDiscriminator)
     size, sources, penalty = len(batch.real), batch.draws.sources, objective.penalty
     # Fakes take the trust of the real images, and mostly their labels: neither must tell the two apart.
     labels = torch.cat([batch.labels, batch.draws.labels])
     with learner.autocast():
-        both = learner.augment(torch.cat([batch.real, network(batch.draws)]))
+        drawn = network(batch.draws)
+        both = learner.augment(torch.cat([batch.real, drawn]))
         real, fake = both.split(size)
 
     images = both.detach().requires_grad_(penalty > 0)
@@ -137,6 +146,8 @@ def adversarial_step(
                 lead = judge(discriminator, real, batch.draws, batch.trust)
         losses = objective.generator(lead, fake_logits)
         losses = losses + discriminator.class_losses(features, batch.draws.labels, batch.trust)
+        if ties is not None:
+            losses = losses + ties(drawn)
     measures["generator_loss"] = learner.update("generator", losses)
     discriminator.train()
     return measures

@@ -1,11 +1,12 @@
 """Whether a translator that looks at no label swaps classes, as the few labelled images of the target tell.
 
 Its losses cannot tell: threes that look like real eights of the target are real images all the same. So a quick
-classifier learns from translated images, whose labels are their sources', and names the labelled target images. They
-were no part of what the translator learned from as labels, so they are a fair check.
+classifier learns from translated images, whose labels are their sources', and names the labelled target images. Their
+labels were no part of what the translator learned from, so they are a fair check, and choose when to stop.
 """
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 import torch
 from scipy.stats import binomtest
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
 from stages.imaging.pixels import to_network_range
+from stages.imaging.set_metrics import log_likelihood
 from stages.labelling.data import ReplicateData
 from stages.labelling.quick_classifier import QuickClassifier, fit
 
@@ -35,18 +37,47 @@ class Check:
     above_chance: float
 
 
-def check(translated: Tensor, labels: Tensor, data: ReplicateData, seed: int) -> dict[str, float]:
-    """The fields of `Check` by name; empty where no target image has a label.
+@dataclass(frozen=True)
+class Examiner:
+    """Compares translators by what their images teach about the labelled target images; `seed` decides what is random.
 
-    translated: uint8 (N, C, H, W), with the labels (N,) of their sources. Both classifiers have the target's statistics
-    in their batch norm, so that what is compared is what they learned.
+    data: with all labels, some of them of the target. All classifiers have the target's statistics in their batch norm,
+    so that what is compared is what they learned.
     """
-    own, source = data.labels[data.of_target].cpu(), ~data.of_target
-    if not len(own):
-        return {}
-    after = _guesses(translated, labels, data, seed)
-    before = _guesses(data.images[source], data.labels[source], data, seed)
-    return asdict(judge(own, after, before, data.classes))
+
+    data: ReplicateData
+    seed: int
+
+    def taught(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Class probabilities (V, K) of the labelled target images by a classifier that learned from these images.
+
+        images: uint8 (N, C, H, W), translated, with the labels (N,) of their sources.
+        """
+        data, everywhere = self.data, torch.ones(len(labels), device=labels.device)
+        classifier = fit(images, labels, everywhere, data.classes, data.flip_ok, self.seed)
+        target = data.images[data.of_target]
+        adapt(classifier, torch.cat([target, data.unlabelled]))
+        return classifier.probabilities(target)
+
+    @cached_property
+    def untranslated(self) -> Tensor:
+        """The same (V, K) by a classifier that learned from the images of the source as they are."""
+        source = ~self.data.of_target
+        return self.taught(self.data.images[source], self.data.labels[source])
+
+    def check(self, probabilities: Tensor) -> dict[str, float]:
+        """The fields of `Check` by name, from what the classifier says that learned from translated images, (V, K).
+
+        Beside them `target_likelihood`, which chooses among translators: the mean log-likelihood of the labels.
+        """
+        after, before = (each.argmax(dim=1).cpu() for each in (probabilities, self.untranslated))
+        likelihood = float(log_likelihood(probabilities, self._labels).mean())
+        checked = judge(self._labels.cpu(), after, before, self.data.classes)
+        return {"target_likelihood": likelihood, **asdict(checked)}
+
+    @property
+    def _labels(self) -> Tensor:
+        return self.data.labels[self.data.of_target]
 
 
 def judge(labels: Tensor, translated: Tensor, untranslated: Tensor, classes: int) -> Check:
@@ -78,15 +109,6 @@ def _swaps_a_pair(labels: Tensor, guesses: Tensor, classes: int) -> bool:
 def _clearly(count: int, of: int, chance: float, level: float = LEVEL) -> bool:
     """Whether so many of so many are clearly more than chance alone makes."""
     return of > 0 and chance < 1 and binomtest(count, of, chance, alternative="greater").pvalue < level
-
-
-def _guesses(images: Tensor, labels: Tensor, data: ReplicateData, seed: int) -> Tensor:
-    """What the labelled target images are taken for, on the CPU, by a classifier that learned from some images."""
-    everywhere = torch.ones(len(labels), device=labels.device)
-    classifier = fit(images, labels, everywhere, data.classes, data.flip_ok, seed)
-    target = data.images[data.of_target]
-    adapt(classifier, torch.cat([target, data.unlabelled]))
-    return classifier.probabilities(target).argmax(dim=1).cpu()
 
 
 @torch.no_grad()

@@ -52,8 +52,8 @@ class Generator(nn.Module, ABC):
     """One kind of generator. An instance is built from its plan alone, untrained, and holds its plan.
 
     network: draws images (N, C, H, W) about [-1, 1] from `Draws`. starts_from: noise alone; another real image of the
-    class; or a labelled image of the source domain, unpaired with the target's images that it learns to resemble.
-    latent_dim: numbers that an image is drawn from.
+    class; or a labelled image of the source domain, unpaired with the target's images that it learns to resemble,
+    which such a kind leaves as it is until it has learned. latent_dim: numbers that an image is drawn from.
     """
 
     starts_from: ClassVar[Literal["noise", "class", "domain"]] = "noise"

@@ -122,11 +122,14 @@ class DenseParams(AdversarialParams):
 class TranslationParams(LearningParams):
     """A kind that carries images of one domain to another.
 
-    range: how far a pixel of the result sees: 5 pixels (local), a quarter of the image (regional) or all of it
-    (global). width: maps of the translator's first layer.
+    range: how much of its source a pixel of the result sees: 5 x 5 pixels (local), at most 15 x 15 (regional) or all
+    (global). width: maps of the translator's first layer. cycle: weight of the way back to the source, which a second
+    translator finds (CycleGAN); 0 trains none. identity: weight of leaving images of the target as they are.
     """
 
     range: Literal["local", "regional", "global"]
+    cycle: float = Field(ge=0, le=1000)
+    identity: float = Field(ge=0, le=1000)
 
 
 class RefinerParams(LearningParams):

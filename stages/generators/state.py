@@ -34,7 +34,8 @@ class TrainingState:
 
     `sums`: of the named measures since the last report. `signs`: of `sureness` since the strength was last adapted.
     `strength`: of the augmentation, 0..1. `diversity`: at its highest so far (see `health.diversity`), NaN before the
-    first.
+    first. `best`: weights of the averaged network that is kept, and `best_told` what is told of it, where looks
+    choose one; empty where the last is kept.
     """
 
     generator: LearningGenerator
@@ -47,6 +48,8 @@ class TrainingState:
     strength: float = 0.0
     rollbacks: int = 0
     diversity: float = float("nan")
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_told: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     curve: list[dict[str, float]] = field(default_factory=list)
     samples: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
@@ -79,7 +82,18 @@ class TrainingState:
         return int(self.history[-1]["step"]) if self.history else 0
 
 
-_PLAIN = ("sums", "signs", "step", "strength", "rollbacks", "diversity", "history", "curve")
+_PLAIN = (
+    "sums",
+    "signs",
+    "step",
+    "strength",
+    "rollbacks",
+    "diversity",
+    "best",
+    "best_told",
+    "history",
+    "curve",
+)
 
 
 def start(

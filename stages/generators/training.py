@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from stages.generators import flips, health, quality
 from stages.generators.batches import DomainFeed, RandomFeed
@@ -61,6 +61,7 @@ class Setting:
     real: TrustedImages
     begin: Callable[[], TrainingState]
     judge: quality.Judge
+    examiner: flips.Examiner | None
     report: Report
 
 
@@ -87,6 +88,8 @@ def train(
     if images.min() == 0:
         raise UserError(f"class {int(images.argmin())} has no labelled image; every class needs at least one")
     labelled, chosen = pool.label(data, guessed), kind(params.kind)
+    if chosen.starts_from == "domain":
+        _check_domains(data, params.kind)
     plan, begin = chosen.study(data, labelled.real, params)
     likened = labelled.real.images[_first_to_resemble(chosen, data) :]
     judge = quality.Judge(data, likened, pool.learn(data, seed), seed)
@@ -103,11 +106,33 @@ def train(
         labelled.real,
         partial(start, chosen, plan, begin, learning, seed, data.images.device),
         judge,
+        _examiner(chosen, data, seed),
         report,
     )
     with _words_for_memory(learning):
         state = _learn(setting, checkpoint)
     return _finished(state, chosen, plan, setting, labelled.quality)
+
+
+def _check_domains(data: ReplicateData, name: str) -> None:
+    """Raises UserError unless there are labelled images of a source domain, of every class, and images of a target."""
+    first = data.from_source
+    if first is None or first == len(data.labels) + len(data.unlabelled):
+        raise UserError(
+            f"kind: {name} needs images of a target domain beside the labelled ones of the source domain: set "
+            "prepare.shift with pool: true, or take the generator out of train_gan.generators"
+        )
+    images = data.labels[:first].bincount(minlength=data.classes)
+    if images.min() == 0:
+        raise UserError(
+            f"class {int(images.argmin())} has no labelled image in the source domain, which kind: {name} starts from"
+        )
+
+
+def _examiner(chosen: type[Generator], data: ReplicateData, seed: int) -> flips.Examiner | None:
+    """Where images inherit the labels of the other domain, and labelled target images can tell what becomes of them."""
+    examined = chosen.starts_from == "domain" and bool(data.of_target.any())
+    return flips.Examiner(data, seed) if examined else None
 
 
 def _learn(setting: Setting, checkpoint: Checkpoint) -> TrainingState:
@@ -180,29 +205,47 @@ def _finished(
     with torch.random.fork_rng(devices=[]):  # first weights, which the learned ones replace
         generator = chosen(plan)
     generator.load_state_dict(state.generator.state_dict())
-    generator.network.load_state_dict(state.average.module.state_dict())
+    generator.network.load_state_dict(state.best or state.average.module.state_dict())
     course = {
         "overfitting": state.history[-1]["sureness"],  # r_t of Karras et al. 2020
         "strength": state.strength,
         "rollbacks": state.rollbacks,
     }
-    measures = {name: value for name, value in state.curve[-1].items() if name != "step"}
     return TrainedGenerator(
         setting.params.kind,
         generator.eval(),
         history=state.history,
         curve=state.curve,
-        quality=pool_quality | course | measures | _check_of_labels(generator, state, setting),
+        quality=pool_quality | course | (state.best_told or _last_measures(state)),
         samples=state.samples,
     )
 
 
-def _check_of_labels(generator: LearningGenerator, state: TrainingState, setting: Setting) -> dict[str, float]:
-    """What `flips.check` finds, where images inherit the labels of their sources."""
-    if generator.starts_from != "domain":
-        return {}
-    drawn = quality.draw_samples(state.average.module, generator, setting.data, setting.seed)
-    return flips.check(*drawn, setting.data, setting.seed)
+def _examine(state: TrainingState, setting: Setting) -> None:
+    """Of the translators looked at and the one of the start, keeps that whose images teach most about the target.
+
+    Judged by the labelled target images: early stopping, as far back as to no translation at all.
+    """
+    if (examiner := setting.examiner) is None:
+        return
+    if not state.best:
+        start = setting.begin().average.module  # it leaves its sources as they are
+        measures = setting.judge.measure(start, state.generator)
+        _keep_if_best(state, start, {"kept_step": 0, **measures, **examiner.check(examiner.untranslated)})
+    network = state.average.module
+    taught = examiner.taught(*quality.draw_samples(network, state.generator, setting.data, setting.seed))
+    _keep_if_best(state, network, {"kept_step": state.step, **_last_measures(state), **examiner.check(taught)})
+
+
+def _keep_if_best(state: TrainingState, network: nn.Module, told: dict[str, float]) -> None:
+    if not state.best or told["target_likelihood"] > state.best_told["target_likelihood"]:
+        state.best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        state.best_told = told
+
+
+def _last_measures(state: TrainingState) -> dict[str, float]:
+    """What the last look measured."""
+    return {name: value for name, value in state.curve[-1].items() if name != "step"}
 
 
 def _first_to_resemble(chosen: type[Generator], data: ReplicateData) -> int:
@@ -286,6 +329,7 @@ def _look_if_due(state: TrainingState, setting: Setting) -> NDArray[np.uint8] | 
     asked = few_of_each_class(data.classes, GRID_COLUMNS, setting.seed, labels)
     state.samples[state.step] = picture(state.average.module, generator.latent_dim, asked, data.images)
     state.curve.append({"step": state.step, **setting.judge.measure(state.average.module, generator)})
+    _examine(state, setting)
     return state.samples[state.step]
 
 

@@ -1,4 +1,4 @@
-"""The guard fires on planted flips, whole and partial, and keeps quiet about honest and about uncertain translations."""
+"""The guard fires on planted flips, whole and partial, and keeps quiet about honest and uncertain translations."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from stages.generators.flip_words import told
-from stages.generators.flips import check, judge
+from stages.generators.flips import Examiner, judge
 from tests.labelling.toy import CLASSES, of_two_domains, toy_data, toy_images
 
 LABELS = torch.arange(10).repeat_interleave(5)
@@ -58,7 +58,8 @@ def test_planted_flips_are_found_by_what_translated_images_teach() -> None:
     data = of_two_domains(toy_data(10))
     data = replace(data, images=torch.where(data.of_target[:, None, None, None], 255 - data.images, data.images))
     images, labels = toy_images(20, seed=5)
-    honest, planted = (check(255 - images, each, data, 0) for each in (labels, (labels + 1) % CLASSES))
+    examiner = Examiner(data, 0)
+    honest, planted = (examiner.check(examiner.taught(255 - images, each)) for each in (labels, (labels + 1) % CLASSES))
     assert (honest["flipped"], honest["above_chance"]) == (0, 1)
     assert (planted["flipped"], planted["above_chance"]) == (1, 0)
     (line,) = told([honest, planted])
@@ -66,9 +67,7 @@ def test_planted_flips_are_found_by_what_translated_images_teach() -> None:
     assert f"{planted['target_hits']:.0%} right" in line
 
 
-def test_nothing_is_said_without_labelled_images_of_the_target() -> None:
-    data = of_two_domains(toy_data(10, validation=0))
-    assert check(*toy_images(5, seed=5), data, 0) == {}
+def test_nothing_is_said_where_nothing_was_found() -> None:
     assert not list(told([{}, {"kid": 0.1}]))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from stages.generators import flips
 from stages.generators.batches import RandomFeed
 from stages.generators.drawing import TrainedGenerator, source_labels
 from stages.generators.interface import Feed, Generator, LearningGenerator
@@ -34,7 +35,7 @@ from tests.generators.toy import (
 )
 from tests.labelling.toy import hasty_fit, of_two_domains, toy_data
 
-DATA = replace(of_two_domains(toy_data(pool=4)), form=FORM)
+DATA = replace(of_two_domains(toy_data(pool=4, validation=0)), form=FORM)
 every_kind = pytest.mark.parametrize("name", KINDS)
 
 
@@ -53,7 +54,8 @@ def trained() -> Iterator[Trained]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(external, "labelled_images", images_elsewhere)
-        patch.setattr(pool, "fit", hasty_fit(steps=1))
+        for module in (pool, flips):
+            patch.setattr(module, "fit", hasty_fit(steps=1))
         yield of
 
 

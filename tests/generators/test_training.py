@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.generators import quality, training
+from stages.generators import flips, quality, training
 from stages.generators.adversarial import AdversarialGenerator
 from stages.generators.drawing import TrainedGenerator, source_labels
 from stages.generators.interface import Feed, Learner
@@ -31,7 +31,8 @@ from tests.labelling.toy import CLASSES, hasty_fit, of_classes, of_two_domains, 
 @pytest.fixture(autouse=True)
 def hasty_classifiers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Quick classifiers that know little: what is tested here holds whatever they say."""
-    monkeypatch.setattr(pool, "fit", hasty_fit(steps=1))
+    for module in (pool, flips):
+        monkeypatch.setattr(module, "fit", hasty_fit(steps=1))
     monkeypatch.setattr(quality, "SAMPLES", 60)
 
 
@@ -321,7 +322,12 @@ class TestResume:
     }
 
     @pytest.mark.parametrize(
-        ("kind", "changes"), [*((kind, {}) for kind in LEARNING), ("projection", {"objective": RELATIVISTIC})]
+        ("kind", "changes"),
+        [
+            *((kind, {}) for kind in LEARNING),
+            ("projection", {"objective": RELATIVISTIC}),
+            ("translation", {"cycle": 1.0}),
+        ],
     )
     def test_from_any_step_of_any_kind(self, kind: str, changes: dict[str, Any]) -> None:
         settings, memory = toy_params(kind, **self.SETTINGS, **changes), Memory()
@@ -529,7 +535,12 @@ ODD_DATA = {
         validation_images=toy_data(0).validation_images.repeat(1, 3, 1, 1),
     ),
 }
-CASES = [*((kind, {}) for kind in LEARNING), ("projection", {"layers": "convolutional"})]
+CASES = [
+    *((kind, {}) for kind in LEARNING),
+    ("projection", {"layers": "convolutional"}),
+    ("translation", {"range": "regional", "identity": 1.0}),
+    ("translation", {"range": "global", "cycle": 1.0}),
+]
 
 
 @pytest.mark.parametrize("name", ODD_DATA)

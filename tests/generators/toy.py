@@ -35,6 +35,8 @@ _FIELDS: dict[str, Any] = {
     "objective": HINGE,
     "layers": "dense",
     "range": "local",
+    "cycle": 0.0,
+    "identity": 0.0,
     "self_regularisation": 0.1,
     "history": 40,
     "conditional": True,

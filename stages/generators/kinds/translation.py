@@ -1,64 +1,44 @@
 """Labelled images of one domain carried to the look of another, of which no label is needed.
 
-Unpaired, as in CycleGAN (Zhu et al. 2017): the discriminator sees images of the target domain and translated ones of
-the source domain, and no label. What keeps an image's class in place is that the translator sees little: through 5 x 5
-pixels it can change tones, sharpness, noise and shading, and cannot redraw an object as one of another class.
+Unpaired, as in CycleGAN (Zhu et al., "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks",
+2017): the discriminator sees images of the target domain and translated ones of the source domain, and no label. What
+keeps an image's class in place is that the translator sees little (`range: local`), or terms that tie it to its source:
+`cycle`, that a second translator finds the way back (eq. 2), and `identity`, that images of the target stay as they are
+(section 5.2).
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
 from stages.generators.adversarial import ConditionalDiscriminator, adversarial_step, judge
-from stages.generators.interface import Draws, Feed, Learner, LearningGenerator, Plan
+from stages.generators.convolutional import ConvolutionalTrunk
+from stages.generators.interface import Batch, Draws, Feed, Learner, LearningGenerator, Plan
+from stages.generators.network_config import NetworkConfig
 from stages.generators.objective import build_objective
 from stages.generators.params import TranslationParams
+from stages.generators.translators import build_translator
 from stages.labelling.data import ReplicateData, TrustedImages
-from stages.plumbing.errors import UserError
 
-GRID = 2  # the latent's map, that many numbers a side and channel, enlarged to the image: shading
-DISCRIMINATOR_WIDTH = 256
-
-
-class LocalTranslator(nn.Module):
-    """Draws to images (N, C, H, W) in [-1, 1], each pixel by 5 x 5 pixels of its source and of a channel of noise."""
-
-    def __init__(self, channels: int, size: int, latent_dim: int, width: int) -> None:
-        super().__init__()
-        self.size, self.latent_dim = size, latent_dim
-        self.input = nn.Conv2d(channels + 1, width, 3, padding=1, padding_mode="replicate")
-        self.shading = nn.Linear(latent_dim, width * GRID**2)
-        self.mixing = nn.Conv2d(width, width, 1)
-        self.output = nn.Conv2d(width, channels, 3, padding=1, padding_mode="replicate")
-
-    def forward(self, draws: Draws) -> Tensor:
-        assert draws.sources is not None  # kinds that start from the other domain get them
-        latents, noise = draws.latents.split([self.latent_dim, self.size**2], dim=1)
-        seen = torch.cat([draws.sources, noise.unflatten(1, (1, self.size, self.size))], dim=1)
-        shading = self.shading(latents).unflatten(1, (-1, GRID, GRID))
-        hidden = self.input(seen) + functional.interpolate(shading, self.size, mode="bilinear")
-        hidden = functional.leaky_relu(hidden, 0.2)
-        hidden = hidden + functional.leaky_relu(self.mixing(hidden), 0.2)
-        return torch.tanh(self.output(hidden))
+LARGEST_DENSE = 32  # pixels a side of the images that a fully connected discriminator reads
+DENSE_WIDTH, CONVOLUTIONAL_WIDTH = 256, 64
 
 
 class ImageDiscriminator(ConditionalDiscriminator):
-    """Judges images as images alone, whatever their labels."""
+    """Judges whole images as images alone, whatever their labels."""
 
     def __init__(self, channels: int, size: int) -> None:
         super().__init__()
-        self.trunk = nn.Sequential(
-            nn.Flatten(),
-            spectral_norm(nn.Linear(channels * size**2, DISCRIMINATOR_WIDTH)),
-            nn.LeakyReLU(0.2),
-            spectral_norm(nn.Linear(DISCRIMINATOR_WIDTH, DISCRIMINATOR_WIDTH)),
-            nn.LeakyReLU(0.2),
-        )
-        self.head = spectral_norm(nn.Linear(DISCRIMINATOR_WIDTH, 1))
+        if size > LARGEST_DENSE:
+            self.trunk: nn.Module = _convolutional_trunk(channels, size)
+            features = self.trunk.features
+        else:
+            self.trunk, features = _dense_trunk(channels * size**2), DENSE_WIDTH
+        self.head = spectral_norm(nn.Linear(features, 1))
 
     def logits(self, features: Tensor, _labels: Tensor, _trust: Tensor) -> Tensor:
         """Logits (N,) from features (N, F)."""
@@ -72,33 +52,101 @@ class Kind(LearningGenerator):
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
-        channels, size = plan["channels"], plan["size"]
-        self.latent_dim = plan["latent_dim"] + size**2  # one number for each pixel's noise
-        self.network = LocalTranslator(channels, size, plan["latent_dim"], plan["width"])
-        self.discriminator = ImageDiscriminator(channels, size)
+        shape = plan["channels"], plan["size"]
+        self.latent_dim = plan["latent_dim"] + plan["size"] ** 2  # one number for each pixel's noise
         self.objective = build_objective({"kind": "hinge"})
+        self.network, self.discriminator = self._translator(), ImageDiscriminator(*shape)
+        self.way_back = self._translator() if plan["cycle"] else None
+        self.source_discriminator = ImageDiscriminator(*shape) if plan["cycle"] else None
+
+    def _translator(self) -> nn.Module:
+        plan = self.plan
+        return build_translator(plan["range"], plan["channels"], plan["size"], plan["latent_dim"], plan["width"])
 
     @classmethod
-    def study(cls, data: ReplicateData, real: TrustedImages, params: TranslationParams) -> tuple[Plan, None]:
-        if data.from_source is None or len(real.images) == data.from_source:
-            raise UserError(
-                "kind: translation needs images of a target domain beside the labelled ones of the source domain: set "
-                "prepare.shift with pool: true, or take the generator out"
-            )
+    def study(cls, data: ReplicateData, _real: TrustedImages, params: TranslationParams) -> tuple[Plan, None]:
         _, channels, size, _ = data.images.shape
-        chosen: dict[str, Any] = {"range": params.range, "width": params.width, "latent_dim": params.latent_dim}
+        chosen: dict[str, Any] = params.model_dump(include={"range", "width", "latent_dim", "cycle", "identity"})
         return {"channels": channels, "size": size, **chosen}, None
 
     def players(self) -> dict[str, nn.Module]:
-        return {"generator": self.network, "discriminator": self.discriminator}
+        generators, discriminators = [self.network, self.way_back], [self.discriminator, self.source_discriminator]
+        return {
+            "generator": nn.ModuleList(filter(None, generators)),
+            "discriminator": nn.ModuleList(filter(None, discriminators)),
+        }
 
     def compiled(self) -> Iterator[nn.Module]:
         yield self.network
         yield self.discriminator.trunk
+        if self.way_back is not None and self.source_discriminator is not None:
+            yield self.way_back
+            yield self.source_discriminator.trunk
 
     @torch.no_grad()
     def judge(self, images: Tensor, draws: Draws) -> Tensor:
         return judge(self.discriminator, images, draws, torch.ones(len(images), device=images.device))
 
     def learn(self, feed: Feed, learner: Learner) -> dict[str, Tensor]:
-        return adversarial_step(self.network, self.discriminator, self.objective, feed.draw(), learner)
+        """One step towards the target and, where a cycle is asked for, one back: both translators learn from both."""
+        batch = feed.draw()
+        measures = self._step(self.network, self.way_back, self.discriminator, batch, learner)
+        if self.way_back is not None and self.source_discriminator is not None:
+            assert batch.draws.sources is not None
+            back = replace(batch, real=batch.draws.sources, draws=replace(batch.draws, sources=batch.real))
+            self._step(self.way_back, self.network, self.source_discriminator, back, learner)
+        return measures
+
+    def _step(
+        self,
+        network: nn.Module,
+        inverse: nn.Module | None,
+        discriminator: ImageDiscriminator,
+        batch: Batch,
+        learner: Learner,
+    ) -> dict[str, Tensor]:
+        """A translator learns against its discriminator; `inverse`, which undoes it, learns with it."""
+
+        def ties(fakes: Tensor) -> Tensor:
+            """The weighted losses (N,) that tie what was drawn to its source."""
+            losses = torch.zeros(len(fakes), device=fakes.device)
+            if inverse is not None:
+                returned = inverse(replace(batch.draws, sources=fakes))
+                losses = losses + self.plan["cycle"] * _apart(returned, batch.draws.sources)
+            if self.plan["identity"]:
+                kept = network(replace(batch.draws, sources=batch.real))
+                losses = losses + self.plan["identity"] * _apart(kept, batch.real)
+            return losses
+
+        return adversarial_step(network, discriminator, self.objective, batch, learner, ties)
+
+
+def _apart(images: Tensor, others: Tensor | None) -> Tensor:
+    """Mean absolute difference (N,) of images (N, C, H, W) from others."""
+    assert others is not None
+    return (images - others).abs().mean(dim=(1, 2, 3))
+
+
+def _dense_trunk(pixels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Flatten(),
+        spectral_norm(nn.Linear(pixels, DENSE_WIDTH)),
+        nn.LeakyReLU(0.2),
+        spectral_norm(nn.Linear(DENSE_WIDTH, DENSE_WIDTH)),
+        nn.LeakyReLU(0.2),
+    )
+
+
+def _convolutional_trunk(channels: int, size: int) -> ConvolutionalTrunk:
+    return ConvolutionalTrunk(
+        NetworkConfig(
+            "convolutional",
+            classes=1,
+            channels=channels,
+            size=size,
+            latent_dim=0,
+            width=CONVOLUTIONAL_WIDTH,
+            components=0,
+            spectral=True,
+        )
+    )
