@@ -20,7 +20,6 @@ from stages.generators.objective import build_objective
 from stages.generators.params import RefinerParams
 from stages.imaging.pixels import to_bytes, to_network_range
 from stages.labelling.data import ReplicateData, TrustedImages
-from stages.plumbing.errors import UserError
 
 BLOCKS = 2  # residual ones of the refiner: a pixel of the result sees 13 x 13 of the drawn image
 GRID = 2  # the latent's map, that many numbers a side and channel, enlarged to the image
@@ -104,13 +103,8 @@ class Kind(LearningGenerator):
 
     @classmethod
     def study(
-        cls, data: ReplicateData, real: TrustedImages, params: RefinerParams
+        cls, data: ReplicateData, _real: TrustedImages, params: RefinerParams
     ) -> tuple[Plan, tuple[Tensor, Tensor]]:
-        if data.from_source is None or len(real.images) == data.from_source:
-            raise UserError(
-                "kind: refiner needs images of a target domain beside the labelled ones of the source domain: set "
-                "prepare.shift with pool: true, or take the generator out"
-            )
         _, channels, size, _ = data.images.shape
         chosen: dict[str, Any] = params.model_dump(
             include={"width", "latent_dim", "conditional", "history", "self_regularisation"}

@@ -1,7 +1,6 @@
 """A refiner begins as the identity, is held to what was drawn, remembers what it made, and may be blind to labels."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -18,7 +17,6 @@ from stages.generators.requests import requests
 from stages.imaging.pixels import to_bytes, to_network_range
 from stages.labelling import pool
 from stages.labelling.data import ReplicateData, TrustedImages
-from stages.plumbing.errors import UserError
 from tests.generators.toy import Memory, changed, copied, learner_of, some_draws, toy_params
 from tests.labelling.toy import of_two_domains, toy_data
 
@@ -32,9 +30,10 @@ Make = Callable[..., refiner.Kind]
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No classifier is needed: nothing that it judges is looked at here."""
+    """No classifier is needed: nothing that it judges is looked at here, and the last state is the one that is kept."""
     monkeypatch.setattr(training.quality.Judge, "measure", lambda *_: {"kid": 0.0})
     monkeypatch.setattr(pool, "learn", lambda *_: None)
+    monkeypatch.setattr(training, "_examiner", lambda *_: None)
 
 
 @pytest.fixture
@@ -181,10 +180,3 @@ def test_a_killed_training_remembers_and_ends_in_the_same_bytes(history: int) ->
         saved = Memory(memory.history[1]).load()
         assert saved is not None
         assert saved["tensors"]["networks"]["past"].shape == (history, 1, 8, 8)
-
-
-def test_without_a_second_domain_it_is_refused_in_words(make: Make) -> None:
-    with pytest.raises(UserError, match=r"prepare.shift with pool: true"):
-        make(replace(DATA, from_source=None))
-    with pytest.raises(UserError, match=r"prepare.shift with pool: true"):
-        make(replace(DATA, from_source=len(DATA.labels), unlabelled=DATA.unlabelled[:0]))
