@@ -12,12 +12,12 @@ from stages import presets
 from stages.plumbing import params
 
 DEFAULT = "digits_pool"
-_ARM = {"images": "data/prepare", "real": True, "labels": "all", "balancing": "none", "settings": [{}]}
+ARM = {"images": "data/prepare", "real": True, "labels": "all", "balancing": "none", "settings": [{}]}
 # Changes that leave two arms, which need neither a generator nor a pool.
 TWO_ARMS: dict[str, Any] = {
     "train_downstream.arms": {
-        "real": _ARM | {"augment": "none"},
-        "randaugment": _ARM | {"augment": "randaugment"},
+        "real": ARM | {"augment": "none"},
+        "randaugment": ARM | {"augment": "randaugment"},
     },
     "evaluate.augment": {"arms": ["randaugment"], "rivals": ["real"]},
     "evaluate.stand_in": {"arms": [], "rivals": ["real"]},

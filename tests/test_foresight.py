@@ -136,6 +136,28 @@ def test_an_empty_pool_is_told_for_each_arm_that_wants_one(prepared: Callable[..
     assert all("the pool is empty: raise prepare.unlabelled" in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("changes", "asked"),
+    [
+        ({"batch_norm": "target"}, ["batch_norm: target"]),
+        ({"settings": [{"style": "fourier"}]}, ["style"]),
+        ({"settings": [{"coral_weight": 1.0}]}, ["coral_weight"]),
+        ({"batch_norm": "target", "settings": [{"dann_weight": 1.0}]}, ["batch_norm: target", "dann_weight"]),
+    ],
+    ids=str,
+)
+def test_rivals_of_a_domain_shift_need_one_and_a_pool(
+    prepared: Callable[..., Dataset], changes: dict[str, Any], asked: list[str]
+) -> None:
+    values = copy.deepcopy(DEFAULTS)
+    values["train_downstream"]["arms"]["rival"] = values["train_downstream"]["arms"]["classic"] | changes
+    changed = Params.model_validate(values)
+    foresight.check(changed, prepared(shifted=True))
+    for lacking, words in (({}, "a source and a target"), ({"shifted": True, "unlabelled": 0}, "unlabelled images")):
+        (line,) = (each for each in problems(changed, prepared(**lacking)) if "arms.rival: " in each)
+        assert f"arms.rival: {' and '.join(asked)} needs {words}" in line
+
+
 def test_a_target_without_a_pool_is_told_even_where_no_arm_wants_one(prepared: Callable[..., Dataset]) -> None:
     shift = {"source": {"kind": "none", "path": "data/raw/none"}, "simulate": "scan", "pool": True}
     changed = params(prepare__shift=shift)

@@ -288,7 +288,7 @@ def test_a_field_without_a_comment_would_be_found() -> None:
 
 
 PUBLIC = {"digits_pool", "digits_scarce", "fashion_scarce", "chest_xrays", "red_cells", "spoken_digits", "cifar10_gpu"}
-PUBLIC |= {"drawn_digits"}
+PUBLIC |= {"drawn_digits", "scanner_shift", "scanner_shift_fashion", "scanner_shift_xrays"}
 PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
 
 

@@ -5,11 +5,14 @@ from collections.abc import Iterable, Mapping
 from stages.downstream.params import (
     STRONG,
     ArmParams,
+    Coral,
+    Dann,
     Duplicated,
     FixMatch,
     LabelBudget,
     OtherSeeds,
     PseudoLabels,
+    StyleMatching,
     Synthetic,
 )
 from stages.generators.params import GeneratorParams
@@ -32,6 +35,7 @@ _POLICIES = {
     "mixup": "mixup",
     "cutmix": "CutMix",
 }
+_STYLES = {"histogram": "histogram matching", "fourier": "Fourier matching", "tone_curve": "fitted tone curve"}
 _BALANCING = {"oversampling": "oversampling", "class_weights": "class weights"}
 _QUALITY = {"confidence": "most recognisable", "discriminator": "most real-looking", "truncation": "most typical"}
 _RARE = " for rare classes"
@@ -52,12 +56,22 @@ _GLOSSARY = (
         ("classic augmentation", "real images, slightly turned, shifted and brightened"),
         ("RandAugment", "changed more strongly, at random"),
         ("TrivialAugment", "changed by one random operation each"),
+        ("random tone curves", "given another brightness at every level, at random"),
         ("mixup", "two images laid over each other"),
         ("CutMix", "a piece of one image set into another"),
     ),
     (
         ("pseudo-labels", "a classifier labels the unlabelled real images, and another learns from both"),
         ("FixMatch", "the same in one go, with strong random changes"),
+        ("self-training", "pseudo-labels, given anew in each round by the last one's classifier"),
+        ("more round", "after it, pseudo-labels by its classifier"),
+        ("histogram matching", "labelled images get the brightness values of unlabelled ones"),
+        ("Fourier matching", "labelled images get the coarse contrasts of unlabelled ones"),
+        ("fitted tone curve", "labelled images get the brightness curve that brings them closest to unlabelled ones"),
+        ("style matching", "labelled images are made to look like unlabelled ones, without a network"),
+        ("CORAL", "what the classifier sees in both domains is made to vary alike"),
+        ("DANN", "what the classifier sees is made to hide the domain"),
+        ("adapted batch norm", "the classifier is set to the brightness and contrast of the unlabelled images"),
         ("oversampling", "images of rare classes are shown more often"),
         ("class weights", "images of rare classes count more"),
     ),
@@ -71,7 +85,7 @@ def arm_words(arm: ArmParams, generators: Mapping[str, GeneratorParams]) -> str:
     Two arms that differ in these have different words; those that differ only in numbers, such as a share, may not.
     generators: all of params.yaml, by name; generators of one kind are numbered in their order.
     """
-    adapted = "batch norm adapted to the target" if arm.batch_norm == "target" else ""
+    adapted = "adapted batch norm" if arm.batch_norm == "target" else ""
     parts = [_images(arm, generators), _policy(arm), _BALANCING.get(arm.balancing, ""), adapted]
     words = " + ".join(part for part in parts if part).replace(" + no ", ", no ")
     return f"{words}, {arm.labels.per_class} labels per class" if isinstance(arm.labels, LabelBudget) else words
@@ -96,14 +110,34 @@ def _images(arm: ArmParams, generators: Mapping[str, GeneratorParams]) -> str:
             kinds = {name: each.kind for name, each in generators.items()}
             return _synthetic_images(arm, first, maker_words(arm.generator or "", kinds))
         case PseudoLabels():
-            return "pseudo-labels"
+            return _self_training([each.rounds for each in arm.settings if isinstance(each, PseudoLabels)])
         case FixMatch():
-            return "FixMatch"
+            return _fixmatch([each.more_rounds for each in arm.settings if isinstance(each, FixMatch)])
+        case StyleMatching():
+            return _STYLES[first.style] if len(arm.settings) == 1 else "style matching"
+        case Coral():
+            return "CORAL"
+        case Dann():
+            return "DANN"
         case Duplicated():
             return "copies of real images"
         case OtherSeeds():
             return "other random seeds"
     return ""
+
+
+def _self_training(rounds: list[int]) -> str:
+    """By the rounds of each setting."""
+    up_to = "up to " if len(set(rounds)) > 1 else ""
+    return "pseudo-labels" if max(rounds) == 1 else f"self-training, {up_to}{max(rounds)} rounds"
+
+
+def _fixmatch(rounds: list[int]) -> str:
+    """By the further rounds of each setting."""
+    if max(rounds) == 0:
+        return "FixMatch"
+    up_to = "up to " if len(set(rounds)) > 1 else ""
+    return f"FixMatch, then {up_to}{'one more round' if max(rounds) == 1 else f'{max(rounds)} more rounds'}"
 
 
 def _synthetic_images(arm: ArmParams, setting: Synthetic, maker: str) -> str:
@@ -117,7 +151,8 @@ def _synthetic_images(arm: ArmParams, setting: Synthetic, maker: str) -> str:
 
 def _policy(arm: ArmParams) -> str:
     """How images are changed; "" for the policy that one expects of such an arm."""
-    expected = {PseudoLabels: "classic", FixMatch: STRONG[0], Synthetic: "" if arm.real else "classic"}
+    expected = dict.fromkeys((PseudoLabels, StyleMatching, Coral, Dann), "classic")
+    expected |= {FixMatch: STRONG[0], Synthetic: "" if arm.real else "classic"}
     return "" if arm.augment == expected.get(type(arm.settings[0])) else _POLICIES[arm.augment]
 
 

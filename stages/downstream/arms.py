@@ -119,6 +119,9 @@ def advise(bench: Bench) -> Advice:
     def classifier() -> nn.Module:
         return fit(real_parts(bench.labelled, bench.params.classifier.batch_size), bench, bench.seeds).model
 
+    def trained(earlier: PseudoLabels | FixMatch) -> nn.Module:
+        return fit_setting(earlier, _parts(earlier, bench, advice), bench).model
+
     @cache
     def guess_pool(setting: PseudoLabels | FixMatch) -> Guess:
         match setting:
@@ -127,9 +130,10 @@ def advise(bench: Bench) -> Advice:
                 return Guess(taught.labels.cpu(), taught.trust.cpu())
             case PseudoLabels(rounds=1):
                 teacher = classifier()
-            case _:
-                earlier = setting.model_copy(update={"rounds": setting.rounds - 1})
-                teacher = fit_setting(earlier, _parts(earlier, bench, advice), bench).model
+            case PseudoLabels():
+                teacher = trained(setting.model_copy(update={"rounds": setting.rounds - 1}))
+            case FixMatch():
+                teacher = trained(setting.model_copy(update={"more_rounds": setting.more_rounds - 1}))
         confidence, labels = predict(teacher, seen.unlabelled).max(dim=1)
         return Guess(labels, confidence)
 
@@ -155,6 +159,7 @@ def _guess_of_ensemble(bench: Bench) -> PoolLabels:
         labels=real.labels.to(seen.labels.device),
         validation_images=seen.validation_images[:0],
         validation_labels=seen.validation_labels[:0],
+        from_source=None,  # not in the order of their domains, for which the teachers don't ask
     )
     return pool.teach(budget, bench.seeds.initialisation).final
 

@@ -95,7 +95,7 @@ def _parts(
                 labels, soft = wrong_labels(labels, data.seen.classes, seed), None
             part = Part("synthetic", images, labels, drawn, setting.loss_weight, soft)
             return [part] if real is None else [*real_parts(real, places - drawn), part]
-        case FixMatch(rounds=0):  # its own guesses come on top, while it trains
+        case FixMatch(more_rounds=0):  # its own guesses come on top, while it trains
             return real_parts(real, places)
         case PseudoLabels() | FixMatch():
             kept = max(1, round(REAL_SHARE_WITH_POOL * places))

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from stages.imaging.pixels import to_network_range
-from stages.plumbing.errors import UserError
 
 BATCH = 256  # images of the pool whose statistics are taken together
 
@@ -28,18 +27,10 @@ class Domains:
     pool: Tensor
 
     def apart(self, images: Tensor) -> list[Tensor]:
-        """The batch's images of each domain that has any.
-
-        Raises:
-            UserError: a domain has a single image there, of which batch norm cannot tell a spread.
-        """
-        parts = [part for part in images.tensor_split([self.source]) if len(part)]
-        if any(len(part) == 1 for part in parts):
-            raise UserError(
-                f"batch_norm: target needs two images of each domain in a batch, but one of {len(images)} is alone: "
-                "raise train_downstream.classifier.batch_size, or lower the share of other images"
-            )
-        return parts
+        """The batch's images of either domain; all together where one domain has a single image, or none, of which
+        batch norm could not tell a spread."""
+        parts = list(images.tensor_split([self.source]))
+        return parts if min(map(len, parts)) > 1 else [images]
 
     @torch.no_grad()
     def adapt(self, model: nn.Module) -> None:

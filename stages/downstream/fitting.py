@@ -69,7 +69,7 @@ def fit_setting(
 ) -> Trained:
     """validate, stop: see `train_classifier`."""
     match setting:
-        case FixMatch(rounds=0):
+        case FixMatch(more_rounds=0):
             return _fit_fixmatch(setting, bench, validate, stop)
         case Coral() | Dann():
             return _fit_aligned(setting, bench, validate, stop)
@@ -99,13 +99,14 @@ def _fit_fixmatch(setting: FixMatch, bench: Bench, validate: Validate | None, st
     params, seen, seeds = bench.params, bench.data.seen, bench.seeds
     parts, drawn = _with_pool(setting.unlabelled_share, bench)
     weak, across = build_policy("classic", params, seen.flip_ok), seen.from_source is not None
+    made_up = across and bench.arm.augment == "tone_curves"
     return train_fixmatch(
         *composed(parts, bench, seeds),
         seen.unlabelled,
         drawn,
         policy_of(parts, bench, sum(part.places for part in parts)) if across else weak,
         weak,
-        build_policy(bench.arm.augment, params, seen.flip_ok),
+        build_policy("randaugment" if made_up else bench.arm.augment, params, seen.flip_ok),
         params.classifier,
         setting.fixmatch_threshold,
         seeds,
@@ -153,8 +154,8 @@ def _with_pool(share: float, bench: Bench) -> tuple[list[Part], Tensor]:
 def policy_of(parts: Sequence[Part], bench: Bench, batch: int) -> Policy:
     """What the arm's policy does to every `batch` images that begin with the source's among the parts.
 
-    Tone curves make up scanners that were never seen. The target's images are already what they should prepare for, and
-    get the geometry alone.
+    Tone curves make up scanners that were never seen. The target's images already are what they should prepare for, and
+    get the geometry alone (in FixMatch, the strong policy of the pool then is RandAugment).
     """
     policy, classic = (
         build_policy(name, bench.params, bench.data.seen.flip_ok) for name in (bench.arm.augment, "classic")

@@ -89,7 +89,8 @@ def train_fixmatch(
     teacher = average.module.train(domains is not None)
     targets = targets_of(labelled, params.label_smoothing)
     generator = Generator(device).manual_seed(seeds.augmentation)
-    align = Alignment(labelled.probabilities[order.flatten().to(device)].mean(dim=0)) if across else None
+    often = torch.bincount(order.flatten(), minlength=len(labelled.labels)).to(device) / order.numel()
+    align = Alignment(often @ labelled.probabilities) if across else None
 
     def learn(step: int) -> Learned:
         rows, pool = order[step].to(device), unlabelled_order[step].to(device)

@@ -109,13 +109,13 @@ class FixMatch(_Section):
     """FixMatch on the unlabelled pool: see `fixmatch.train_fixmatch`.
 
     fixmatch_threshold: confidence from which the teacher's guess is learned. unlabelled_share: share of each batch
-    that comes from the pool. rounds: so many further trainings, on pseudo-labels of the whole pool by the last one's
-    classifier.
+    that comes from the pool. more_rounds: so many further trainings, on pseudo-labels of the whole pool by the last
+    one's classifier.
     """
 
     fixmatch_threshold: float = Field(ge=0, lt=1)
     unlabelled_share: float = Field(gt=0, lt=1)
-    rounds: int = Field(default=0, ge=0, le=10)
+    more_rounds: int = Field(default=0, ge=0, le=10)
 
 
 class StyleMatching(_Section):

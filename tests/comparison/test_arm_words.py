@@ -53,11 +53,32 @@ def test_the_words_are_the_field_s() -> None:
     assert words(**fixmatch, augment="trivialaugment") == "FixMatch + TrivialAugment"
 
 
+def test_the_words_under_domain_shift() -> None:
+    adapted = {"batch_norm": "target"}
+    pool, own = {"pool_share": 0.8, "teacher": "classifier"}, {"fixmatch_threshold": 0.6, "unlabelled_share": 0.5}
+    curves, randaugment = {"augment": "tone_curves"}, {"augment": "randaugment"}
+    assert words(**adapted) == "classic augmentation + adapted batch norm"
+    assert words(**adapted, **curves) == "random tone curves + adapted batch norm"
+    assert words(settings=[{"style": "histogram"}]) == "histogram matching"
+    assert words(settings=[{"style": "histogram"}, {"style": "fourier"}]) == "style matching"
+    assert words(settings=[{"coral_weight": 0.1}], **curves) == "CORAL + random tone curves"
+    assert words(settings=[{"dann_weight": 0.1}], **adapted) == "DANN + adapted batch norm"
+    assert words(settings=[pool | {"rounds": 3}]) == "self-training, 3 rounds"
+    assert words(settings=[pool, pool | {"rounds": 3}]) == "self-training, up to 3 rounds"
+    assert words(settings=[own | {"more_rounds": 1}], **randaugment) == "FixMatch, then one more round"
+    assert words(settings=[own, own | {"more_rounds": 2}], **randaugment) == "FixMatch, then up to 2 more rounds"
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {"augment": "none"},
         {"augment": "cutmix"},
+        {"augment": "tone_curves"},
+        {"batch_norm": "target"},
+        {"settings": [{"style": "fourier"}]},
+        {"settings": [{"coral_weight": 1}]},
+        {"settings": [{"dann_weight": 1}]},
         {"balancing": "oversampling"},
         {"balancing": "class_weights"},
         {"labels": {"per_class": 5}},
@@ -81,6 +102,23 @@ def test_what_is_done_with_generated_images_is_heard(setting: dict[str, object])
     share = {"synthetic_share": 0.5}
     plain, changed = (words(images="data/filter_memorized/a", settings=[each]) for each in (share, share | setting))
     assert plain != changed
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"augment": "tone_curves"},
+        {"batch_norm": "target", "augment": "none"},
+        *({"settings": [{"style": style}]} for style in ("histogram", "fourier", "tone_curve")),
+        {"settings": [{"style": "histogram"}, {"style": "fourier"}]},
+        {"settings": [{"coral_weight": 1}]},
+        {"settings": [{"dann_weight": 1}]},
+        {"settings": [{"pool_share": 0.8, "teacher": "classifier", "rounds": 2}]},
+    ],
+    ids=str,
+)
+def test_rivals_under_domain_shift_are_explained(changes: dict[str, object]) -> None:
+    assert glossary([words(**changes)])
 
 
 def test_generators_of_one_kind_are_numbered() -> None:

@@ -12,7 +12,6 @@ from stages.downstream.domains import BATCH, Domains, in_passes
 from stages.downstream.params import TrainDownstreamParams
 from stages.downstream.training import derive_seeds, train_classifier
 from stages.imaging.pixels import to_network_range
-from stages.plumbing.errors import UserError
 from tests.downstream.toy import examples
 
 
@@ -34,18 +33,10 @@ def test_a_domains_logits_do_not_depend_on_the_other_one(kind: str) -> None:
     assert not torch.equal(in_passes(model, images, None)[8:], in_passes(model, darker, None)[8:])
 
 
-@pytest.mark.parametrize("source", [0, 12])
-def test_a_batch_of_one_domain_is_one_pass(source: int) -> None:
+@pytest.mark.parametrize("source", [0, 1, 11, 12])
+def test_a_domain_with_no_spread_of_its_own_goes_along_with_the_other(source: int) -> None:
     model, images = network(), to_network_range(noise(12, 0))
     assert torch.equal(in_passes(model, images, Domains(source, noise(1, 1))), in_passes(model, images, None))
-
-
-@pytest.mark.parametrize("source", [1, 11])
-def test_a_single_image_of_a_domain_gets_clear_words(source: int) -> None:
-    with pytest.raises(
-        UserError, match=r"needs two images of each domain .* raise train_downstream\.classifier\.batch"
-    ):
-        in_passes(network(), to_network_range(noise(12, 0)), Domains(source, noise(1, 1)))
 
 
 def test_the_statistics_are_the_pools_whatever_they_were() -> None:

@@ -52,7 +52,7 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     (
         "unknown policy",
         {"augment": "cutout"},
-        "'none', 'classic', 'randaugment', 'trivialaugment', 'mixup' or 'cutmix'",
+        "'none', 'classic', 'randaugment', 'trivialaugment', 'tone_curves', 'mixup' or 'cutmix'",
     ),
     ("unknown balancing", {"balancing": "smote"}, "'none', 'oversampling', 'class_weights' or 'synthetic'"),
     ("topping up with nothing", {"balancing": "synthetic"}, "tops up rare classes"),

@@ -40,6 +40,7 @@ READ = {
     "metrics/filter_memorized/gan.json": ("evaluate", ""),
 }
 SAY_FROM_WHAT = ("run.json", "README.md", "report.html", "report_private.html")  # hold the digest of the inputs' bytes
+ANSWERS = ("metrics/evaluate", "metrics/figures", "metrics/scores.csv")  # go where prepared bytes differ: see `stale`
 WEIGHTS = ".safetensors"  # its numbers have no check sum, as a Parquet file's pages have
 
 
@@ -85,11 +86,13 @@ def test_the_stage_that_reads_a_damaged_artifact_names_it_or_does_not_depend_on_
         assert results(project) == damaged
     elif not artifact.endswith((WEIGHTS, ".json")):
         (project / artifact).write_bytes((whole / artifact).read_bytes())
-        assert _contents(project) == _contents(whole)
+        gone = ANSWERS if artifact.startswith("data/prepare/") and name != "evaluate" else ()
+        assert _contents(project, gone) == _contents(whole, gone)
 
 
-def _contents(folder: Path) -> dict[str, str]:
-    return {path: digest for path, digest in results(folder).items() if not path.endswith(SAY_FROM_WHAT)}
+def _contents(folder: Path, but: tuple[str, ...]) -> dict[str, str]:
+    found = results(folder).items()
+    return {path: digest for path, digest in found if not path.endswith(SAY_FROM_WHAT) and not path.startswith(but)}
 
 
 @pytest.mark.drill
