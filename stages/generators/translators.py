@@ -57,7 +57,8 @@ class LocalTranslator(Translator):
 
 
 class DeepTranslator(Translator):
-    """A U-Net (Ronneberger et al. 2015): halved once, where it sees at most 15 x 15 pixels, or until it sees all."""
+    """A U-Net (Ronneberger et al. 2015) with sums for joints: it halves the image once, and then sees at most 15 x 15
+    pixels, or until it sees all of it."""
 
     def __init__(self, channels: int, size: int, latent_dim: int, width: int, whole: bool) -> None:
         super().__init__(channels, size, latent_dim, width)
@@ -66,7 +67,9 @@ class DeepTranslator(Translator):
             sides.append(-(-sides[-1] // 2))
         widths = [width, *[2 * width] * (len(sides) - 1)]
         self.halving = nn.ModuleList(_convolution(*pair, stride=2) for pair in pairwise(widths))
-        self.doubling = nn.ModuleList(_convolution(below + here, here) for here, below in pairwise(widths))
+        self.doubling = nn.ModuleList(
+            nn.ConvTranspose2d(below, here, 4, stride=2, padding=1) for here, below in pairwise(widths)
+        )
         self.shading = nn.Linear(latent_dim, 2 * width * GRID**2)
         self.middle = _convolution(2 * width, 2 * width)
         self.everywhere = nn.Linear(2 * width * sides[-1] ** 2, 2 * width * sides[-1] ** 2) if whole else None
@@ -82,8 +85,8 @@ class DeepTranslator(Translator):
         if self.everywhere is not None:
             hidden = hidden + self.everywhere(hidden.flatten(1)).view_as(hidden)
         for double, beside in zip(reversed(self.doubling), reversed(passed), strict=True):
-            enlarged = functional.interpolate(_leaky(hidden), beside.shape[-1], mode="nearest")
-            hidden = double(torch.cat([enlarged, _leaky(beside)], dim=1))
+            rows, columns = beside.shape[2:]
+            hidden = beside + double(_leaky(hidden))[..., :rows, :columns]
         return _leaky(hidden)
 
 
