@@ -25,6 +25,8 @@ _MAKERS = {
     "auxiliary": "AC-GAN",
     "per_class": "per-class GAN",
     "image_conditioned": "image-to-image GAN",
+    "translation": "translated",
+    "refiner": "refined",
 }
 _POLICIES = {
     "none": "no augmentation",
@@ -43,6 +45,8 @@ _RARE = " for rare classes"
 _GLOSSARY = (
     (
         ("GAN", "images drawn by a neural network that learned from the real images"),
+        ("translated", "labelled images of the one source, made to look like the other's by a neural network"),
+        ("refined", "drawn images, made to look real by a neural network"),
         ("Gaussian", "images drawn from a formula for each class, without a network"),
         ("foreign", "images made elsewhere"),
     ),
@@ -133,11 +137,15 @@ def _self_training(rounds: list[int]) -> str:
 
 
 def _fixmatch(rounds: list[int]) -> str:
+    return f"FixMatch{_more_rounds(rounds)}"
+
+
+def _more_rounds(rounds: list[int]) -> str:
     """By the further rounds of each setting."""
     if max(rounds) == 0:
-        return "FixMatch"
+        return ""
     up_to = "up to " if len(set(rounds)) > 1 else ""
-    return f"FixMatch, then {up_to}{'one more round' if max(rounds) == 1 else f'{max(rounds)} more rounds'}"
+    return f", then {up_to}{'one more round' if max(rounds) == 1 else f'{max(rounds)} more rounds'}"
 
 
 def _synthetic_images(arm: ArmParams, setting: Synthetic, maker: str) -> str:
@@ -146,7 +154,8 @@ def _synthetic_images(arm: ArmParams, setting: Synthetic, maker: str) -> str:
     quality = f"{_QUALITY[setting.filter.by]} " if setting.filter and len(filters) == 1 else ""
     labels = " with wrong labels" if setting.shuffled_labels else ""
     rare = _RARE if arm.balancing == "synthetic" else ""
-    return f"{quality}{maker} images{labels}{rare}{'' if arm.real else ' alone'}"
+    rounds = _more_rounds([each.more_rounds for each in arm.settings if isinstance(each, Synthetic)])
+    return f"{quality}{maker} images{labels}{rare}{rounds}{'' if arm.real else ' alone'}"
 
 
 def _policy(arm: ArmParams) -> str:

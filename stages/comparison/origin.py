@@ -18,6 +18,7 @@ KINDS = {
     "image_conditioned": "a GAN that draws from a real image of the class",
 }
 CONTROLS = ("gaussian", "external")
+_TRAINING = ("augment", "balancing", "labels", "batch_norm")  # what else two arms may differ in
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,11 @@ def made_from(section: Mapping[str, Any], dataset: str, replicates: int, seen: i
 
 def plain_rivals(arms: Mapping[str, ArmParams], question: QuestionParams) -> dict[str, str]:
     """Arm of the question -> the rival that trains on the same labels without generated images, and is alike in
-    augmentation and balancing; the first rival where there is none."""
+    augmentation, balancing and batch norm; the first rival where there is none."""
 
     def plain(rival: str, arm: str) -> bool:
         one, other = arms[rival], arms[arm]
-        same = (one.augment, one.balancing, one.labels) == (other.augment, other.balancing, other.labels)
+        same = all(getattr(one, name) == getattr(other, name) for name in _TRAINING)
         return same and one.generator is None and one.settings == [Plain()]
 
     return {

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from stages.downstream.arm_data import ArmData, check_data
 from stages.downstream.batches import Advice, Guess, Part, Source, batch_parts, real_parts
 from stages.downstream.fitting import Bench, GuessPool, composed, fit, fit_setting, policy_of
-from stages.downstream.params import ArmParams, FixMatch, PseudoLabels, Setting, TrainDownstreamParams
+from stages.downstream.params import ArmParams, FixMatch, PseudoLabels, Setting, Synthetic, TrainDownstreamParams
 from stages.downstream.training import Examples, predict
 from stages.imaging.pixels import to_bytes, to_network_range
 from stages.labelling import pool
@@ -119,11 +119,11 @@ def advise(bench: Bench) -> Advice:
     def classifier() -> nn.Module:
         return fit(real_parts(bench.labelled, bench.params.classifier.batch_size), bench, bench.seeds).model
 
-    def trained(earlier: PseudoLabels | FixMatch) -> nn.Module:
+    def trained(earlier: PseudoLabels | FixMatch | Synthetic) -> nn.Module:
         return fit_setting(earlier, _parts(earlier, bench, advice), bench).model
 
     @cache
-    def guess_pool(setting: PseudoLabels | FixMatch) -> Guess:
+    def guess_pool(setting: PseudoLabels | FixMatch | Synthetic) -> Guess:
         match setting:
             case PseudoLabels(rounds=1, teacher="ensemble"):
                 taught = _guess_of_ensemble(bench)
@@ -132,7 +132,7 @@ def advise(bench: Bench) -> Advice:
                 teacher = classifier()
             case PseudoLabels():
                 teacher = trained(setting.model_copy(update={"rounds": setting.rounds - 1}))
-            case FixMatch():
+            case FixMatch() | Synthetic():
                 teacher = trained(setting.model_copy(update={"more_rounds": setting.more_rounds - 1}))
         confidence, labels = predict(teacher, seen.unlabelled).max(dim=1)
         return Guess(labels, confidence)

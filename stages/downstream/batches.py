@@ -67,7 +67,7 @@ class Advice:
     synthetic image's own class, by a classifier trained on the real labels alone.
     """
 
-    pool: Callable[[PseudoLabels | FixMatch], Guess]
+    pool: Callable[[PseudoLabels | FixMatch | Synthetic], Guess]
     own_confidence: Callable[[], Tensor]
 
 
@@ -93,8 +93,11 @@ def _parts(
             soft = None if data.synthetic.probabilities is None else data.synthetic.probabilities[chosen]
             if setting.shuffled_labels:
                 labels, soft = wrong_labels(labels, data.seen.classes, seed), None
-            part = Part("synthetic", images, labels, drawn, setting.loss_weight, soft)
-            return [part] if real is None else [*real_parts(real, places - drawn), part]
+            guessed = drawn // 2 if setting.more_rounds else 0
+            parts = [Part("synthetic", images, labels, drawn - guessed, setting.loss_weight, soft)]
+            if guessed:
+                parts.append(_pseudo_labelled(setting, data, guessed, advice))
+            return parts if real is None else [*real_parts(real, places - drawn), *parts]
         case FixMatch(more_rounds=0):  # its own guesses come on top, while it trains
             return real_parts(real, places)
         case PseudoLabels() | FixMatch():
@@ -127,7 +130,7 @@ def real_parts(real: Labelled | None, places: int) -> list[Part]:
     ]
 
 
-def _pseudo_labelled(setting: PseudoLabels | FixMatch, data: ArmData, places: int, advice: Advice) -> Part:
+def _pseudo_labelled(setting: PseudoLabels | FixMatch | Synthetic, data: ArmData, places: int, advice: Advice) -> Part:
     guess, share = advice.pool(setting), setting.pool_share if isinstance(setting, PseudoLabels) else 1.0
     chosen = select_balanced(guess.labels, guess.confidence, data.seen.classes, share)
     return Part("pseudo_labelled", data.seen.unlabelled[chosen], guess.labels[chosen], places)

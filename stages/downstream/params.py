@@ -84,13 +84,15 @@ class Synthetic(_Section):
     """Share of each batch drawn from synthetic images; 1 where the arm uses no real ones.
 
     loss_weight: what a synthetic image counts in the loss, beside 1 for a real one. filter: null trains on all that the
-    memorization filter kept. shuffled_labels: a control that must hurt, wrong labels.
+    memorization filter kept. shuffled_labels: a control that must hurt, wrong labels. more_rounds: so many further
+    trainings, in which pseudo-labels of the whole pool by the last one's classifier take half of the share.
     """
 
     synthetic_share: float = Field(gt=0, le=1)
     loss_weight: float = Field(default=1.0, gt=0, le=1)
     filter: QualityFilter | None = None
     shuffled_labels: bool = False
+    more_rounds: int = Field(default=0, ge=0, le=10)
 
 
 class PseudoLabels(_Section):
@@ -210,7 +212,8 @@ class ArmParams(_Section):
     def from_pool(self) -> list[str]:
         """The keys that need unlabelled images."""
         batch_norm = ["batch_norm: target"] if self.batch_norm == "target" else []
-        return batch_norm + self._keys(_FROM_POOL)
+        rounds = ["more_rounds"] if any(getattr(each, "more_rounds", 0) for each in self.settings) else []
+        return batch_norm + self._keys(_FROM_POOL) + rounds
 
     def _keys(self, telling: tuple[str, ...]) -> list[str]:
         """Those of them by which a setting is told from others."""
@@ -237,6 +240,10 @@ class ArmParams(_Section):
                 f"real: false leaves nothing to train on without synthetic images: use images: {_OF_GENERATOR}NAME"
             )
         for setting in self.settings:
+            if isinstance(setting, Synthetic) and setting.more_rounds and not self.real:
+                raise ValueError(
+                    f"more_rounds: {setting.more_rounds} trains on the pool's real images, which real: false forbids"
+                )
             if isinstance(setting, Synthetic) and (setting.synthetic_share == 1) == self.real:
                 raise ValueError(
                     f"synthetic_share: {setting.synthetic_share:g} contradicts real: {str(self.real).lower()}: "

@@ -67,6 +67,8 @@ def test_the_words_under_domain_shift() -> None:
     assert words(settings=[pool, pool | {"rounds": 3}]) == "self-training, up to 3 rounds"
     assert words(settings=[own | {"more_rounds": 1}], **randaugment) == "FixMatch, then one more round"
     assert words(settings=[own, own | {"more_rounds": 2}], **randaugment) == "FixMatch, then up to 2 more rounds"
+    gan = {"images": "data/filter_memorized/gan", "settings": [{"synthetic_share": 0.5, "more_rounds": 1}]}
+    assert words(**gan) == "GAN images, then one more round + classic augmentation"
 
 
 @pytest.mark.parametrize(

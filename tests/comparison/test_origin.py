@@ -110,5 +110,7 @@ def test_plain_training_is_the_rival_that_differs_in_the_generated_images_alone(
     assert plain(arms) == "classic"
     assert plain(arms | {"gan": arm("gan", "none")}) == "none"
     assert plain(arms | {"gan": arm("gan", "mixup")}) == "pool", "the first one where none is alike"
+    adapted = {name: each.model_copy(update={"batch_norm": "target"}) for name, each in arms.items()}
+    assert plain(arms | {"gan": adapted["gan"], "adapted": adapted["classic"]}) == "adapted"
     weighted = {"classic": arm(None).model_copy(update={"balancing": "class_weights"})}
     assert plain(arms | weighted) == "pool"

@@ -19,6 +19,11 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
         "every setting must state",
     ),
     ("all synthetic, yet real", SYNTHETIC | {"settings": [{"synthetic_share": 1}]}, "contradicts real: true"),
+    (
+        "a pool, yet no real",
+        SYNTHETIC | {"real": False, "settings": [{"synthetic_share": 1, "more_rounds": 1}]},
+        "more_rounds: 1 trains on the pool's real images",
+    ),
     ("half, yet no real", SYNTHETIC | {"real": False, "settings": [{"synthetic_share": 0.5}]}, "contradicts real"),
     ("nothing to train on", {"real": False}, "leaves nothing to train on"),
     (

@@ -12,7 +12,7 @@ from torch import Tensor
 from stages.downstream.arm_data import ArmData, Labelled
 from stages.downstream.arms import ArmResult, advise, train_arm, try_settings
 from stages.downstream.augment import build_policy, on_first
-from stages.downstream.batches import TARGET_SHARE, real_parts
+from stages.downstream.batches import TARGET_SHARE, batch_parts, real_parts
 from stages.downstream.fitting import Bench, fit
 from stages.downstream.fixmatch import Alignment
 from stages.downstream.params import ArmParams, TrainDownstreamParams
@@ -124,8 +124,9 @@ def test_target_labels_have_a_share_of_their_own_and_follow_the_source() -> None
             {"fixmatch_threshold": 0.5, "unlabelled_share": 0.5, "more_rounds": 1},
             {"fixmatch_threshold": 0.5, "unlabelled_share": 0.5},
         ),
+        ({"synthetic_share": 0.5, "more_rounds": 1}, {"synthetic_share": 0.5}),
     ],
-    ids=["third", "second", "after FixMatch"],
+    ids=["third", "second", "after FixMatch", "after generated images"],
 )
 def test_the_teacher_of_a_round_is_the_classifier_of_the_one_before(
     make_arm: Callable[..., ArmParams],
@@ -134,11 +135,24 @@ def test_the_teacher_of_a_round_is_the_classifier_of_the_one_before(
     setting: dict[str, Any],
     earlier: dict[str, Any],
 ) -> None:
-    later, before = (make_arm(augment="tone_curves", settings=[each]) for each in (setting, earlier))
+    folder = "data/filter_memorized/gan" if "synthetic_share" in setting else "data/prepare"
+    later, before = (make_arm(images=folder, augment="tone_curves", settings=[each]) for each in (setting, earlier))
     guess = advise(Bench(later, data, short, 0, nobody, final=True)).pool(later.settings[0])  # type: ignore[arg-type]
     last = run(before, replace(data, test_images=data.seen.unlabelled), short).test_probabilities
     assert np.array_equal(guess.labels.numpy(), last.argmax(axis=1))
     assert np.array_equal(guess.confidence.numpy(), last.max(axis=1))
+
+
+def test_in_a_further_round_the_pool_takes_half_of_the_generated_images_places(
+    make_arm: Callable[..., ArmParams], data: ArmData, short: TrainDownstreamParams
+) -> None:
+    settings = [{"synthetic_share": 0.5, "more_rounds": rounds} for rounds in (0, 1)]
+    arm = make_arm(images="data/filter_memorized/gan", settings=settings)
+    bench = Bench(arm, data, short, 0, nobody, final=False)
+    once, again = (batch_parts(each, data, bench.real, 64, advise(bench), 0) for each in arm.settings)
+    assert [(part.source, part.places) for part in once] == [("real", 32), ("synthetic", 32)]
+    places = [(part.source, part.places, part.of_target) for part in again]
+    assert places == [("real", 32, False), ("synthetic", 16, True), ("pseudo_labelled", 16, True)]
 
 
 def test_rounds_that_settings_share_are_trained_once(
