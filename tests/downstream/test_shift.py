@@ -147,7 +147,12 @@ def test_rounds_that_settings_share_are_trained_once(
     from stages.downstream import fitting
 
     trainings, train = [], fitting.train_classifier
-    monkeypatch.setattr(fitting, "train_classifier", lambda *args: trainings.append(1) or train(*args))
+
+    def counted(*args: Any) -> Any:
+        trainings.append(1)
+        return train(*args)
+
+    monkeypatch.setattr(fitting, "train_classifier", counted)
     try_settings(make_arm(settings=[POOL[0], POOL[0] | {"rounds": 3}]), data, short, 0, nobody)
     assert len(trainings) == 1 + 1 + 3  # the first teacher, one round, and three of which the first two teach
 
