@@ -13,7 +13,7 @@ from stages.downstream.arm_data import ArmData, Labelled
 from stages.downstream.arms import ArmResult, advise, train_arm, try_settings
 from stages.downstream.augment import build_policy, on_first
 from stages.downstream.batches import TARGET_SHARE, real_parts
-from stages.downstream.fitting import Bench, fit
+from stages.downstream.fitting import Bench, fit, policy_of
 from stages.downstream.fixmatch import Alignment
 from stages.downstream.params import ArmParams, TrainDownstreamParams
 from stages.downstream.training import predict
@@ -173,6 +173,19 @@ def test_tone_curves_fall_upon_the_source_alone(params: TrainDownstreamParams) -
     of_source = torch.arange(40) % 20 < 6
     assert (changed[~of_source] == 0).all()
     assert (changed[of_source].flatten(1).abs().sum(dim=1) > 0).any()
+
+
+def test_an_arms_target_images_meet_no_curve(
+    make_arm: Callable[..., ArmParams], data: ArmData, params: TrainDownstreamParams
+) -> None:
+    """Flat images stay flat, and keep their level unless a curve falls upon them."""
+    still = params.classic.model_copy(update={"brightness": 0})
+    bench = Bench(make_arm(augment="tone_curves"), data, params.model_copy(update={"classic": still}), 0, nobody, True)
+    source, target = real_parts(bench.labelled, 16)
+    changed = policy_of([source, target], bench, 16)(torch.zeros(16, 1, 8, 8), torch.Generator().manual_seed(0))
+    moved = changed.flatten(1).abs().amax(dim=1) > 0.01
+    assert moved[: source.places].any()
+    assert not moved[source.places :].any()
 
 
 @pytest.mark.parametrize("name", sorted({"classic", "histogram", "coral", "dann"}))
