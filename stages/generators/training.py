@@ -224,7 +224,8 @@ def _finished(
 def _examine(state: TrainingState, setting: Setting) -> None:
     """Of the translators looked at and the one of the start, keeps that whose images teach most about the target.
 
-    Judged by the labelled target images: early stopping, as far back as to no translation at all.
+    Judged by the labelled target images: early stopping, as far back as to no translation at all where it is not
+    better by more than the standard error.
     """
     if (examiner := setting.examiner) is None:
         return
@@ -238,7 +239,8 @@ def _examine(state: TrainingState, setting: Setting) -> None:
 
 
 def _keep_if_best(state: TrainingState, network: nn.Module, told: dict[str, float]) -> None:
-    if not state.best or told["target_likelihood"] > state.best_told["target_likelihood"]:
+    likeliest = state.best_told.get("target_likelihood")
+    if likeliest is None or (told["teaches_more"] and told["target_likelihood"] > likeliest):
         state.best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         state.best_told = told
 

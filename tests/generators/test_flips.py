@@ -61,7 +61,8 @@ def test_planted_flips_are_found_by_what_translated_images_teach() -> None:
     examiner = Examiner(data, 0)
     honest, planted = (examiner.check(examiner.taught(255 - images, each)) for each in (labels, (labels + 1) % CLASSES))
     assert (honest["flipped"], honest["above_chance"]) == (0, 1)
-    assert (planted["flipped"], planted["above_chance"]) == (1, 0)
+    assert (planted["flipped"], planted["above_chance"], planted["teaches_more"]) == (1, 0, 0)
+    assert planted["target_likelihood"] < honest["target_likelihood"]
     (line,) = told([honest, planted])
     assert line.startswith("replicate 1: the translation swaps classes")
     assert f"{planted['target_hits']:.0%} right" in line
@@ -75,3 +76,19 @@ def test_what_cannot_be_told_from_chance_is_said() -> None:
     (line,) = told([{"flipped": 0.0, "above_chance": 0.0, "target_hits": 0.25, "source_hits": 0.5}])
     assert "translated images teach nothing" in line
     assert "25% right" in line
+
+
+@pytest.mark.parametrize(
+    ("sure", "more"),
+    [([0.6] * 4, 1), ([0.5] * 4, 0), ([0.9, 0.9, 0.9, 0.1], 0), ([0.9, 0.9, 0.9, 0.4], 1)],
+    ids=["all more", "the same", "one much less", "one a little less"],
+)
+def test_more_is_taught_where_the_gain_exceeds_its_standard_error(
+    monkeypatch: pytest.MonkeyPatch, sure: list[float], more: float
+) -> None:
+    """Four labelled images of two classes, of which the untranslated images tell nothing."""
+    data = of_two_domains(replace(toy_data(1, validation=0), classes=2))
+    data = replace(data, from_source=11, labels=torch.zeros(15, dtype=torch.int64))
+    monkeypatch.setattr(Examiner, "taught", lambda *_: torch.full((4, 2), 0.5))
+    own = torch.tensor(sure)
+    assert Examiner(data, 0).check(torch.stack([own, 1 - own], dim=1))["teaches_more"] == more
