@@ -15,7 +15,7 @@ from stages.memorization.audit import MOST_GENERATED, Audit, audit, summarise
 from stages.memorization.filtering import MemorizationFilter, Originals, check_some_kept
 from stages.memorization.params import FilterMemorizedParams
 from stages.plumbing import images, workdir
-from stages.plumbing.dataset import CALIBRATION, Dataset
+from stages.plumbing.dataset import CALIBRATION, TRAIN, Dataset
 from stages.plumbing.stage import StageRun, execute
 
 SHARD = 4  # blocks that a process judges: 16,384 images, many times those that set the threshold anew for each shard
@@ -116,6 +116,7 @@ def _filter(shard: Shard) -> tuple[MemorizationFilter, NDArray[np.str_], NDArray
         seen_groups=seen.groups if params.by_group else None,
         calibration_groups=calibration.groups if params.by_group else None,
         calibration_labels=dataset.calibration_labels(shard.replicate) if params.thresholds == "per_class" else None,
+        of_source=np.isin(seen.ids, dataset.ids(shard.replicate, TRAIN)) if dataset.shifted else None,
     )
     return MemorizationFilter(originals, params), seen.ids, calibration.ids
 

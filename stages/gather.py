@@ -131,7 +131,13 @@ def _generator(params: Params, dataset: Dataset, name: str, synthetic: ImageSet)
     drawn = results.generated(name, sorted(set(shown["replicate"])), shown["id"].tolist())
     nearest = dataset.by_id(shown["nearest"].tolist())
     section, evaluate = params.train_gan.generators[name], params.evaluate
-    leak = judge_set(_attacks(dataset, synthetic), privacy, evaluate.leak_margin, made_here=section.kind != "external")
+    leak = judge_set(
+        _attacks(dataset, synthetic),
+        privacy,
+        evaluate.leak_margin,
+        made_here=section.kind != "external",
+        translated=dataset.shifted and "own_source" in privacy and params.prepare.source.kind != "drawn",
+    )
     return GeneratorEvidence(
         section=section.model_dump(mode="json"),
         quality=workdir.read_json(workdir.METRICS / "train_gan" / f"{name}.json", GanMetrics)["replicates"],

@@ -10,6 +10,7 @@ from stages.comparison.wording import percent
 Outcome = Literal["no_sign", "leaks", "cannot_tell"]
 Entry = Mapping[str, Any]
 
+TRANSLATED = "each is one of the labelled real images in other looks, and who knows that image may recognise it."
 SURELY_FOUND = 0.5  # of a kind of planted copy: where less is found, the filter is blind to it
 ANSWERS: dict[Outcome, str] = {
     "no_sign": "No sign of a leak",
@@ -38,24 +39,30 @@ class SetLeak:
         return max(self.attacks.values(), key=_reach, default=None)
 
 
-def judge_set(attacks: Mapping[str, Entry], privacy: Entry, margin: float, made_here: bool) -> SetLeak:
+def judge_set(
+    attacks: Mapping[str, Entry], privacy: Entry, margin: float, made_here: bool, translated: bool = False
+) -> SetLeak:
     """In this order: leaks, cannot tell, no sign.
 
     It leaks where an attack's whole interval lies beyond .5 +- margin, on either side (a hole around the images that
-    were seen gives them away too), or where too many images resemble the real one that they were drawn from. Nobody can
-    tell where nothing could be attacked, where an interval reaches beyond the margin, where the filter misses half of
-    some kind of planted copy, or where the images were made elsewhere, out of nobody knows what.
+    were seen gives them away too), where too many images resemble the real one that they were drawn from, or where each
+    is a real one in other looks. Nobody can tell where nothing could be attacked, where an interval reaches beyond the
+    margin, where the filter misses half of some kind of planted copy, or where the images were made elsewhere, out of
+    nobody knows what.
 
     Args:
         attacks: as `published.attack_published` gives them, with intervals that hold together.
         privacy: metrics/filter_memorized/<generator>.json.
         margin: `evaluate.leak_margin`, 0..0.5.
         made_here: whether a generator of this project drew the images.
+        translated: whether each of them is a real image, carried to the looks of another domain.
     """
     planted = privacy.get("planted", {})
     least = min(planted, key=lambda kind: planted[kind]["detected"], default=None)
     found = None if least is None else {"kind": least, "detected": planted[least]["detected"]}
     outcome, sentence = _finding(attacks, privacy, found, margin, made_here)
+    if translated:
+        outcome, sentence = "leaks", f"{TRANSLATED} As to the images whose looks they have: {sentence}"
     return SetLeak(outcome, sentence, attacks, found)
 
 

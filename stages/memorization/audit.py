@@ -71,12 +71,15 @@ def expose(
 ) -> dict[str, Exposure]:
     """Attacks on generated images uint8 (N, C, H, W) of these classes, before and after those `dropped` (N,) are.
 
+    With two domains, those of the calibration images' domain are attacked.
     Empty where the calibration images, which are the non-members, are too few to tell anything.
     """
     non_members = memorization_filter.calibration
     if len(non_members) < LEAST_NON_MEMBERS or dropped.all():
         return {}
-    members = memorization_filter.likeness.references
+    members, of_source = memorization_filter.likeness.references, memorization_filter.originals.of_source
+    if of_source is not None:  # an attack would tell the domains apart, not who was seen
+        members = members[torch.from_numpy(~of_source[memorization_filter.likeness.kept.numpy()])]
     distances = PlainDistances.between(
         members[evenly_spaced(len(members), MOST_MEMBERS)],
         non_members[evenly_spaced(len(non_members), MOST_NON_MEMBERS)],

@@ -25,6 +25,7 @@ class Originals:
     seen: uint8 (M, C, H, W), all that the generator saw. calibration: uint8 (m, C, H, W), which nothing saw; none for
     full conformal prediction. Their groups, or None where no image has one. calibration_labels: int64 (m,), which
     nothing reads unless there is a threshold for each class. flip_ok: whether a mirrored image keeps its class.
+    of_source: bool (M,), which of the seen ones are of another domain than all others, or None where there is one.
     """
 
     seen: torch.Tensor
@@ -33,6 +34,7 @@ class Originals:
     seen_groups: Groups | None = None
     calibration_groups: Groups | None = None
     calibration_labels: NDArray[np.int64] | None = None
+    of_source: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -85,8 +85,9 @@ class Dataset:
         return groups
 
     def membership(self) -> tuple[NDArray[np.str_], NDArray[np.bool_], NDArray[np.bool_]]:
-        """What attacks on a published set need: ids (n,) of all real images outside the test set; by replicate, (R, n),
-        whether its generators may learn from them, and whether nothing in it sees them but the memorization threshold.
+        """What attacks on a published set need: ids (n,) of all real images outside the test set, under domain shift of
+        the target alone; by replicate, (R, n), whether its generators may learn from them, and whether nothing in it
+        sees them but the memorization threshold.
 
         An image that choices are made on, but that no generator learns from, is neither; nor is one whose other version
         (`shifted/` leads its id) plays such a role: what was learned from that shows this one too.
@@ -95,7 +96,8 @@ class Dataset:
         def playing(*roles: str) -> NDArray[np.bool_]:
             return np.stack([self._rows(replicate, *roles) for replicate in range(self.replicates)])
 
-        outside = playing(*(role for role in ROLES if role != TEST)).any(axis=0)
+        others = [role for role in ROLES if role != TEST and not (self.shifted and role == TRAIN)]
+        outside = playing(*others).any(axis=0)
         _, picture = np.unique([each.removeprefix(SHIFTED) for each in self._ids.tolist()], return_inverse=True)
         used = np.zeros((picture.max(initial=-1) + 1, self.replicates), dtype=bool)
         np.logical_or.at(used, picture, playing(*SEEN, VALIDATION, TEST).T)

@@ -50,6 +50,12 @@ def test_a_blind_filter_or_images_from_elsewhere_are_no_evidence_for_no_leak_but
     assert judge_set({}, {}, 0.05, True).least_found is None
 
 
+def test_translated_images_leak_whatever_attacks_say_and_the_attacks_are_told_too() -> None:
+    plain, translated = (judge_set({"a": attack(0.48, 0.52)}, FOUND, 0.05, True, each) for each in (False, True))
+    assert (plain.outcome, translated.outcome) == ("no_sign", "leaks")
+    assert translated.sentence.endswith(plain.sentence)
+
+
 def test_images_that_show_their_own_source_leak_whatever_attacks_say() -> None:
     assert outcome((0.48, 0.52), privacy=SHOWN) == "leaks"
     assert outcome(privacy=SHOWN) == "leaks"

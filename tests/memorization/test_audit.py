@@ -263,6 +263,20 @@ def test_where_nothing_is_dropped_before_is_after() -> None:
     assert found["before"] == found["after"]
 
 
+def test_of_two_domains_the_target_is_attacked_alone() -> None:
+    seen, held_out, generated = random_images(40, 3), random_images(30, 4), random_images(50, 5)
+    both = torch.cat([255 - random_images(40, 6), seen])
+    of_source = np.arange(80) < 40
+    labels, dropped = np.arange(50) % 2, np.zeros(50, dtype=bool)
+    one, two, mixed = (
+        expose(
+            MemorizationFilter(Originals(own, held_out, False, of_source=mask), PARAMS), generated, labels, dropped, 0
+        )
+        for own, mask in ((seen, None), (both, of_source), (both, None))
+    )
+    assert one["before"].attacks == two["before"].attacks != mixed["before"].attacks
+
+
 @pytest.mark.parametrize(("held_out", "attacked"), [(0, False), (19, False), (20, True)])
 def test_too_few_calibration_images_expose_nothing(held_out: int, attacked: bool) -> None:
     params = PARAMS.model_copy(update={"too_few": "full_conformal", "alpha": 0.04})
