@@ -16,6 +16,8 @@ KINDS = {
     "auxiliary": "one GAN for all classes, which also learns to name them",
     "per_class": "a GAN for each class",
     "image_conditioned": "a GAN that draws from a real image of the class",
+    "translation": "a GAN that makes labelled images look like those of another source",
+    "refiner": "a GAN that makes drawn images look real",
 }
 CONTROLS = ("gaussian", "external")
 _TRAINING = ("augment", "balancing", "labels", "batch_norm")  # what else two arms may differ in

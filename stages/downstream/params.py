@@ -85,7 +85,7 @@ class Synthetic(_Section):
 
     loss_weight: what a synthetic image counts in the loss, beside 1 for a real one. filter: null trains on all that the
     memorization filter kept. shuffled_labels: a control that must hurt, wrong labels. more_rounds: so many further
-    trainings, in which pseudo-labels of the whole pool by the last one's classifier take half of the share.
+    trainings, on pseudo-labels of the whole pool by the last one's classifier.
     """
 
     synthetic_share: float = Field(gt=0, le=1)

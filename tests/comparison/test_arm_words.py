@@ -8,7 +8,7 @@ from stages.comparison.arm_words import arm_words, glossary, maker_words
 from stages.downstream.params import ArmParams
 from stages.generators.params import GeneratorParams
 from stages.plumbing.params import Params, load
-from stages.presets import PRESETS, compose
+from stages.presets import PRESETS, read
 from tests.downstream.conftest import arm
 
 NAMES = sorted(path.stem for path in PRESETS.glob("*.yaml"))
@@ -20,10 +20,8 @@ GENERATORS = {
 
 @pytest.fixture(scope="module", params=NAMES)
 def preset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Params:
-    base = (PRESETS / "base.yaml").read_text()
-    overlay = "" if request.param == "base" else (PRESETS / f"{request.param}.yaml").read_text()
     path = tmp_path_factory.mktemp("preset") / "params.yaml"
-    path.write_text(compose(base, overlay))
+    path.write_text((PRESETS / "base.yaml").read_text() if request.param == "base" else read(request.param))
     return load(path)
 
 
@@ -67,7 +65,7 @@ def test_the_words_under_domain_shift() -> None:
     assert words(settings=[pool, pool | {"rounds": 3}]) == "self-training, up to 3 rounds"
     assert words(settings=[own | {"more_rounds": 1}], **randaugment) == "FixMatch, then one more round"
     assert words(settings=[own, own | {"more_rounds": 2}], **randaugment) == "FixMatch, then up to 2 more rounds"
-    gan = {"images": "data/filter_memorized/gan", "settings": [{"synthetic_share": 0.5, "more_rounds": 1}]}
+    gan = {"images": "data/filter_memorized/a", "settings": [{"synthetic_share": 0.5, "more_rounds": 1}]}
     assert words(**gan) == "GAN images, then one more round + classic augmentation"
 
 

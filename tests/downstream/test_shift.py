@@ -13,7 +13,7 @@ from stages.downstream.arm_data import ArmData, Labelled
 from stages.downstream.arms import ArmResult, advise, train_arm, try_settings
 from stages.downstream.augment import build_policy, on_first
 from stages.downstream.batches import TARGET_SHARE, batch_parts, real_parts
-from stages.downstream.fitting import Bench, fit
+from stages.downstream.fitting import Bench, fit, policy_of
 from stages.downstream.fixmatch import Alignment
 from stages.downstream.params import ArmParams, TrainDownstreamParams
 from stages.downstream.training import predict
@@ -161,7 +161,12 @@ def test_rounds_that_settings_share_are_trained_once(
     from stages.downstream import fitting
 
     trainings, train = [], fitting.train_classifier
-    monkeypatch.setattr(fitting, "train_classifier", lambda *args: trainings.append(1) or train(*args))
+
+    def counted(*args: Any) -> Any:
+        trainings.append(1)
+        return train(*args)
+
+    monkeypatch.setattr(fitting, "train_classifier", counted)
     try_settings(make_arm(settings=[POOL[0], POOL[0] | {"rounds": 3}]), data, short, 0, nobody)
     assert len(trainings) == 1 + 1 + 3  # the first teacher, one round, and three of which the first two teach
 
@@ -182,6 +187,19 @@ def test_tone_curves_fall_upon_the_source_alone(params: TrainDownstreamParams) -
     of_source = torch.arange(40) % 20 < 6
     assert (changed[~of_source] == 0).all()
     assert (changed[of_source].flatten(1).abs().sum(dim=1) > 0).any()
+
+
+def test_an_arms_target_images_meet_no_curve(
+    make_arm: Callable[..., ArmParams], data: ArmData, params: TrainDownstreamParams
+) -> None:
+    """Flat images stay flat, and keep their level unless a curve falls upon them."""
+    still = params.classic.model_copy(update={"brightness": 0})
+    bench = Bench(make_arm(augment="tone_curves"), data, params.model_copy(update={"classic": still}), 0, nobody, True)
+    source, target = real_parts(bench.labelled, 16)
+    changed = policy_of([source, target], bench, 16)(torch.zeros(16, 1, 8, 8), torch.Generator().manual_seed(0))
+    moved = changed.flatten(1).abs().amax(dim=1) > 0.01
+    assert moved[: source.places].any()
+    assert not moved[source.places :].any()
 
 
 @pytest.mark.parametrize("name", sorted({"classic", "histogram", "coral", "dann"}))
