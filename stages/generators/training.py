@@ -224,8 +224,8 @@ def _finished(
 def _examine(state: TrainingState, setting: Setting) -> None:
     """Of the translators looked at and the one of the start, keeps that whose images teach most about the target.
 
-    Judged by the labelled target images: early stopping, as far back as to no translation at all where it is not
-    better by more than the standard error.
+    Judged by the labelled target images: early stopping, as far back as to no translation at all unless one is
+    clearly better.
     """
     if (examiner := setting.examiner) is None:
         return
