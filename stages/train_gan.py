@@ -83,6 +83,8 @@ def train(job: Job) -> Path:
 
     def build(folder: Path) -> None:
         from stages.generators import training
+        from stages.generators.registry import kind
+        from stages.labelling import pool
         from stages.replicate import guess_pool, open_replicate
 
         def report(now: training.Progress) -> None:
@@ -94,7 +96,8 @@ def train(job: Job) -> Path:
         data = open_replicate(dataset, job.replicate, job.params.device, "train_gan", job.params.deterministic)
         seed = int(np.random.SeedSequence((job.params.seed, job.replicate)).generate_state(1)[0])
         checkpoint = workdir.CheckpointFile.of(job.unit, key)
-        guessed = guess_pool(dataset, job.replicate, data).final
+        needed = kind(job.section.kind).needs_guesses
+        guessed = guess_pool(dataset, job.replicate, data).final if needed else pool.unguessed(data)
         made = training.train(data.with_all_labels(), guessed, job.section, seed, report, checkpoint)
         made.save(folder)
         for step, picture in made.samples.items():

@@ -53,10 +53,12 @@ class Generator(nn.Module, ABC):
 
     network: draws images (N, C, H, W) about [-1, 1] from `Draws`. starts_from: noise alone; another real image of the
     class; or a labelled image of the source domain, unpaired with the target's images that it learns to resemble,
-    which such a kind leaves as it is until it has learned. latent_dim: numbers that an image is drawn from.
+    which such a kind leaves as it is until it has learned. needs_guesses: whether the pool's labels must be guessed for
+    it. latent_dim: numbers that an image is drawn from.
     """
 
     starts_from: ClassVar[Literal["noise", "class", "domain"]] = "noise"
+    needs_guesses: ClassVar[bool] = True
     network: nn.Module
     latent_dim: int
 

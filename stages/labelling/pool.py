@@ -17,6 +17,7 @@ from stages.labelling.label_spreading import LARGEST_GRAPH, spread_labels
 from stages.labelling.quick_classifier import QuickClassifier, fit
 
 TEMPERATURES = torch.logspace(-1, 3, 81, base=4)  # 0.25 to 64, and 1 among them: 4 tames no teacher at chance
+NOBODY = "none"  # the teacher of labels that were not guessed
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,19 @@ class Guesses:
     final: PoolLabels
 
 
+def unguessed(data: ReplicateData) -> PoolLabels:
+    """Labels of the pool that nobody guessed, and nobody trusts."""
+    labels = torch.zeros(len(data.unlabelled), dtype=torch.int64, device=data.labels.device)
+    return PoolLabels(labels, labels.float(), NOBODY, nan, nan)
+
+
 def label(data: ReplicateData, guessed: PoolLabels) -> LabelledImages:
     """All real images with their labels and how far to trust them, the pool's as `teach` guessed them."""
     if len(data.unlabelled) == 0:
         return LabelledImages(guessed.among(data), {"pool_share": 0.0})
-    quality = {
-        "pool_share": len(data.unlabelled) / (len(data.images) + len(data.unlabelled)),
-        "pseudo_label_trust": float(guessed.trust.mean()),
-    }
+    quality = {"pool_share": len(data.unlabelled) / (len(data.images) + len(data.unlabelled))}
+    if guessed.teacher != NOBODY:
+        quality["pseudo_label_trust"] = float(guessed.trust.mean())
     if not isnan(guessed.accuracy):
         quality["pseudo_label_accuracy"] = guessed.accuracy
     return LabelledImages(guessed.among(data), quality)
@@ -96,11 +102,10 @@ def teach(data: ReplicateData, seed: int) -> Guesses:
     The first is a quick classifier, from `learn`. Label spreading holds a graph of all images in memory, and stands
     back where there are too many. On digits and clothes the mean of both was right more often than either. Another
     quick classifier then learns from the labelled images and, as far as the best guess so far is trusted, from the
-    pool. `seed` decides the random numbers of both. The teacher of an empty pool is called `none`.
+    pool. `seed` decides the random numbers of both. The teacher of an empty pool is `NOBODY`.
     """
     if len(data.unlabelled) == 0:
-        nobody = PoolLabels(data.labels[:0], torch.empty(0, device=data.labels.device), "none", nan, nan)
-        return Guesses(nobody, nobody)
+        return Guesses(unguessed(data), unguessed(data))
     choices = list[PoolLabels]()
 
     def choose(guesses: Mapping[str, Guess]) -> PoolLabels:

@@ -203,3 +203,9 @@ def test_without_a_pool_only_the_labelled_images_teach() -> None:
     assert torch.equal(labelled.real.labels, data.labels)
     assert labelled.real.trust.eq(1).all()
     assert labelled.quality == {"pool_share": 0.0}
+
+
+def test_a_pool_that_nobody_guessed_is_trusted_in_nothing_and_says_nothing_of_its_labels(data: ReplicateData) -> None:
+    labelled = pool.label(data, pool.unguessed(data))
+    assert labelled.real.trust.tolist() == [1.0] * len(data.labels) + [0.0] * len(data.unlabelled)
+    assert set(labelled.quality) == {"pool_share"}

@@ -49,6 +49,7 @@ class Kind(LearningGenerator):
     """A translator from the source domain to the target domain."""
 
     starts_from = "domain"
+    needs_guesses = False
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
