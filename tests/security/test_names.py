@@ -86,6 +86,7 @@ def rendered(make_evidence: Any, make_generator: Any, make_params: Any, make_tab
                 plain={"gan": "classic"},
                 words={arm: arm for arm in tables},
                 shifted=False,
+                unseen=False,
             ),
             generators={"gan": replace(generator, section=section)},
             run={text: text},

@@ -67,7 +67,7 @@ def write_pipeline(folder: Path) -> None:
 def write_generators(folder: Path) -> None:
     """A GAN, and a kind without steps; two names may have one fingerprint."""
     image = {"size": SHAPE[1], "channels": "grey", "fit": "pad", "flip_ok": True}
-    facts = {"name": "pets", "classes": CLASSES, "image": image, "replicates": REPLICATES}
+    facts = {"name": "pets", "classes": CLASSES, "image": image, "replicates": REPLICATES, "shifted": False}
     workdir.write_json(folder / "data/prepare/dataset.json", facts)
     write_images(folder / "data/prepare/images.parquet", 12)
     write_test_set(folder)
