@@ -50,7 +50,7 @@ def all_numbers(evidence: Evidence) -> tuple[Numbers, Scores]:
     } | _worth(outcomes, measured, len(classes))
     numbers = {
         "answers": answers(evidence, measured),
-        "warnings": warnings(measured, outcomes, models),
+        "warnings": warnings(evidence, measured, models),
         "labels": {"total": evidence.labelled + evidence.validation}
         | {"train": evidence.labelled, "validation": evidence.validation},
         "replicates": measured.replicates,

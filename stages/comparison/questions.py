@@ -7,7 +7,7 @@ from stages.comparison import soundness
 from stages.comparison.answers import Rule, augment, no_answer, not_asked, stand_in, with_control
 from stages.comparison.arm_words import maker_words
 from stages.comparison.contrasts import Measured
-from stages.comparison.evidence import Evidence, Outcomes
+from stages.comparison.evidence import Evidence
 from stages.comparison.leak import leak_answer
 from stages.comparison.params import QuestionParams
 from stages.comparison.scores import Scores
@@ -38,18 +38,27 @@ def answers(evidence: Evidence, measured: Measured) -> dict[str, Any]:
             found[name] = no_answer(found[name], reason)
     sets = {name: each.leak for name, each in evidence.generators.items()}
     given_away = {name: not each.withheld for name, each in evidence.generators.items()}
-    kinds = {name: each.section["kind"] for name, each in evidence.generators.items()}
-    words = {name: maker_words(name, kinds) for name in kinds}
-    return found | {"leak": leak_answer(sets, given_away, words, params.leak_margin)}
+    return found | {"leak": leak_answer(sets, given_away, _makers(evidence), params.leak_margin)}
 
 
-def warnings(measured: Measured, outcomes: Outcomes, models: Mapping[str, Scores]) -> list[str]:
+def warnings(evidence: Evidence, measured: Measured, models: Mapping[str, Scores]) -> list[str]:
     """`warnings` of metrics/evaluate.json."""
-    params = measured.params
+    params, outcomes = measured.params, evidence.outcomes
     contrasts = min(len(each.arms) * len(each.rivals) for each in params.questions.values())
     reference = params.reference
     validation = outcomes.facts[reference]["validation_scores"] if outcomes.unseen else None
-    return soundness.warnings(measured, reference, models.get(reference, {}), validation, contrasts)
+    makers = _makers(evidence)
+    swapped = {makers[name]: list(each.quality.values()) for name, each in evidence.generators.items()}
+    return [
+        *soundness.warnings(measured, reference, models.get(reference, {}), validation, contrasts),
+        *soundness.swapped_classes(swapped),
+    ]
+
+
+def _makers(evidence: Evidence) -> dict[str, str]:
+    """What draws each generator's images, in words, by its name."""
+    kinds = {name: each.section["kind"] for name, each in evidence.generators.items()}
+    return {name: maker_words(name, kinds) for name in kinds}
 
 
 def _rule(measured: Measured, question: QuestionParams, words: Mapping[str, str]) -> Rule:

@@ -72,6 +72,21 @@ def warnings(
     return [each for each in found if each]
 
 
+def swapped_classes(qualities: Mapping[str, Sequence[Mapping[str, float]]]) -> list[str]:
+    """A sentence for each set of images whose labels are wrong because the translation swaps classes.
+
+    qualities: what draws the images, in words -> what `train_gan` measured, by replicate.
+    """
+    counts = {words: sum(each.get("flipped", 0) > 0 for each in own) for words, own in qualities.items()}
+    return [
+        f"In {count} of {len(qualities[words])} replicates the {words} images have other classes than their labels "
+        "say, by the labelled images of the target: do not use these images. range: local, which cannot redraw what an "
+        "image shows, or fewer steps may help."
+        for words, count in counts.items()
+        if count
+    ]
+
+
 def _weak_network(measured: Measured, reference: str, models: Scores) -> str | None:
     """Where the best of scikit-learn's classifiers on the same images is clearly better: the t-interval over replicates
     of the paired differences lies more than the margin below 0."""

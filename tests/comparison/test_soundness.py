@@ -9,7 +9,7 @@ import pytest
 from stages.comparison.contrasts import Measured
 from stages.comparison.params import EvaluateParams
 from stages.comparison.scores import Predictions
-from stages.comparison.soundness import dead, warnings
+from stages.comparison.soundness import dead, swapped_classes, warnings
 
 CLASSES = ["cat", "dog", "owl"]
 WORDS = {"classic": "classic augmentation"}
@@ -110,3 +110,9 @@ def test_too_few_replicates_are_told(measure_labels: Any, replicates: int, contr
     said = warnings(measure_labels(np.tile(truth, (replicates, 1)), truth), "classic", {}, None, contrasts)
     assert bool(said) == few
     assert all("too few to show any difference: raise prepare.replicates to 10" in each for each in said)
+
+
+def test_a_translation_that_swaps_classes_is_said_and_no_other() -> None:
+    quality = [{"flipped": 1.0}, {"flipped": 0.0}, {"flipped": 1.0}]
+    (said,) = swapped_classes({"translated": quality, "GAN": [{"recall": 0.5}] * 3, "refined": [{"flipped": 0.0}] * 3})
+    assert said.startswith("In 2 of 3 replicates the translated images have other classes")
