@@ -106,7 +106,6 @@ def test_an_image_does_not_depend_on_the_others_of_its_batch(reach: str) -> None
 
 def made(data: ReplicateData, checkpoint: Memory | None = None, **changes: object) -> TrainedGenerator:
     params = toy_params("translation", steps=6, log_every=3, samples_every=3, generator_learning_rate=0.01, **changes)
-    guessed = pool.teach(data, 0).final
     return train(data, pool.unguessed(data), params, 0, lambda _: None, checkpoint or Memory())
 
 
