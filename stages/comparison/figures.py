@@ -6,7 +6,7 @@ Colours are those of Okabe and Ito (2008), "Color Universal Design", which colou
 import io
 import json
 from collections.abc import Mapping, Sequence
-from textwrap import fill
+from textwrap import fill, shorten
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ STYLE: dict[str, Any] = {
     "grid.color": "#E4E4E4",
 }
 DPI = 200
+MORE = " \N{HORIZONTAL ELLIPSIS}"  # after words that are too many for a label
 WIDTH = 4.8  # inches; on a phone some 340 pixels, so that letters of 11 points have 11 pixels
 # Side of an image in a grid, in pixels of the figure: small images are enlarged to about it, large ones reduced.
 TILE = 96
@@ -84,11 +85,17 @@ def arms_figure(scores: Scores, params: EvaluateParams, words: Mapping[str, str]
     rows = [(arm, 100 * scores[arm][params.measure_key]) for arm in (*rivals, *arms)]
     colours = _colours([arm for arm, _ in rows], params)
     with style.context(["default", STYLE]):
-        figure, axes = _panel(_height(params))
+        figure, axes = _panel(_height(params, words))
         for row, (arm, percent) in enumerate(rows):
             _draw_dots(axes, percent, row + 0.22, colours[arm], spread=0.12)
             axes.plot(percent.mean(), row + 0.22, "D", ms=8, color=colours[arm], mec="white", mew=1.2, zorder=4)
-            _write(axes, row - 0.24, words[arm], colours[arm] if arm in arms else INK, weight="normal")
+            _write(
+                axes,
+                row - 0.24,
+                shorten(words[arm], 50, placeholder=MORE),
+                colours[arm] if arm in arms else INK,
+                weight="normal",
+            )
             _note(axes, row + 0.22, f"{percent.mean():.1f}")
         _without_names(axes, len(rows))
         _title(figure, "Test scores", f"{MEASURE_NAMES[params.measure_key]} in %; a dot is one replicate")
@@ -105,11 +112,18 @@ def comparison_figure(
     measure, row, labels, has_interval = params.measure_key, 0, {}, False
     colours = _colours(params.arms, params)
     with style.context(["default", STYLE]):
-        figure, axes = _panel(_height(params))
+        figure, axes = _panel(_height(params, words))
         axes.axvspan(-100 * params.margin, 100 * params.margin, color="#56B4E9", alpha=0.18, lw=0, zorder=0)
         axes.axvline(0, color=INK, lw=1, zorder=1)
         for arm, rivals in _questions(answers):
-            _write(axes, row, f"{words[arm]} minus", colours[arm], weight="bold", place="figure fraction")
+            _write(
+                axes,
+                row,
+                f"{shorten(words[arm], 46, placeholder=MORE)} minus",
+                colours[arm],
+                weight="bold",
+                place="figure fraction",
+            )
             for rival, entry in rivals.items():
                 row += 1
                 labels[row] = words[rival]
@@ -134,10 +148,11 @@ def _questions(answers: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Mappi
     return [(arm, each["rivals"]) for arm, each in arms]
 
 
-def _height(params: EvaluateParams) -> float:
+def _height(params: EvaluateParams, words: Mapping[str, str]) -> float:
     """Inches, the same for both panels, which stand side by side: what the one with more rows needs."""
     contrasts = sum(len(each.arms) * (1 + len(each.rivals)) for each in (params.augment, params.stand_in))
-    return max(0.42 * (len(params.arms) + len(params.rivals)), 0.24 * contrasts) + 0.8
+    row = 0.36 if any("\n" in _wrapped(words[rival]) for rival in params.rivals) else 0.24
+    return max(0.42 * (len(params.arms) + len(params.rivals)), row * contrasts) + 0.8
 
 
 def _panel(height: float) -> tuple[Figure, Axes]:
@@ -165,7 +180,8 @@ def _without_names(axes: Axes, rows: int) -> None:
 
 
 def _wrapped(name: str) -> str:
-    return fill(name, width=22)
+    """In two lines at most; the whole stands in the other panel or in the text."""
+    return fill(name, width=24, max_lines=2, placeholder=MORE)
 
 
 def _colours(arms: Sequence[str], params: EvaluateParams) -> dict[str, str]:

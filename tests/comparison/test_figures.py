@@ -69,6 +69,17 @@ def test_panels_stand_side_by_side_and_name_arms_in_words(draw_panels):
     assert not set(panels) & {draw() for draw in draw_panels(5, gan="GAN images alone")}
 
 
+def test_many_rivals_with_long_words_get_room_and_words_beyond_two_lines_take_none(make_evidence):
+    evidence = make_evidence(replicates=5)
+    (numbers, scores), long = all_numbers(evidence), "random tone curves, adapted to the target"
+    many = evidence.params.augment.model_copy(update={"rivals": ("classic",) * 9})
+    params = evidence.params.model_copy(update={"augment": many})
+    answers, words = numbers["answers"], evidence.outcomes.words
+    said = [comparison_figure(scores, answers, params, words | {"classic": each}) for each in ("a", long, long * 3)]
+    short, two_lines, more = (_pixels(png).shape[0] for png in said)
+    assert short < two_lines == more
+
+
 def _score(mean, std=0.01):
     return {"mean": mean} | ({} if std is None else {"std": std})
 
