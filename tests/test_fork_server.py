@@ -11,10 +11,12 @@ import pytest
 
 from tests.conftest import fresh_environment
 
+# Workers import the script too, and would talk at the same time.
 SAY = """
 import os, sys
-print(__name__, sys.argv[1:], os.getcwd(), os.environ.get("WORD"), flush=True)
-print("heard", file=sys.stderr)
+if __name__ != "__mp_main__":
+    print(__name__, sys.argv[1:], os.getcwd(), os.environ.get("WORD"), flush=True)
+    print("heard", file=sys.stderr)
 """
 POOL = """
 from joblib.externals.loky import get_reusable_executor
