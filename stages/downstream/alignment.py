@@ -4,6 +4,7 @@ Each step minimises the classification loss of L labelled images plus a term tha
 layer reads, of those of them that are of the source with those of M images of the unlabelled pool.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -18,12 +19,12 @@ from stages.imaging.networks import moving_average
 from stages.imaging.pixels import to_network_range
 
 
-class Term(nn.Module):
+class Term(nn.Module, ABC):
     """What alignment adds to the loss; parameters of its own learn with the classifier."""
 
+    @abstractmethod
     def forward(self, source: Tensor, target: Tensor, progress: float) -> Tensor:
         """The term () of features (S, F) and (M, F), when the share `progress` of the training is done."""
-        raise NotImplementedError
 
 
 def train_aligned(

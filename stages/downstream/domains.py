@@ -9,11 +9,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import update_bn
 
-from stages.imaging.pixels import to_network_range
-
-BATCH = 256  # images of the pool whose statistics are taken together
+from stages.imaging.networks import adapt_batch_norm
 
 
 @dataclass(frozen=True)
@@ -32,12 +29,9 @@ class Domains:
         parts = list(images.tensor_split([self.source]))
         return parts if min(map(len, parts)) > 1 else [images]
 
-    @torch.no_grad()
     def adapt(self, model: nn.Module) -> None:
-        """Gives a model's batch norm the mean and variance that the pool has under its weights."""
-        count = -(-len(self.pool) // BATCH)
-        # every count-th image, so that each part is like the whole pool, however that is sorted
-        update_bn((to_network_range(self.pool[start::count]) for start in range(count)), model)
+        """Gives a model's batch norm the pool's statistics."""
+        adapt_batch_norm(model, self.pool)
 
 
 def in_passes(network: Callable[[Tensor], Tensor], images: Tensor, domains: Domains | None) -> Tensor:

@@ -9,17 +9,15 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 
 import torch
-from scipy.stats import binomtest, ttest_1samp
 from torch import Tensor
-from torch.optim.swa_utils import update_bn
 
+from stages.imaging.networks import adapt_batch_norm
 from stages.imaging.pixels import to_network_range
 from stages.imaging.set_metrics import log_likelihood
 from stages.labelling.data import ReplicateData
-from stages.labelling.quick_classifier import QuickClassifier, fit
+from stages.labelling.quick_classifier import fit
 
 LEVEL = 0.05  # of each of the tests, one-sided
-BATCH = 256  # images whose statistics batch norm takes together
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,8 @@ class Examiner:
         data, everywhere = self.data, torch.ones(len(labels), device=labels.device)
         classifier = fit(images, labels, everywhere, data.classes, data.flip_ok, self.seed)
         target = data.images[data.of_target]
-        adapt(classifier, torch.cat([target, data.unlabelled]))
+        everything = torch.cat([target, data.unlabelled])
+        adapt_batch_norm(classifier, everything, lambda images: classifier.shrink(to_network_range(images)))
         return classifier.probabilities(target)
 
     @cached_property
@@ -71,6 +70,8 @@ class Examiner:
         Beside them, what chooses among translators: `target_likelihood`, the mean log-likelihood of the labels, and
         `teaches_more`, 1 where it is clearly above that of the untranslated images (paired t-test), else 0.
         """
+        from scipy.stats import ttest_1samp  # costs every training a second, and few are examined
+
         after, before = (each.argmax(dim=1).cpu() for each in (probabilities, self.untranslated))
         own, start = (log_likelihood(each, self._labels) for each in (probabilities, self.untranslated))
         gain = (own - start).cpu().numpy()
@@ -111,13 +112,6 @@ def _swaps_a_pair(labels: Tensor, guesses: Tensor, classes: int) -> bool:
 
 def _clearly(count: int, of: int, chance: float, level: float = LEVEL) -> bool:
     """Whether so many of so many are clearly more than chance alone makes."""
+    from scipy.stats import binomtest
+
     return of > 0 and chance < 1 and binomtest(count, of, chance, alternative="greater").pvalue < level
-
-
-@torch.no_grad()
-def adapt(classifier: QuickClassifier, images: Tensor) -> None:
-    """Gives its batch norm the statistics of these images (AdaBN, Li et al. 2016); of one image there are none."""
-    count = -(-len(images) // BATCH)
-    if len(images) > 1:
-        parts = (images[start::count] for start in range(count))
-        update_bn((classifier.shrink(to_network_range(part)) for part in parts), classifier)

@@ -3,6 +3,7 @@
 They differ in how much of its source a pixel of the result sees, which bounds what they can change.
 """
 
+from abc import ABC, abstractmethod
 from itertools import pairwise
 
 import torch
@@ -16,7 +17,7 @@ SMALLEST_MAP = 4  # pixels a side at which a translator that sees the whole imag
 SLOPE = 0.1  # of what lies beyond [-1, 1], so that the gradient of a black or white pixel never stops
 
 
-class Translator(nn.Module):
+class Translator(nn.Module, ABC):
     """Draws to images (N, C, H, W) about [-1, 1]: the source plus a residual, which is 0 before it learns.
 
     Latents are `latent_dim` numbers for the image and one for each pixel's noise.
@@ -37,9 +38,9 @@ class Translator(nn.Module):
         images = draws.sources + self.output(self.changed(self.input(seen), latents))
         return torch.lerp(functional.hardtanh(images), images, SLOPE)
 
+    @abstractmethod
     def changed(self, hidden: Tensor, latents: Tensor) -> Tensor:
         """Maps (N, width, H, W) from such maps, which 3 x 3 pixels went into, and latents (N, latent_dim)."""
-        raise NotImplementedError
 
 
 class LocalTranslator(Translator):

@@ -1,14 +1,15 @@
-"""What all networks share: a moving average of their weights, and asking them about many images."""
+"""What all networks share: moving averages of weights, batch norm's statistics, and asking about many images."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from stages.imaging.pixels import to_network_range
 
 BATCH = 128
+STATISTICS = 256  # images whose statistics batch norm takes together
 TensorList = tuple[Tensor, ...] | list[Tensor]
 
 
@@ -25,6 +26,19 @@ def moving_average(model: nn.Module, decay: float) -> AveragedModel:
 
     averaged = AveragedModel(model, multi_avg_fn=update, use_buffers=True).eval()
     return averaged
+
+
+@torch.no_grad()
+def adapt_batch_norm(network: nn.Module, images: Tensor, view: Callable[[Tensor], Tensor] = to_network_range) -> None:
+    """Gives a network's batch norm the mean and variance that these images have under its weights.
+
+    AdaBN (Li et al. 2016, arXiv:1603.04779). images: uint8 (N, C, H, W); of a single one there is no variance, so that
+    nothing changes. view: what the network reads of them.
+    """
+    if len(images) > 1:
+        count = -(-len(images) // STATISTICS)
+        # every count-th image, so that each part is like all of them, however they are sorted
+        update_bn((view(images[start::count]) for start in range(count)), network)
 
 
 @torch.no_grad()
