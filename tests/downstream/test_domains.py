@@ -10,9 +10,10 @@ from torch.nn import functional
 
 from stages.downstream.augment import build_policy
 from stages.downstream.classifiers import build_classifier
-from stages.downstream.domains import BATCH, Domains, in_passes
+from stages.downstream.domains import Domains, in_passes
 from stages.downstream.params import TrainDownstreamParams
 from stages.downstream.training import derive_seeds, train_classifier
+from stages.imaging.networks import STATISTICS
 from stages.imaging.pixels import to_network_range
 from tests.downstream.toy import examples
 
@@ -56,7 +57,7 @@ def test_the_statistics_are_the_pools_whatever_they_were() -> None:
 
 def test_a_sorted_pool_gives_what_a_shuffled_one_gives() -> None:
     """Parts of a large pool are each like the whole, else they would hide what parts them."""
-    pool = torch.cat([noise(BATCH, 1, high=40), noise(BATCH, 2, low=200)])
+    pool = torch.cat([noise(STATISTICS, 1, high=40), noise(STATISTICS, 2, low=200)])
     shuffled = pool[torch.randperm(len(pool), generator=Generator().manual_seed(0))]
     first, second = network(), network()
     for model, each in ((first, pool), (second, shuffled)):
