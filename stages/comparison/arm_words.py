@@ -86,9 +86,9 @@ _GLOSSARY = (
 def arm_words(arm: ArmParams, generators: Mapping[str, GeneratorParams]) -> str:
     """An arm in words: "GAN images + classic augmentation", "GAN images alone", "pseudo-labels", "12 labels per class".
 
-    Says what images it learns from and by which network, how they are changed and balanced, and of how many labels where
-    not all are used. Two arms that differ in these have different words; those that differ only in numbers, such as a
-    share, may not.
+    Says what images it learns from and by which network, how they are changed and balanced, and of how many labels
+    where not all are used. Two arms that differ in these have different words; those that differ only in numbers, such
+    as a share, may not.
     generators: all of params.yaml, by name; generators of one kind are numbered in their order.
     """
     adapted = "adapted batch norm" if arm.batch_norm == "target" else ""

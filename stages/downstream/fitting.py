@@ -46,7 +46,8 @@ from stages.imaging.pixels import to_bytes, to_network_range
 from stages.labelling.pool import Guesses
 
 GuessPool = Callable[[], Guesses]  # the ensemble's labels of the pool
-LOOKS = 4000  # augmented images that a backbone's features are taken of, once
+LOOKS = 2500  # images that a backbone's features are taken of, once
+PLAIN = 1 / 5  # of these are not augmented, as what is predicted on: on red cells that gains 2 points
 
 
 @dataclass(frozen=True)
@@ -152,17 +153,19 @@ def _fit_head(setting: Head | Synthetic, parts: Sequence[Part], bench: Bench) ->
     assert setting.weight_decay is not None  # by the schema
     key = setting.model_copy(update={"weight_decay": 1.0})
     if key not in bench.seen_by_backbone:
-        looks = shown(parts, bench, LOOKS)
+        looks = shown(parts, bench, LOOKS, round(PLAIN * LOOKS))
         targets = targets_of(looks, bench.params.classifier.label_smoothing)
-        bench.seen_by_backbone[key] = (in_batches(bench.backbone, looks.images), targets)
+        different, places = looks.images.unique(dim=0, return_inverse=True)  # without augmentation there are few
+        bench.seen_by_backbone[key] = (in_batches(bench.backbone, different)[places], targets)
     head, loss, iterations = fit_head(*bench.seen_by_backbone[key], setting.weight_decay)
     model = nn.Sequential(bench.backbone, head).eval()
     return Trained(model, [{"step": iterations, "loss": loss}], iterations)
 
 
-def shown(parts: Sequence[Part], bench: Bench, count: int) -> Examples:
+def shown(parts: Sequence[Part], bench: Bench, count: int, plain: int = 0) -> Examples:
     """The first `count` images that a network is shown, augmented as there, but never mixed; on their device.
 
+    The first `plain` of them are left as they are.
     FixMatch's guesses are the network's own: of the pool, others see nothing.
     """
     params, seeds = bench.params, bench.seeds
@@ -171,6 +174,7 @@ def shown(parts: Sequence[Part], bench: Bench, count: int) -> Examples:
     augment = policy_of(parts, bench, params.classifier.batch_size)
     generator = torch.Generator(device).manual_seed(seeds.augmentation)
     images = to_bytes(augment(to_network_range(examples.images[rows]), generator))
+    images[:plain] = examples.images[rows[:plain]]
     return Examples(images, examples.probabilities[rows], examples.weights[rows])
 
 
