@@ -98,7 +98,7 @@ def fit_setting(
 ) -> Trained:
     """validate, stop: see `train_classifier`."""
     match setting:
-        case Head() | Synthetic(weight_decay=float()):
+        case Head(weight_decay=float()) | Synthetic(weight_decay=float()):
             return _fit_head(setting, parts, bench)
         case FixMatch(more_rounds=0):
             return _fit_fixmatch(setting, bench, validate, stop)
