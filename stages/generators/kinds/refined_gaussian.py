@@ -1,10 +1,10 @@
 """Convolutions that refine draws from the class Gaussians.
 
 The Gaussian of a class gives every image its layout and colours, but its images are smeared: principal components know
-no edges. A U-Net (Ronneberger et al., "U-Net: Convolutional Networks for Biomedical Image Segmentation", 2015) adds what
-is missing, at first nothing. So learning starts at the control `gaussian` and spends all its steps on what a Gaussian
-cannot have. Two judges share their first layers: one sees patches (Isola et al., "Image-to-Image Translation with
-Conditional Adversarial Networks", 2017, section 3.2.2), the other the whole image; both compare image and class by
+no edges. A U-Net (Ronneberger et al., "U-Net: Convolutional Networks for Biomedical Image Segmentation", 2015) adds
+what is missing, at first nothing. So learning starts at the control `gaussian`, and spends all its steps on what a
+Gaussian cannot have. Two judges share their first layers: one sees patches (Isola et al., "Image-to-Image Translation
+with Conditional Adversarial Networks", 2017, section 3.2.2), the other the whole image; both compare image and class by
 projection (Miyato and Koyama 2018, eq. 5).
 """
 

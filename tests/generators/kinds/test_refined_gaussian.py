@@ -79,6 +79,8 @@ def test_both_judges_take_every_size(size: int) -> None:
 def test_without_trust_no_class_matters() -> None:
     judges, images = TwoJudges(CONFIG).eval(), torch.randn(2, 1, 28, 28)
     features = judges.features(images, None)
-    one, other = (judges.logits(features, torch.tensor(labels), torch.tensor([0.0, 1.0])) for labels in ([0, 0], [1, 1]))
+    one, other = (
+        judges.logits(features, torch.tensor(labels), torch.tensor([0.0, 1.0])) for labels in ([0, 0], [1, 1])
+    )
     assert torch.equal(one[0], other[0])
     assert not torch.allclose(one[1], other[1])
