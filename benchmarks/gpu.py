@@ -144,7 +144,7 @@ def _training_rate(data: ReplicateData, params: LearningParams, device: torch.de
 def _train(
     data: ReplicateData, params: LearningParams, checkpoint: Remembered, report: training.Report = lambda _: None
 ) -> TrainedGenerator:
-    return training.train(data, pool.teach(data, SEED).final, params, SEED, report, checkpoint)
+    return training.train(data, pool.unguessed(data), params, SEED, report, checkpoint)
 
 
 def check(name: str, size: int, steps: int, device: torch.device) -> dict[str, float]:
