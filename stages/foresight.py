@@ -30,7 +30,7 @@ def check(params: Params, dataset: Dataset) -> None:
     Raises:
         UserError: one message that names everything that would stop a later stage, and which keys to change.
     """
-    found = [*_of_generators(params), *_of_measure(params.evaluate.measure, dataset.classes)]
+    found = [*_of_generators(params), *_of_measure(params.evaluate.measure, dataset.classes), *_of_backbones(params)]
     for replicate in range(dataset.replicates):
         found += _of_classes(dataset, replicate)
         found += _of_target(params, dataset, replicate)
@@ -62,6 +62,17 @@ def _of_generators(params: Params) -> Iterator[str]:
 def _of_measure(measure: Measure, classes: Sequence[str]) -> Iterator[str]:
     if isinstance(measure, SensitivityParams) and measure.of not in classes:
         yield f"evaluate.measure.of: {measure.of!r} is no class of the data set ({', '.join(classes)})"
+
+
+def _of_backbones(params: Params) -> Iterator[str]:
+    arms = params.train_downstream.arms.values()
+    for backbone in dict.fromkeys(arm.backbone for arm in arms if arm.backbone):
+        from stages.imaging.backbones import open_backbone
+
+        try:
+            open_backbone(backbone.name, backbone.size, backbone.weights)
+        except UserError as error:
+            yield f"train_downstream.arms: {error}"
 
 
 def _is_nothing(path: Path) -> bool:

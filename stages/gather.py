@@ -88,7 +88,7 @@ def examine_replicate(job: Job) -> "Examination":
     from torch import from_numpy, nn
 
     from stages.comparison.examination import LabelledImages, examine
-    from stages.downstream.classifiers import build_classifier
+    from stages.downstream.heads import build
     from stages.imaging import devices
 
     dataset, params, classifier = Dataset.open(), job.params.evaluate, job.params.train_downstream.classifier
@@ -96,7 +96,8 @@ def examine_replicate(job: Job) -> "Examination":
     device = devices.choose(params.device, "evaluate")
 
     def network(arm: str) -> nn.Sequential:
-        new = build_classifier(classifier.kind, channels, size, len(dataset.classes), classifier.width, seed=0)
+        backbone = job.params.train_downstream.arms[arm].backbone
+        new = build(backbone, classifier.kind, channels, size, len(dataset.classes), classifier.width)
         return results.load_weights(new, arm, job.replicate).to(device)
 
     def on_device(own: ImageSet) -> LabelledImages:
