@@ -20,7 +20,7 @@ drills: $(INSTALLED)
 	python -m pytest --numprocesses 2 --dist loadfile -m "drill or hypothesis" --hypothesis-profile thorough
 
 preset: $(INSTALLED)
-	@python -m stages.presets $(NAME)
+	@python -m stages.presets $(NAME) $(if $(FOLDER),--folder "$(FOLDER)") $(if $(QUICK),--quick)
 
 ui: $(INSTALLED)
 	@python -m stages.tracking.ui $(PORT)

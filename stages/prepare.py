@@ -35,11 +35,7 @@ def main(run: StageRun) -> None:
     resolved = checks.resolve(found.listing, found.facts, sets, near, second, params.on_leak, params.image.size)
     kept, labels, groups = found.listing.take(resolved.rows), resolved.labels, resolved.groups
     target = second[resolved.rows] if second.any() and params.shift.pool else None
-    test = splits.test_rows(labels, kept.splits, groups, kept.class_names, params, target)
-    roles = [
-        splits.replicate_roles(labels, test, kept.splits, groups, kept.class_names, params, replicate, target)
-        for replicate in range(params.replicates)
-    ]
+    roles = splits.all_roles(labels, kept.splits, groups, kept.class_names, params, target)
 
     def disturbed() -> Parts:
         return domains.disturb_all(found.parts, params.shift.simulate, kept.class_names, scratch, run.fan_out)

@@ -15,6 +15,22 @@ Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 
+def all_roles(
+    labels: Labels,
+    given: NDArray[np.str_],
+    groups: NDArray[np.int64],
+    class_names: list[str],
+    params: PrepareParams,
+    target: Mask | None,
+) -> list[NDArray[np.str_]]:
+    """The role of every image (N,) in each replicate, with the arguments and errors of `replicate_roles`."""
+    test = test_rows(labels, given, groups, class_names, params, target)
+    return [
+        replicate_roles(labels, test, given, groups, class_names, params, replicate, target)
+        for replicate in range(params.replicates)
+    ]
+
+
 def test_rows(
     labels: Labels,
     given: NDArray[np.str_],

@@ -1,0 +1,92 @@
+"""Which sizes and roles fit what lies in a folder: alternatives, the best first. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.memorization.conformal import calibration_needed
+
+LARGEST = 32  # pixels: the GANs were measured up to here, and each step of larger ones takes longer
+SMALLEST = 8
+FEW_COLOURED = 0.05  # share of images in colour that are outliers among grey ones
+MANY_LABELS = 4000  # labelled images beside the test set, from which on a run takes part of them
+MOST_VALIDATION = 10  # of each class
+MOST_CALIBRATION = 200
+MOST_POOL = 5000
+UNBALANCED = 1.5  # commonest class to rarest
+# Error rates of the filter and ways to keep them, the best first
+_RATES = (0.05, 0.1, 0.2)
+_SHARES = (0.3, 0.25)  # of the images, for the test set: the second leaves three of four
+
+Sizes = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Held:
+    """What is there: labelled images of each class (K,) beside given test and validation sets, and unlabelled ones."""
+
+    counts: Sizes
+    unlabelled: int
+    has_test: bool
+    has_validation: bool
+
+    def left(self, test_share: float) -> Sizes:
+        """Labelled images of each class (K,) beside the test set, about."""
+        return self.counts if self.has_test else np.floor(self.counts * (1 - test_share)).astype(np.int64)
+
+    @property
+    def is_unbalanced(self) -> bool:
+        return bool(self.counts.max() > UNBALANCED * self.counts.min())
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Sizes of the roles, and how the filter keeps its promise. labels: all, or so many of each class."""
+
+    test_share: float
+    labels: int | str
+    validation: int
+    calibration: int
+    alpha: float
+    full_conformal: bool
+    neighbours: int
+
+
+def choices(held: Held) -> Iterator[Choice]:
+    """The best first: a low error rate before many validation images; an own calibration set before none."""
+    for alpha in _RATES:
+        for full_conformal in (False, True):
+            for share in _SHARES[: 1 if held.has_test else None]:
+                yield from _of_rate(held, share, alpha, full_conformal)
+
+
+def _of_rate(held: Held, share: float, alpha: float, full_conformal: bool) -> Iterator[Choice]:
+    left = held.left(share)
+    everything = int(left.sum()) + held.unlabelled
+    needed = calibration_needed(alpha)
+    calibration = 1 if full_conformal else min(MOST_CALIBRATION, max(needed, everything // 5))
+    if 3 * calibration > everything or (full_conformal and everything - 1 < calibration_needed(alpha / 2)):
+        return
+    most = MOST_VALIDATION if held.has_validation else min(MOST_VALIDATION, int(left.min()) // 3)
+    for validation in dict.fromkeys((max(most, 1), max(most // 2, 1), 1)):
+        labels = _labels(left, validation)
+        yield Choice(share, labels, validation, calibration, alpha, full_conformal, 5 if everything >= 20 else 3)
+
+
+def _labels(left: Sizes, validation: int) -> int | str:
+    """All, or of a large set as many of each class as make a run that ends today."""
+    if left.sum() <= MANY_LABELS:
+        return "all"
+    return max(1, min(MANY_LABELS // len(left), int(left.min()) - validation))
+
+
+def side(sides: NDArray[np.int64]) -> int:
+    """Pixels that images of these sides (N,), the shorter ones, are brought to."""
+    return int(np.clip(np.median(sides), SMALLEST, LARGEST))
+
+
+def in_colour(colourful: NDArray[np.bool_]) -> bool:
+    """Whether colour tells something, (N,) of each image whether it has some."""
+    return bool(colourful.mean() > FEW_COLOURED)
