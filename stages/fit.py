@@ -1,20 +1,17 @@
 """Parameters that fit a folder of images: looks at it, chooses, and proves by `prepare`'s own checks that they do."""
 
-import re
 import shutil
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
 from stages import foresight
 from stages.chooser import settings
 from stages.chooser.choice import Choice, Held, choices, in_colour, side
+from stages.chooser.names import GroupNames, names_of_groups
 from stages.chooser.settings import Setting
 from stages.chooser.sight import Sight, look, sample
 from stages.overlays import noted
@@ -23,39 +20,40 @@ from stages.plumbing.dataset import Dataset
 from stages.plumbing.errors import UserError
 from stages.plumbing.params import Params
 from stages.sources import collection, domains, splits
-from stages.sources.duplicates import components
 from stages.sources.ingest import Facts
 
 SCRATCH = workdir.WORK / "fit"
 GROUPS = ("groups.csv", "patients.csv")  # what a table of groups in the folder may be called
 
 
-def fit(text: str, source: Path) -> tuple[str, list[str]]:
+def fit(text: str, source: Path, by_names: bool) -> tuple[str, list[str]]:
     """The parameters with what suits the folder, and what was seen and chosen, in lines.
 
-    text: of a params.yaml whose source is a folder. Raises UserError where nothing can suit it.
+    text: of a params.yaml whose source is a folder. by_names: whether the files' names tell the groups. Raises UserError where nothing can suit it.
     """
     scratch = SCRATCH / uuid4().hex
     try:
-        return _fit(text, source, scratch)
+        return _fit(text, source, by_names, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _fit(text: str, source: Path, scratch: Path) -> tuple[str, list[str]]:
-    groups = next((name for name in GROUPS if (source / name).is_file()), None)
-    text = noted(text, [Setting("prepare.source.path", str(source), ""), *settings.of_groups(groups, None)])
+def _fit(text: str, source: Path, by_names: bool, scratch: Path) -> tuple[str, list[str]]:
+    text = noted(text, [Setting("prepare.source.path", str(source), "")])
+    listing = collection.find(_params(text).prepare)
+    table, names = next((name for name in GROUPS if (source / name).is_file()), None), names_of_groups(listing)
+    if by_names and not names:
+        raise UserError("GROUPS=names: the files' names show no groups; prepare.groups takes a table of them")
+    text = noted(text, settings.of_groups(table, names, by_names))
     params = _params(text).prepare
-    listing = collection.find(params)
-    facts = sample(params, listing)
+    facts, listing = sample(params, listing), collection.find(params)
     sides, colour = np.minimum(facts["width"], facts["height"]), in_colour(facts["colourful"])
-    size, looks = side(sides), _looks(facts, colour)
-    text = noted(text, settings.of_images(str(source), size, colour, looks))
+    looks = _looks(facts, colour)
+    text = noted(text, settings.of_images(str(source), side(sides), colour, looks))
     sight = look(_params(text).prepare, listing, scratch)
-    held = Held(sight.counts, sight.unlabelled, sight.has_test, sight.has_validation)
-    text = noted(text, settings.of_groups(None, sight.pattern))
-    text, chosen, with_groups = _first_that_fits(text, sight, held, scratch)
-    return text, [settings.describe(sight, looks), *sight.lines, *_told(chosen, sight, with_groups)]
+    held = Held(sight.counts, sight.unlabelled, sight.per_group, sight.has_test, sight.has_validation)
+    text, chosen = _first_that_fits(text, sight, held, scratch)
+    return text, [settings.describe(sight, looks), *sight.lines, _told(chosen), *_hint(names, table, by_names)]
 
 
 def _params(text: str) -> Params:
@@ -68,21 +66,14 @@ def _looks(facts: Facts, colour: bool) -> str:
     return f"about {width} x {height} pixels, {'in colour' if colour else 'grey'}"
 
 
-def _first_that_fits(text: str, sight: Sight, held: Held, scratch: Path) -> tuple[str, Choice, bool]:
-    """The best choice that `prepare` would accept; where names suggest groups, if possible one that these fit too."""
-    grouped = _with_pattern(sight) if sight.pattern else None
-    fitting: tuple[str, Choice] | None = None
+def _first_that_fits(text: str, sight: Sight, held: Held, scratch: Path) -> tuple[str, Choice]:
+    """The best choice that `prepare` would accept."""
     refusal = ""
     for choice in choices(held):
         changed = noted(text, settings.of_choice(choice, held))
-        params = _params(changed)
-        if not (refusal := _refusal(params, sight, scratch)):
-            fitting = fitting or (changed, choice)
-            if grouped is None or not _refusal(params, grouped, scratch):
-                return changed, choice, grouped is not None
-    if fitting is None:
-        raise UserError(f"{len(sight.labels)} images are too few, or lie in too few groups: {refusal}")
-    return *fitting, False
+        if not (refusal := _refusal(_params(changed), sight, scratch)):
+            return changed, choice
+    raise UserError(f"{len(sight.labels)} images are too few, or lie in too few groups: {refusal}")
 
 
 def _refusal(params: Params, sight: Sight, scratch: Path) -> str:
@@ -109,28 +100,18 @@ def _table(sight: Sight) -> pa.Table:
     return pa.table({"id": sight.listing.ids.tolist(), "label": labels, "group": groups})
 
 
-def _with_pattern(sight: Sight) -> Sight:
-    """As it would be with the groups that the files' names suggest."""
-    pattern = re.compile(sight.pattern or "")
-    groups = [pattern.search(each)[1] for each in sight.listing.ids.tolist()]  # type: ignore[index]  # all match
-    return replace(sight, listing=replace(sight.listing, groups=groups), ties=_joined(sight.ties, groups))
-
-
-def _joined(ties: NDArray[np.int64], groups: Sequence[str]) -> NDArray[np.int64]:
-    """A number (N,) for what is tied by either."""
-    rows, codes = np.arange(len(ties)), np.unique(groups, return_inverse=True)[1]
-    first, second = len(ties) + ties, 2 * len(ties) + codes
-    edges = np.concatenate([np.stack([rows, first], axis=1), np.stack([rows, second], axis=1)])
-    return components(edges, 3 * len(ties))[: len(ties)]
-
-
-def _told(choice: Choice, sight: Sight, with_groups: bool) -> list[str]:
+def _told(choice: Choice) -> str:
     labels = "all labels" if choice.labels == "all" else f"{choice.labels} labels per class"
-    filtered = "no calibration set (full conformal)" if choice.full_conformal else f"{choice.calibration} for calibration"
-    lines = [f"chosen: {labels}, {choice.validation} per class for validation, {filtered}, alpha {choice.alpha:g}"]
-    if sight.pattern:
-        fits = "" if with_groups else ", but the sizes would have to change"
-        lines.append(
-            f"names follow the pattern {sight.pattern!r}: where it is a patient, say so in prepare.groups{fits}"
-        )
-    return lines
+    filtered = (
+        "no calibration set (full conformal)" if choice.full_conformal else f"{choice.calibration} for calibration"
+    )
+    return f"chosen: {labels}, {choice.validation} per class for validation, {filtered}, alpha {choice.alpha:g}"
+
+
+def _hint(names: GroupNames | None, table: str | None, by_names: bool) -> list[str]:
+    if table or names is None:
+        return []
+    found = f"{names.groups} groups, such as {names.example}"
+    if by_names:
+        return [f"chosen: groups by the files' names, {found}"]
+    return [f"files seem to be named by {found}: if these are patients, speakers or slides, add GROUPS=names"]

@@ -59,7 +59,9 @@ def _text(path: Path) -> str:
         raise UserError(f"{path} is missing: run this from the project's root") from None
 
 
-def put(name: str, folder: Path | None = None, is_quick: bool = False) -> tuple[Params, list[str]]:
+def put(
+    name: str, folder: Path | None = None, by_names: bool = False, is_quick: bool = False
+) -> tuple[Params, list[str]]:
     """Makes the preset the project's params.yaml; returns what it says, and lines about the folder that it was fitted to.
 
     Raises UserError, leaving params.yaml as it is, when there is no such preset, when params.yaml holds changes that
@@ -69,12 +71,12 @@ def put(name: str, folder: Path | None = None, is_quick: bool = False) -> tuple[
     if name not in names:
         hint = did_you_mean(get_close_matches(name, names))
         raise UserError(f"there is no preset {name!r}{hint}\n{_listing(names)}" if name else _listing(names))
-    if folder and name != _LOOKS:
-        raise UserError(f"FOLDER is for the preset {_LOOKS} alone: change prepare.source.path of others in params.yaml")
+    if (folder or by_names) and name != _LOOKS:
+        raise UserError(f"FOLDER and GROUPS are for the preset {_LOOKS} alone: others name their data themselves")
     _refuse_to_overwrite(names)
     partial = PARAMS_FILE.with_name(f"{PARAMS_FILE.name}.partial")
     try:
-        text, lines = _fitted(read(name), folder) if name == _LOOKS else (read(name), [])
+        text, lines = _fitted(read(name), folder, by_names) if name == _LOOKS else (read(name), [])
         partial.write_text(quick(text) if is_quick else text, encoding="utf-8")
         loaded = params.load(partial)
         workdir.write_bytes(_WRITTEN, partial.read_bytes())
@@ -86,13 +88,13 @@ def put(name: str, folder: Path | None = None, is_quick: bool = False) -> tuple[
     return loaded, lines
 
 
-def _fitted(text: str, folder: Path | None) -> tuple[str, list[str]]:
+def _fitted(text: str, folder: Path | None, by_names: bool) -> tuple[str, list[str]]:
     """The preset for the folder, which is looked at where it is there; else as it is."""
     if folder is None:
         folder = Path(YAML(typ="safe", pure=True).load(text)["prepare"]["source"]["path"])
         if not folder.exists():
             return text, [f"{folder} is not there yet: put your images there, and call this again to have it looked at"]
-    return fit(text, folder)
+    return fit(text, folder, by_names)
 
 
 def quick(text: str) -> str:
@@ -153,11 +155,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.presets", description=__doc__)
     parser.add_argument("name", nargs="*", help="of the preset; none lists them all")
     parser.add_argument("--folder", type=Path, help=f"of images, for {_LOOKS}")
+    parser.add_argument("--groups", choices=["names"], help="its files' names tell patients, speakers or slides")
     parser.add_argument("--quick", action="store_true", help="two replicates and few steps, which decide nothing")
     asked = parser.parse_args()
     name = " ".join(asked.name)
     try:
-        loaded, lines = put(name, asked.folder, asked.quick)
+        loaded, lines = put(name, asked.folder, asked.groups == "names", asked.quick)
     except UserError as error:
         sys.exit(f"preset: {error}")
     for line in lines:

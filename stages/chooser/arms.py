@@ -34,7 +34,9 @@ def arms(has_pool: bool, is_unbalanced: bool, half: int) -> Iterator[tuple[str, 
     rivals = (_RARE if is_unbalanced else {name: _LABELLED[name] for name in ("classic", "randaugment")}) | (
         _POOL if has_pool else {}
     )
-    chosen = _LABELLED | rivals if not is_unbalanced else {name: _LABELLED[name] for name in ("real", "classic")} | rivals
+    chosen = (
+        _LABELLED | rivals if not is_unbalanced else {name: _LABELLED[name] for name in ("real", "classic")} | rivals
+    )
     has_curve = half >= 2 and not is_unbalanced
     if has_curve:
         few = _REAL.replace("labels: all", f"labels: {{per_class: {half}}}")
@@ -49,7 +51,11 @@ def arms(has_pool: bool, is_unbalanced: bool, half: int) -> Iterator[tuple[str, 
     for question in ("augment", "stand_in"):
         yield f"evaluate.{question}.rivals", f"[{', '.join(rivals)}]", f"chosen: {pool}"
     curve = f"[classic_{half}, classic]" if has_curve else "[]"
-    yield "evaluate.learning_curve", curve, f"chosen: {'half of the labels' if has_curve else 'too few labels, or unbalanced'}"
+    yield (
+        "evaluate.learning_curve",
+        curve,
+        f"chosen: {'half of the labels' if has_curve else 'too few labels, or unbalanced'}",
+    )
     if is_unbalanced:
         yield "evaluate.measure", "balanced_accuracy", "chosen: classes are unbalanced, and each counts the same"
 

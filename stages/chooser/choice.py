@@ -1,5 +1,6 @@
 """Which sizes and roles fit what lies in a folder: alternatives, the best first. Pure."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -25,10 +26,13 @@ Sizes = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Held:
-    """What is there: labelled images of each class (K,) beside given test and validation sets, and unlabelled ones."""
+    """What is there. counts: labelled images of each class (K,) beside given test and validation sets. unlabelled:
+    images without a label. per_group: images of a patient, speaker or slide in the mean, 0 where none is known.
+    """
 
     counts: Sizes
     unlabelled: int
+    per_group: float
     has_test: bool
     has_validation: bool
 
@@ -51,28 +55,34 @@ class Choice:
     calibration: int
     alpha: float
     full_conformal: bool
+    by_group: bool
     neighbours: int
 
 
 def choices(held: Held) -> Iterator[Choice]:
-    """The best first: a low error rate before many validation images; an own calibration set before none."""
-    for alpha in _RATES:
-        for full_conformal in (False, True):
-            for share in _SHARES[: 1 if held.has_test else None]:
-                yield from _of_rate(held, share, alpha, full_conformal)
+    """The best first: a low error rate before many validation images; an own calibration set before none.
+
+    Full conformal prediction promises nothing where images come in groups. So where groups are too few, one of each
+    for the threshold, at last all of their images count.
+    """
+    ways = [(True, False), (False, False)] if held.per_group else [(True, False), (True, True)]
+    order = [(alpha, *way) for way in ways for alpha in _RATES] if held.per_group else []
+    for alpha, by_group, full_conformal in order or [(alpha, *way) for alpha in _RATES for way in ways]:
+        for share in _SHARES[: 1 if held.has_test else None]:
+            yield from _of_rate(held, share, alpha, by_group, full_conformal)
 
 
-def _of_rate(held: Held, share: float, alpha: float, full_conformal: bool) -> Iterator[Choice]:
+def _of_rate(held: Held, share: float, alpha: float, by_group: bool, full_conformal: bool) -> Iterator[Choice]:
     left = held.left(share)
     everything = int(left.sum()) + held.unlabelled
-    needed = calibration_needed(alpha)
+    needed = math.ceil(calibration_needed(alpha) * (held.per_group or 1) if by_group else calibration_needed(alpha))
     calibration = 1 if full_conformal else min(MOST_CALIBRATION, max(needed, everything // 5))
     if 3 * calibration > everything or (full_conformal and everything - 1 < calibration_needed(alpha / 2)):
         return
     most = MOST_VALIDATION if held.has_validation else min(MOST_VALIDATION, int(left.min()) // 3)
     for validation in dict.fromkeys((max(most, 1), max(most // 2, 1), 1)):
-        labels = _labels(left, validation)
-        yield Choice(share, labels, validation, calibration, alpha, full_conformal, 5 if everything >= 20 else 3)
+        labels, neighbours = _labels(left, validation), 5 if everything >= 20 else 3
+        yield Choice(share, labels, validation, calibration, alpha, full_conformal, by_group, neighbours)
 
 
 def _labels(left: Sizes, validation: int) -> int | str:

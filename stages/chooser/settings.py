@@ -7,6 +7,7 @@ import numpy as np
 
 from stages.chooser.arms import arms
 from stages.chooser.choice import MOST_POOL, Choice, Held
+from stages.chooser.names import GroupNames
 from stages.chooser.sight import Sight
 
 LEAST_DRAWN, MOST_DRAWN = 20, 100  # generated images of the commonest class, unless that has more itself
@@ -34,20 +35,23 @@ def of_images(path: str, size: int, colour: bool, sight_of: str) -> list[Setting
     ]
 
 
-def of_groups(groups_file: str | None, pattern: str | None) -> Iterator[Setting]:
-    """A CSV of groups that lies in the folder is used; a pattern in the files' names is suggested alone."""
-    if groups_file:
+def of_groups(table: str | None, names: GroupNames | None, by_names: bool) -> Iterator[Setting]:
+    """What must stay together: a CSV of groups in the folder is used; names alone are so where the user says so."""
+    if table:
         block = (
             "\n  # a table with the columns file and group, inside the source's folder\n  kind: csv\n"
-            f"  # the file\n  path: {groups_file}"
+            f"  # the file\n  path: {table}"
         )
-        yield Setting("prepare.groups", block, f"chosen: {groups_file} lies in the folder")
-    elif pattern:
-        suggestion = (
-            "the names follow a pattern. Where it is the patient, speaker or slide, take these lines in place of "
-            f"`kind: none`, for the sizes fit:\n  kind: pattern\n  pattern: '{pattern}'"
-        )
-        yield Setting("prepare.groups.kind", "none", suggestion)
+        yield Setting("prepare.groups", block, f"chosen: {table} lies in the folder")
+    elif names:
+        kind = "\n  # a regular expression on each file's path, whose one bracket is the group\n"
+        lines = f"kind: pattern\n  pattern: '{names.pattern}'"
+        if by_names:
+            why = f"chosen: as asked for, by the files' names: {names.groups} groups, such as {names.example}"
+            yield Setting("prepare.groups", f"{kind}  {lines}", why)
+        else:
+            why = f"files seem to be named by {names.groups} groups, such as {names.example}. Are these patients?"
+            yield Setting("prepare.groups.kind", "none", f"{why} Then take GROUPS=names, which writes here:\n  {lines}")
 
 
 def of_choice(choice: Choice, held: Held) -> Iterator[Setting]:
@@ -67,9 +71,7 @@ def of_choice(choice: Choice, held: Held) -> Iterator[Setting]:
     yield from _of_plan(choice, held)
     has_pool = choice.labels != "all" or held.unlabelled > choice.calibration
     labels = int(left.min()) if choice.labels == "all" else int(choice.labels)
-    yield from (
-        Setting(key, value, why) for key, value, why in arms(has_pool, held.is_unbalanced, labels // 2)
-    )
+    yield from (Setting(key, value, why) for key, value, why in arms(has_pool, held.is_unbalanced, labels // 2))
 
 
 def _why_labels(choice: Choice, held: Held) -> str:
@@ -106,6 +108,9 @@ def _of_filter(choice: Choice) -> Iterator[Setting]:
         yield Setting("filter_memorized.alpha", f"{choice.alpha:g}", "chosen: so few images allow no lower rate")
     if choice.full_conformal:
         yield Setting("filter_memorized.too_few", "full_conformal", "chosen: there are too few images for a set apart")
+    if not choice.by_group:
+        why = "chosen: groups are too few for one image of each to calibrate; copies may hide behind others of a group"
+        yield Setting("filter_memorized.by_group", "false", why)
     if choice.neighbours != 5:
         yield Setting("filter_memorized.neighbours", str(choice.neighbours), "chosen: for so few images")
 
@@ -117,9 +122,7 @@ def _of_plan(choice: Choice, held: Held) -> Iterator[Setting]:
     else:
         most = int(left.max()) + (choice.validation if held.has_validation else 0) + 1
     drawn = int(np.clip(DRAWN // len(left), LEAST_DRAWN, max(MOST_DRAWN, most)))
-    yield Setting(
-        "generate.plan.per_class", str(most + drawn), f"chosen: a class has up to {most} labelled images"
-    )
+    yield Setting("generate.plan.per_class", str(most + drawn), f"chosen: a class has up to {most} labelled images")
 
 
 def describe(sight: Sight, sides: str) -> str:

@@ -1,10 +1,9 @@
 """What lies in a folder of images: counts, sizes, colours, copies, groups; as much as a choice of parameters needs."""
 
-import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,19 +22,13 @@ MOST_BYTES = 500 * 2**20  # of their files, likewise
 SAMPLE = 100  # images that tell sizes and colours
 LEAST = 4  # images of a class: to test on, to train on, to choose on, and for the threshold of copies
 NAMED = 5  # names that a line gives
-# In a file's path: what stands there for a patient, a subject or a slide, and a folder of its own inside the class
-_PATTERNS = (
-    r"(?i)(?:^|[/_-])((?:patient|pat|subject|subj|sub|case|slide|scan|speaker|p|s)[ _-]?\d+)(?![0-9])",
-    r"([^/]+)/[^/]+$",
-    r"([^/_-]+)[_-][^/]*$",
-)
 
 
 @dataclass(frozen=True)
 class Sight:
     """What was found. listing: images that can be used, with their groups; labels (N,), -1 without one, and ties (N,),
     a number for what must stay together. facts: of those that were opened. complete: whether all were.
-    lines: what a user should know, a line each. pattern: of groups that the files' names may tell, or None.
+    lines: what a user should know, a line each.
     """
 
     listing: Listing
@@ -44,7 +37,6 @@ class Sight:
     facts: Facts
     complete: bool
     lines: list[str]
-    pattern: str | None
 
     @property
     def has_test(self) -> bool:
@@ -66,6 +58,12 @@ class Sight:
     def unlabelled(self) -> int:
         """Images without a label."""
         return int((self.labels < 0).sum())
+
+    @property
+    def per_group(self) -> float:
+        """Images of a patient, speaker or slide in the mean; 0 where none is known."""
+        groups = self.listing.groups
+        return len(groups) / len(set(groups)) if groups else 0.0
 
 
 def sample(params: PrepareParams, listing: Listing) -> Facts:
@@ -91,7 +89,7 @@ def look(params: PrepareParams, listing: Listing, scratch: Path) -> Sight:
     if len(listing) > MOST_READ or _bytes(params, listing) > MOST_BYTES:
         ties = np.arange(len(listing))
         lines.append(f"{SAMPLE} of {len(listing)} images were opened: whether others can be read, `prepare` tells")
-        seen = Sight(listing, listing.labels, ties, sample(params, listing), False, lines, _pattern(listing))
+        seen = Sight(listing, listing.labels, ties, sample(params, listing), False, lines)
     else:
         seen = _read(params, listing, scratch, lines)
     _refuse_small_classes(seen, len(listing))
@@ -107,12 +105,10 @@ def _read(params: PrepareParams, listing: Listing, scratch: Path, lines: list[st
     resolved = checks.resolve(found.listing, found.facts, sets, near, one, params.on_leak, params.image.size)
     findings: list[Finding] = found.skipped + resolved.findings
     kept = found.listing.take(resolved.rows)
-    return Sight(
-        kept, resolved.labels, resolved.groups, found.facts, True, lines + left_out(findings), _pattern(listing)
-    )
+    return Sight(kept, resolved.labels, resolved.groups, found.facts, True, lines + left_out(findings))
 
 
-def _one_by_one(work, jobs, unit):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001
+def _one_by_one(work: Callable[[Any], Any], jobs: Sequence[Any], unit: str) -> list[Any]:  # noqa: ARG001
     """A few thousand images are read sooner than further processes have begun."""
     return [work(job) for job in jobs]
 
@@ -153,36 +149,6 @@ def _nested(listing: Listing) -> list[str]:
         "if these are the classes, turn the tree inside out, for instance into "
         f"{sorted(first)[0]}/{listing.class_names[0]}/FILE"
     ]
-
-
-def _pattern(listing: Listing) -> str | None:
-    """A regular expression whose bracket may be the patient, where the names of all files follow one.
-
-    Groups must be several for each class, and of two images or more in the mean.
-    """
-    if listing.groups is not None:
-        return None
-    ids, labels = listing.ids.tolist(), listing.labels.tolist()
-    for pattern in _PATTERNS:
-        groups = _matched(pattern, ids)
-        if groups is None:
-            continue
-        sizes, of_class = Counter(groups), Counter(label for label, _ in set(zip(labels, groups, strict=True)))
-        most = len(listing.class_names)
-        if len(sizes) > most and 2 * len(sizes) <= len(ids) and min(of_class.values()) >= LEAST:
-            return pattern
-    return None
-
-
-def _matched(pattern: str, ids: Sequence[str]) -> list[str] | None:
-    """The bracket's text in every id, or None where one does not match."""
-    groups = []
-    for each in ids:
-        match = re.search(pattern, each)
-        if match is None or not match.group(1):
-            return None
-        groups.append(match.group(1))
-    return groups
 
 
 def _named(names: Sequence[str]) -> str:
