@@ -5,13 +5,19 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 INSTALLED := .venv/.installed
 
-.PHONY: repro test drills preset ui lint bench lock clean
+.PHONY: repro synthetic test drills preset ui lint bench lock clean
 .DELETE_ON_ERROR:
 
 repro: $(INSTALLED)
 	@python -m stages.foresight
 	dvc repro
 	@python -m stages.timing
+
+# More images later from the same generators: raise generate.plan in params.yaml, and call it again.
+synthetic: $(INSTALLED)
+	@python -m stages.foresight
+	dvc repro filter_memorized
+	@python -m stages.synthetic
 
 test: $(INSTALLED)
 	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder

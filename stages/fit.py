@@ -29,7 +29,8 @@ GROUPS = ("groups.csv", "patients.csv")  # what a table of groups in the folder 
 def fit(text: str, source: Path, by_names: bool) -> tuple[str, list[str]]:
     """The parameters with what suits the folder, and what was seen and chosen, in lines.
 
-    text: of a params.yaml whose source is a folder. by_names: whether the files' names tell the groups. Raises UserError where nothing can suit it.
+    text: of a params.yaml whose source is a folder. by_names: whether the files' names tell the groups. Raises
+    UserError where nothing can suit it.
     """
     scratch = SCRATCH / uuid4().hex
     try:

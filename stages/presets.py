@@ -29,7 +29,9 @@ _LOOKS = "my_folder"  # the preset that is made to fit the user's folder
 _NEED_NO_FOLDER = ("digits", "drawn", "none")
 _OTHER = r"^preset: (?P<name>\w+)\n"  # the preset that an overlay lies over, if not the base
 # What lies over a preset to make it quick, beside the generators' steps
-_QUICK_HEAD = "# Quick: 2 replicates and few steps, to see every stage run. It decides nothing; `make preset` without QUICK does.\n"
+_QUICK_HEAD = (
+    "# Quick: 2 replicates and few steps, to see every stage run. It decides nothing; the same without QUICK does.\n"
+)
 _QUICK = (
     ("prepare.replicates", "2", "quick: enough to see it run, and too few to decide anything"),
     ("filter_memorized.planted_copies", "5", ""),
@@ -62,7 +64,7 @@ def _text(path: Path) -> str:
 def put(
     name: str, folder: Path | None = None, by_names: bool = False, is_quick: bool = False
 ) -> tuple[Params, list[str]]:
-    """Makes the preset the project's params.yaml; returns what it says, and lines about the folder that it was fitted to.
+    """Makes the preset the project's params.yaml; returns what it says, and lines about the folder that it fits.
 
     Raises UserError, leaving params.yaml as it is, when there is no such preset, when params.yaml holds changes that
     git has no copy of, when the preset is not valid, and when nothing fits the folder.

@@ -65,9 +65,11 @@ def choices(held: Held) -> Iterator[Choice]:
     Full conformal prediction promises nothing where images come in groups. So where groups are too few, one of each
     for the threshold, at last all of their images count.
     """
-    ways = [(True, False), (False, False)] if held.per_group else [(True, False), (True, True)]
-    order = [(alpha, *way) for way in ways for alpha in _RATES] if held.per_group else []
-    for alpha, by_group, full_conformal in order or [(alpha, *way) for alpha in _RATES for way in ways]:
+    if held.per_group:
+        ways = [(alpha, by_group, False) for by_group in (True, False) for alpha in _RATES]
+    else:
+        ways = [(alpha, True, full_conformal) for alpha in _RATES for full_conformal in (False, True)]
+    for alpha, by_group, full_conformal in ways:
         for share in _SHARES[: 1 if held.has_test else None]:
             yield from _of_rate(held, share, alpha, by_group, full_conformal)
 
