@@ -2,16 +2,24 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
+# What Python compiles, pytest's tests above all, it compiles once and not at every run.
+unexport PYTHONDONTWRITEBYTECODE
 export MLFLOW_DISABLE_TELEMETRY := true
 INSTALLED := .venv/.installed
 
-.PHONY: repro test drills preset ui lint bench lock clean
+.PHONY: repro synthetic test drills preset ui lint bench lock clean
 .DELETE_ON_ERROR:
 
 repro: $(INSTALLED)
 	@python -m stages.foresight
 	dvc repro
 	@python -m stages.timing
+
+# More images later from the same generators: raise generate.plan in params.yaml, and call it again.
+synthetic: $(INSTALLED)
+	@python -m stages.foresight
+	dvc repro filter_memorized
+	@python -m stages.synthetic
 
 test: $(INSTALLED)
 	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -20,7 +28,8 @@ drills: $(INSTALLED)
 	python -m pytest --numprocesses 2 --dist loadfile -m "drill or hypothesis" --hypothesis-profile thorough
 
 preset: $(INSTALLED)
-	@python -m stages.presets $(NAME)
+	@python -m stages.presets $(NAME) $(if $(FOLDER),--folder "$(FOLDER)") \
+		$(if $(GROUPS),--groups "$(GROUPS)") $(if $(QUICK),--quick)
 
 ui: $(INSTALLED)
 	@python -m stages.tracking.ui $(PORT)

@@ -10,6 +10,7 @@ from stages.comparison import figures
 from stages.comparison.card import render_card
 from stages.comparison.evidence import Evidence
 from stages.comparison.numbers import all_numbers
+from stages.comparison.questions import leak
 from stages.comparison.report import ReportContent, render_report, side_by_side
 from stages.comparison.scores import Scores, confusion, score_table
 
@@ -54,6 +55,11 @@ def publish(evidence: Evidence) -> Publication:
         private_report=render_report(pages[True]),
         card=render_card(evidence, numbers),
     )
+
+
+def card_of_sets(evidence: Evidence, replicates: int) -> str:
+    """The data card where no arm was trained: what the sets are, and whether they give real images away."""
+    return render_card(evidence, {"answers": leak(evidence), "warnings": [], "replicates": replicates, "arms": {}})
 
 
 def _charts(evidence: Evidence, numbers: Mapping[str, Any], scores: Scores) -> Pictures:
