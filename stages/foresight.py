@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from stages import forecast
 from stages.comparison.params import Measure, SensitivityParams
-from stages.downstream.params import ArmParams, LabelBudget, Synthetic
+from stages.downstream.params import ArmParams, BackboneParams, LabelBudget, Synthetic
 from stages.generators.params import GeneratorParams, LearningParams
 from stages.generators.requests import class_plan
 from stages.memorization.conformal import calibration_needed, check_calibration
@@ -107,14 +107,18 @@ def _of_measure(measure: Measure, classes: Sequence[str]) -> Iterator[str]:
 
 
 def _of_backbones(params: Params) -> Iterator[str]:
-    arms = params.train_downstream.arms.values()
-    for backbone in dict.fromkeys(arm.backbone for arm in arms if arm.backbone):
+    users = {f"train_downstream.arms.{name}": arm.backbone for name, arm in params.train_downstream.arms.items()}
+    found: dict[BackboneParams, str] = {}
+    for user, backbone in (users | {"evaluate": params.evaluate.backbone}).items():
+        if backbone is not None:
+            found.setdefault(backbone, user)
+    for backbone, user in found.items():
         from stages.imaging.backbones import open_backbone
 
         try:
             open_backbone(backbone.name, backbone.size, backbone.weights)
         except UserError as error:
-            yield f"train_downstream.arms: {error}"
+            yield f"{user}.{error}" if str(error).startswith("backbone.") else f"{user}: {error}"
 
 
 def _is_nothing(path: Path) -> bool:

@@ -107,10 +107,11 @@ def examine_replicate(job: Job) -> "Examination":
     from stages.comparison.examination import LabelledImages, examine
     from stages.downstream.heads import build
     from stages.imaging import devices
+    from stages.imaging.backbones import open_backbone
 
     dataset, params, classifier = Dataset.open(), job.params.evaluate, job.params.train_downstream.classifier
     channels, size, _ = dataset.shape
-    device = devices.choose(params.device, "evaluate")
+    device, given = devices.choose(params.device, "evaluate"), params.backbone
 
     def network(arm: str) -> nn.Sequential:
         backbone = job.params.train_downstream.arms[arm].backbone
@@ -134,6 +135,7 @@ def examine_replicate(job: Job) -> "Examination":
             if not job.params.prepare.shift.unseen
         },
         disturbances=params.robustness,
+        backbone=None if given is None else open_backbone(given.name, given.size, given.weights).to(device),
         seed=params.seed,
     )
 

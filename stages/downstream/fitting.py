@@ -46,6 +46,7 @@ from stages.imaging.pixels import to_bytes, to_network_range
 from stages.labelling.pool import Guesses
 
 GuessPool = Callable[[], Guesses]  # the ensemble's labels of the pool
+AT_ONCE = 1000  # images that are augmented together, or a few more: of 128 pixels in colour, 200 MB
 LOOKS = 2500  # images that a backbone's features are taken of, once
 PLAIN = 1 / 5  # of these are not augmented, as what is predicted on: on red cells that gains 2 points
 
@@ -98,7 +99,7 @@ def fit_setting(
 ) -> Trained:
     """validate, stop: see `train_classifier`."""
     match setting:
-        case Head() | Synthetic(weight_decay=float()):
+        case Head(weight_decay=float()) | Synthetic(weight_decay=float()):
             return _fit_head(setting, parts, bench)
         case FixMatch(more_rounds=0):
             return _fit_fixmatch(setting, bench, validate, stop)
@@ -173,7 +174,10 @@ def shown(parts: Sequence[Part], bench: Bench, count: int, plain: int = 0) -> Ex
     rows, device = order.flatten()[:count], examples.images.device
     augment = policy_of(parts, bench, params.classifier.batch_size)
     generator = torch.Generator(device).manual_seed(seeds.augmentation)
-    images = to_bytes(augment(to_network_range(examples.images[rows]), generator))
+    whole_batches = -(-AT_ONCE // params.classifier.batch_size) * params.classifier.batch_size
+    images = torch.cat([
+        to_bytes(augment(to_network_range(examples.images[some]), generator)) for some in rows.split(whole_batches)
+    ])  # fmt: skip
     images[:plain] = examples.images[rows[:plain]]
     return Examples(images, examples.probabilities[rows], examples.weights[rows])
 

@@ -88,8 +88,8 @@ class Synthetic(_Section):
 
     loss_weight: what a synthetic image counts in the loss, beside 1 for a real one. filter: null trains on all that the
     memorization filter kept. shuffled_labels: a control that must hurt, wrong labels. more_rounds: so many further
-    trainings, on pseudo-labels of the whole pool by the last one's classifier. weight_decay: of an arm's head, where it
-    has a backbone.
+    trainings, on pseudo-labels of the whole pool by the last one's classifier. weight_decay: of the linear head of an
+    arm with a backbone, see `heads.fit_head`.
     """
 
     synthetic_share: float = Field(gt=0, le=1)
@@ -101,9 +101,12 @@ class Synthetic(_Section):
 
 
 class Head(_Section):
-    """Labelled real images, seen by the arm's backbone; weight_decay: of the linear head, see `heads.fit_head`."""
+    """Labelled real images, seen by the arm's backbone.
 
-    weight_decay: float = Field(gt=0)
+    weight_decay: of the linear head of an arm with a backbone, see `heads.fit_head`.
+    """
+
+    weight_decay: float | None = Field(default=None, gt=0)
 
 
 class PseudoLabels(_Section):

@@ -11,6 +11,7 @@ from torch.nn.functional import one_hot
 
 from stages.downstream import fitting, heads
 from stages.downstream.arms import train_arm, try_settings
+from stages.downstream.batches import real_parts
 from stages.downstream.fitting import balanced_accuracy
 from stages.downstream.params import BackboneParams, TrainDownstreamParams
 from stages.downstream.training import predict
@@ -105,3 +106,20 @@ def test_all_weight_decays_share_one_look_at_the_labels_of_train(make_data, seen
     blind = make_data(validation_images=data.seen.validation_images.flip(0))
     again = try_settings(given.arms["transfer"], blind, given, 0, None)
     assert [each.step for each in again] == [each.step for each in trials], "validation images teach nothing"
+
+
+def test_what_is_shown_begins_plain_and_does_not_depend_on_how_much_is_augmented_together(
+    make_data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = params(augment="none")
+    bench = fitting.Bench(given.arms["transfer"], make_data(), given, 0, None, final=True)
+    parts = real_parts(bench.labelled, 16)
+    originals = fitting.shown(parts, bench, 40)
+    monkeypatch.setattr(fitting, "AT_ONCE", 20)
+    assert torch.equal(fitting.shown(parts, bench, 40).images, originals.images)
+    changed = params(augment="classic")
+    bench = fitting.Bench(changed.arms["transfer"], make_data(), changed, 0, None, final=True)
+    looks = fitting.shown(parts, bench, 40, plain=8)
+    kept = (looks.images == originals.images).flatten(1).all(dim=1)
+    assert kept.tolist() == [True] * 8 + [False] * 32
+    assert torch.equal(looks.labels, originals.labels)

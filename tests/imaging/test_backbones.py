@@ -40,7 +40,7 @@ def test_the_packaged_network_recognises_a_photograph() -> None:
 def test_features_depend_neither_on_the_batch_nor_on_how_grey_is_stored(small: Backbone) -> None:
     grey = noise(5, 1)
     features = in_batches(small, grey)
-    stages = sum(small.network.feature_info.channels())
+    stages = sum(each["num_chs"] for each in small.network.feature_info)
     assert features.shape == (5, small.features) == (5, stages + small.network.num_features)
     assert torch.equal(in_batches(small, grey[3:]), features[3:])
     assert torch.allclose(small(grey / 127.5 - 1), features, atol=1e-4)
