@@ -395,8 +395,8 @@ def sample_grid(
 ) -> bytes:
     """One row per class: its first `per_class` real images (if given), beside as many generated ones.
 
-    Images are uint8 (N, C, H, W), C 1 or 3. real: what they are in words, images and labels. A class with fewer images leaves places blank; at most the
-    first 20 classes are shown.
+    Images are uint8 (N, C, H, W), C 1 or 3. real: what they are in words, images and labels. A class with fewer images
+    leaves places blank; at most the first 20 classes are shown.
     """
     blocks = [("generated", generated, generated_labels)]
     if real is not None:
