@@ -1,6 +1,8 @@
 """Parameters that fit a folder of images: looks at it, chooses, and proves by `prepare`'s own checks that they do."""
 
+import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,7 +14,6 @@ from stages import foresight
 from stages.chooser import settings
 from stages.chooser.choice import Choice, Held, choices, in_colour, side
 from stages.chooser.names import GroupNames, names_of_groups
-from stages.chooser.settings import Setting
 from stages.chooser.sight import Sight, look, sample
 from stages.overlays import noted
 from stages.plumbing import images, workdir
@@ -23,6 +24,12 @@ from stages.sources import collection, domains, splits
 from stages.sources.ingest import Facts
 
 SCRATCH = workdir.WORK / "fit"
+LABELS = "labels.csv"  # what a table of classes in the folder is called,
+COLUMNS = (  # and its columns: file, class, and perhaps the patient
+    ("file", "filename", "file_name", "image", "path"),
+    ("class", "label", "category", "diagnosis"),
+    ("null", "group", "patient", "patient_id", "subject"),
+)
 GROUPS = ("groups.csv", "patients.csv")  # what a table of groups in the folder may be called
 
 
@@ -40,7 +47,7 @@ def fit(text: str, source: Path, by_names: bool) -> tuple[str, list[str]]:
 
 
 def _fit(text: str, source: Path, by_names: bool, scratch: Path) -> tuple[str, list[str]]:
-    text = noted(text, [Setting("prepare.source.path", str(source), "")])
+    text = noted(text, settings.of_source(str(source), _table_of_classes(source)))
     listing = collection.find(_params(text).prepare)
     table, names = next((name for name in GROUPS if (source / name).is_file()), None), names_of_groups(listing)
     if by_names and not names:
@@ -50,11 +57,22 @@ def _fit(text: str, source: Path, by_names: bool, scratch: Path) -> tuple[str, l
     facts, listing = sample(params, listing), collection.find(params)
     sides, colour = np.minimum(facts["width"], facts["height"]), in_colour(facts["colourful"])
     looks = _looks(facts, colour)
-    text = noted(text, settings.of_images(str(source), side(sides), colour, looks))
+    text = noted(text, settings.of_images(side(sides), colour, looks))
     sight = look(_params(text).prepare, listing, scratch)
     held = Held(sight.counts, sight.unlabelled, sight.per_group, sight.has_test, sight.has_validation)
     text, chosen = _first_that_fits(text, sight, held, scratch)
     return text, [settings.describe(sight, looks), *sight.lines, _told(chosen), *_hint(names, table, by_names)]
+
+
+def _table_of_classes(source: Path) -> Sequence[str] | None:
+    """Name and columns (file, class, group or "null") of a table of classes in the folder, if there is one."""
+    path = source / LABELS
+    if not path.is_file():
+        return None
+    head = path.read_text(encoding="utf-8-sig", errors="replace").split("\n", 1)[0]
+    columns = [each.strip('" \r') for each in re.split("[,;\t]", head)]
+    found = [next((each for each in columns if each.casefold() in names), names[0]) for names in COLUMNS]
+    return [LABELS, *found]
 
 
 def _params(text: str) -> Params:

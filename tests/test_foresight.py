@@ -74,6 +74,18 @@ def test_the_defaults_pass_where_there_is_enough_of_everything(prepared: Callabl
     foresight.check(params(), prepared())
 
 
+def test_too_few_replicates_for_any_difference_are_told_beforehand_with_the_number_that_can(
+    prepared: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    few = foresight.notes(params(prepare__replicates=8), prepared())
+    assert few[0].startswith("8 replicates cannot show any difference in stand_in, which compares 8 pairs")
+    assert few[0].endswith("from prepare.replicates: 9 on they can")
+    assert len(few) == 2
+    (cost,) = foresight.notes(params(), prepared())
+    assert "GiB of memory" in cost
+
+
 def test_no_image_is_decoded(prepared: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = prepared()
     monkeypatch.delattr(images, "decode_png")

@@ -26,15 +26,15 @@ class GroupNames:
 
 
 def names_of_groups(listing: Listing) -> GroupNames | None:
-    """The groups in the names, where all follow a pattern by which groups have two images or more in the mean, and each
-    class has several."""
+    """The groups in the names, where all follow a pattern by which each class has several groups, of two of its images
+    or more in the mean. Mere numbers that begin anew in each class are none."""
     ids, labels = listing.ids.tolist(), listing.labels.tolist()
     for pattern in _PATTERNS:
         groups = _matched(pattern, ids)
         if groups is None:
             continue
         sizes, of_class = Counter(groups), Counter(label for label, _ in set(zip(labels, groups, strict=True)))
-        if 2 * len(sizes) <= len(ids) and min(of_class.values()) >= LEAST_GROUPS:
+        if 2 * of_class.total() <= len(ids) and min(of_class.values()) >= LEAST_GROUPS:
             return GroupNames(pattern, len(sizes), sizes.most_common(1)[0][0])
     return None
 

@@ -1,6 +1,6 @@
 """The values of a choice as they go into params.yaml, each with the reason for it. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,11 +22,29 @@ class Setting(NamedTuple):
     why: str
 
 
-def of_images(path: str, size: int, colour: bool, sight_of: str) -> list[Setting]:
+def of_source(path: str, table: Sequence[str] | None) -> list[Setting]:
+    """Where the images lie. table: name and columns (file, class, group or "null") of a table of classes, if any."""
+    if table is None:
+        return [Setting("prepare.source.path", path, "")]
+    words = (
+        "the table of classes, in that folder",
+        "its column of files",
+        "its column of classes",
+        "its column of patients",
+    )
+    names = ("table", "file_column", "label_column", "group_column")
+    lines = [f"# {word}, or null\n  {name}: {each}" for word, name, each in zip(words, names, table, strict=True)]
+    lines = [line if "group" in line else line.replace(", or null", "") for line in lines]
+    block = ["# a table tells the class of each file", "kind: csv", "# the folder", f"path: {path}", *lines]
+    return [
+        Setting("prepare.source", "".join(f"\n  {line}" for line in block), f"chosen: {table[0]} lies in the folder")
+    ]
+
+
+def of_images(size: int, colour: bool, sight_of: str) -> list[Setting]:
     """What every image becomes. sight_of: what the images look like, in words."""
     channels = "rgb" if colour else "grey"
     return [
-        Setting("prepare.source.path", path, ""),
         Setting("prepare.image.size", str(size), f"chosen: {sight_of}; up to 32 pixels the GANs were measured"),
         Setting("prepare.image.channels", channels, f"chosen: {'many' if colour else 'no or few'} images have colour"),
         Setting(

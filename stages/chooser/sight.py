@@ -115,7 +115,8 @@ def _one_by_one(work: Callable[[Any], Any], jobs: Sequence[Any], unit: str) -> l
 
 def _bytes(params: PrepareParams, listing: Listing) -> int:
     root = Path(params.source.path)
-    return sum((root / locator).lstat().st_size for _, locator in listing.locators)
+    paths = (root / locator for _, locator in listing.locators)
+    return sum(path.lstat().st_size for path in paths if path.exists())
 
 
 def _refuse_small_classes(seen: Sight, listed: int) -> None:

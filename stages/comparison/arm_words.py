@@ -24,6 +24,7 @@ _MAKERS = {
     "projection": "GAN",
     "auxiliary": "AC-GAN",
     "per_class": "per-class GAN",
+    "refined_gaussian": "refined Gaussian",
     "image_conditioned": "image-to-image GAN",
     "translation": "translated",
     "refiner": "refined",

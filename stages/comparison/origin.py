@@ -15,6 +15,7 @@ KINDS = {
     "projection": "one GAN for all classes",
     "auxiliary": "one GAN for all classes, which also learns to name them",
     "per_class": "a GAN for each class",
+    "refined_gaussian": "a GAN that refines draws from the Gaussian of each class",
     "image_conditioned": "a GAN that draws from a real image of the class",
     "translation": "a GAN that makes labelled images look like those of another source",
     "refiner": "a GAN that makes drawn images look real",

@@ -353,8 +353,8 @@ def _check_test_sizes(labels: Labels, class_names: list[str], params: PreparePar
     ]
     if small:
         raise UserError(
-            f"{', '.join(small)}{place}: too few for a test set with prepare.test_share {params.test_share}. Add "
-            "images, join classes, or hide a class's folder with a dot before its name"
+            f"{', '.join(small)}{place}: too few for a test set with prepare.test_share {params.test_share}. "
+            "Add images, change the share, join classes, or hide a class's folder with a dot before its name"
         )
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import one_hot
 
+from benchmarks import gan_contest
 from benchmarks.gan_contest import REAL, contest, kept, ours, real, section, taught
 from stages.generators.params import AdversarialParams, GaussianParams
 from stages.labelling import soft_labels
@@ -25,6 +26,7 @@ def test_a_table_has_a_row_for_each_generator(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(soft_labels, "STEPS", 20)
+    monkeypatch.setattr(gan_contest, "SAMPLES", 400)
     fits = {REAL: real, "gaussian": ours("gaussian"), "projection": ours("projection")}
     table = contest("halves", [make_set(), make_set()], fits, jobs=1)
     assert list(table.index) == list(fits)
