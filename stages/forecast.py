@@ -16,6 +16,7 @@ from stages.plumbing.params import Params
 START = 4.0  # seconds that each stage takes to begin
 GRAPH = 12_000  # images of which label spreading holds the square in memory
 GIB = 2**30
+LOOKS = 2500  # images whose features a head on a backbone learns from; a fifth of all is predicted on, perhaps
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,10 @@ def _filter(params: FilterMemorizedParams, sizes: Sizes) -> float:
 
 def _arm(arm: ArmParams, params: TrainDownstreamParams, sizes: Sizes) -> float:
     """CPU seconds of one replicate: each setting is trained, and the best one again on all labels."""
+    if arm.backbone is not None:
+        shares = {getattr(each, "synthetic_share", None) for each in arm.settings}
+        looks = LOOKS * (len(shares) * (len(arm.settings) > 1) + 1) + sizes.images / 5
+        return 5.0 + looks * 0.01 * (arm.backbone.size / 96) ** 2
     classifier, count = params.classifier, len(arm.settings)
     step = (0.003 + 0.012 * (sizes.side / 16) ** 2 * classifier.width / 16) * classifier.batch_size / 64
     trainings = count + (count > 1)

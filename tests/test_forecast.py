@@ -43,6 +43,18 @@ def test_more_to_do_takes_longer_and_needs_more_memory(field: str) -> None:
     assert memory(params(), more) > memory(params(), DIGITS)
 
 
+def test_an_arm_with_a_backbone_costs_by_the_pixels_that_this_looks_at() -> None:
+    def arm(size: int) -> float:
+        values = copy.deepcopy(DEFAULTS)
+        backbone = {"name": "tf_efficientnet_lite0", "size": size, "weights": "package"}
+        head = {"backbone": backbone, "settings": [{"weight_decay": 0.1}, {"weight_decay": 1.0}]}
+        values["train_downstream"]["arms"]["classic"] |= head
+        return seconds(Params.model_validate(values), DIGITS, 2)["train_downstream@classic"]
+
+    assert 3 < arm(192) / arm(96) < 4
+    assert arm(96) > 10 / 2 * 2 * forecast.LOOKS / 126, "126 images a second were the most that a core was seen to take"
+
+
 def test_replicates_cost_and_cores_save_up_to_the_jobs_allowed() -> None:
     total = {cores: sum(seconds(params(), DIGITS, cores).values()) for cores in (1, 2, 8)}
     assert total[1] > total[2] == total[8], "parallel.jobs is 2"
