@@ -6,7 +6,6 @@ export DVC_NO_ANALYTICS := 1
 unexport PYTHONDONTWRITEBYTECODE
 export MLFLOW_DISABLE_TELEMETRY := true
 INSTALLED := .venv/.installed
-MKDOCS_MATERIAL := 9.8.2
 
 .PHONY: repro synthetic test drills preset ui lint docs bench lock clean
 .DELETE_ON_ERROR:
@@ -42,7 +41,7 @@ lint: $(INSTALLED)
 
 # The site, in site/; a dead link or anchor stops it. MkDocs runs in an environment of its own.
 docs: $(INSTALLED)
-	NO_MKDOCS_2_WARNING=1 uv tool run --quiet --from mkdocs-material==$(MKDOCS_MATERIAL) mkdocs --quiet build
+	NO_MKDOCS_2_WARNING=1 uv tool run --quiet --from mkdocs-material==9.8.2 mkdocs --quiet build
 
 bench: $(INSTALLED)
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; python -m "benchmarks.$$(basename $$script .py)" || exit 1; done
