@@ -2,6 +2,8 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
+# What Python compiles, pytest's tests above all, it compiles once and not at every run.
+unexport PYTHONDONTWRITEBYTECODE
 export MLFLOW_DISABLE_TELEMETRY := true
 INSTALLED := .venv/.installed
 
@@ -41,7 +43,7 @@ bench: $(INSTALLED)
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; python -m "benchmarks.$$(basename $$script .py)" || exit 1; done
 
 lock: $(INSTALLED)
-	uv pip compile pyproject.toml --extra dev --extra audio --extra dask --python-version 3.11 --generate-hashes \
+	uv pip compile pyproject.toml --extra dev --extra audio --extra backbones --extra dask --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --quiet --output-file requirements.lock
 
 clean:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from stages import forecast
 from stages.comparison.params import Measure, SensitivityParams
-from stages.downstream.params import ArmParams, LabelBudget, Synthetic
+from stages.downstream.params import ArmParams, BackboneParams, LabelBudget, Synthetic
 from stages.generators.params import GeneratorParams, LearningParams
 from stages.generators.requests import class_plan
 from stages.memorization.conformal import calibration_needed, check_calibration
@@ -34,7 +34,7 @@ def check(params: Params, dataset: Dataset) -> None:
     Raises:
         UserError: one message that names everything that would stop a later stage, and which keys to change.
     """
-    found = [*_of_generators(params), *_of_measure(params.evaluate.measure, dataset.classes)]
+    found = [*_of_generators(params), *_of_measure(params.evaluate.measure, dataset.classes), *_of_backbones(params)]
     for replicate in range(dataset.replicates):
         found += _of_classes(dataset, replicate)
         found += _of_target(params, dataset, replicate)
@@ -104,6 +104,21 @@ def _of_generators(params: Params) -> Iterator[str]:
 def _of_measure(measure: Measure, classes: Sequence[str]) -> Iterator[str]:
     if isinstance(measure, SensitivityParams) and measure.of not in classes:
         yield f"evaluate.measure.of: {measure.of!r} is no class of the data set ({', '.join(classes)})"
+
+
+def _of_backbones(params: Params) -> Iterator[str]:
+    users = {f"train_downstream.arms.{name}": arm.backbone for name, arm in params.train_downstream.arms.items()}
+    found: dict[BackboneParams, str] = {}
+    for user, backbone in (users | {"evaluate": params.evaluate.backbone}).items():
+        if backbone is not None:
+            found.setdefault(backbone, user)
+    for backbone, user in found.items():
+        from stages.imaging.backbones import open_backbone
+
+        try:
+            open_backbone(backbone.name, backbone.size, backbone.weights)
+        except UserError as error:
+            yield f"{user}.{error}" if str(error).startswith("backbone.") else f"{user}: {error}"
 
 
 def _is_nothing(path: Path) -> bool:

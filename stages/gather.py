@@ -105,15 +105,17 @@ def examine_replicate(job: Job) -> "Examination":
     from torch import from_numpy, nn
 
     from stages.comparison.examination import LabelledImages, examine
-    from stages.downstream.classifiers import build_classifier
+    from stages.downstream.heads import build
     from stages.imaging import devices
+    from stages.imaging.backbones import open_backbone
 
     dataset, params, classifier = Dataset.open(), job.params.evaluate, job.params.train_downstream.classifier
     channels, size, _ = dataset.shape
-    device = devices.choose(params.device, "evaluate")
+    device, given = devices.choose(params.device, "evaluate"), params.backbone
 
     def network(arm: str) -> nn.Sequential:
-        new = build_classifier(classifier.kind, channels, size, len(dataset.classes), classifier.width, seed=0)
+        backbone = job.params.train_downstream.arms[arm].backbone
+        new = build(backbone, classifier.kind, channels, size, len(dataset.classes), classifier.width)
         return results.load_weights(new, arm, job.replicate).to(device)
 
     def on_device(own: ImageSet) -> LabelledImages:
@@ -133,6 +135,7 @@ def examine_replicate(job: Job) -> "Examination":
             if not job.params.prepare.shift.unseen
         },
         disturbances=params.robustness,
+        backbone=None if given is None else open_backbone(given.name, given.size, given.weights).to(device),
         seed=params.seed,
     )
 

@@ -1,6 +1,7 @@
 """A copy of the project to run in: a clone's files in a folder whose name has spaces, without a git identity."""
 
 import fcntl
+import gc
 import os
 import shutil
 import signal
@@ -59,6 +60,12 @@ FIRST = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = {ROOT / "tests" / name: place for place, name in enumerate(FIRST)}
     items.sort(key=lambda item: order.get(item.path, len(order)))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported until now stays: statsmodels, among others, has all of it searched for garbage at each call."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -126,6 +133,14 @@ def copy_project(folder: Path) -> Path:
     return folder
 
 
+def hasten_teachers(folder: Path) -> None:
+    """Lets those who guess the labels of a copied project's pool learn for 10 steps; no parameter says how many."""
+    module = folder / "stages/labelling/quick_classifier.py"
+    before = module.read_text()
+    module.write_text(before.replace("\nSTEPS = 100\n", "\nSTEPS = 10\n"))
+    assert module.read_text() != before
+
+
 def fresh_environment(anew: bool = False) -> dict[str, str]:
     """Variables as on a fresh machine: our Python first in PATH, no git identity, no MLflow server.
 
@@ -162,14 +177,6 @@ def run_in() -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A tiny project that nothing has run in yet."""
-    folder = copy_project(tmp_path / "a project")
-    edit_params(folder, TINY)
-    return folder
-
-
 @pytest.fixture(scope="session")
 def finished(run_in: Callable[..., Any]) -> Path:
     """A tiny project in which `dvc repro` has run once, with KEPT_ARMS. Tests look at it, or take a copy."""
@@ -182,6 +189,7 @@ def finished(run_in: Callable[..., Any]) -> Path:
         fewer = {f"evaluate.{question}.rivals": [*BASELINES] for question in ("augment", "stand_in")}
         fewer |= {"evaluate.learning_curve": [], "train_downstream.arms": kept}
         edit_params(folder, TINY | fewer)
+        hasten_teachers(folder)
         (folder / "mlflow.db").write_bytes(migrated_store())
         first = run_in("dvc repro", folder)
         assert first.returncode == 0, first.stdout + first.stderr

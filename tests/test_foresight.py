@@ -1,6 +1,7 @@
 """What would stop a later stage is told before any generator is trained."""
 
 import copy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,19 @@ def test_what_just_suffices_passes(
     prepared: Callable[..., Dataset], changes: dict[str, Any], sizes: dict[str, int]
 ) -> None:
     foresight.check(params(**changes), prepared(**sizes))
+
+
+def test_a_missing_extra_is_told_once_for_all_arms_with_that_backbone(
+    prepared: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    backbone = {"name": "tf_efficientnet_lite0", "size": 96, "weights": "package"}
+    changes: dict[str, Any] = {}
+    for name in ("real", "classic"):
+        changes[f"train_downstream__arms__{name}__backbone"] = backbone
+        changes[f"train_downstream__arms__{name}__settings"] = [{"weight_decay": 0.1}]
+    (line,) = problems(params(**changes), prepared())
+    assert "needs timm" in line
 
 
 def test_the_largest_shift_is_the_filters_own(prepared: Callable[..., Dataset]) -> None:

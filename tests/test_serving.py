@@ -24,6 +24,7 @@ from stages.plumbing import images
 from stages.sources.params import ImageParams
 from stages.tracking import recording
 from stages.tracking.ui import wait_for
+from tests.security.test_bombs import png, zeros
 from tests.test_mlflow_server import free_port
 from tests.tracking import toy
 from tests.tracking.toy import CLASSES, ROOT, SHAPE
@@ -137,19 +138,12 @@ def test_a_table_of_images_may_be_parquet(address: str) -> None:
     assert ask(address, table, kind) == (200, {"predictions": expected(*files)})
 
 
-def bomb() -> bytes:
-    """A PNG of a few kilobytes that would be gigabytes of pixels."""
-    buffer = io.BytesIO()
-    Image.new("1", (40_000, 40_000)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 GOOD = picture("L", (8, 8))
 BAD = {
     "empty": (as_request(b""), "0 bytes"),
     "no image": (as_request(GOOD, b"these are words"), "image 1 is no image"),
     "cut off": (as_request(picture("RGB", (40, 40))[:900]), "cut off or damaged"),
-    "bomb": (as_request(bomb()), "pixels"),
+    "bomb": (as_request(png(40_000, 40_000, zeros(10**6))), "pixels"),
     "no base64": (json.dumps({"dataframe_records": [{"image": "abc"}]}).encode(), "column image"),
     "null": (json.dumps({"dataframe_records": [{"image": None}]}).encode(), "column image"),
     "a number": (json.dumps({"dataframe_records": [{"image": 7}]}).encode(), "column image"),

@@ -1,6 +1,7 @@
 """A training that was killed loses no more than the steps since its last checkpoint, and no byte."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -10,8 +11,10 @@ import pytest
 
 import stages.prepare
 import stages.train_gan
+from stages.labelling import pool
 from stages.plumbing.stage import execute
-from tests.conftest import DEFAULT_PARAMS, ROOT, edit_params, fresh_environment
+from tests.conftest import DEFAULT_PARAMS, ROOT, edit_params, fresh_environment, hasten_teachers
+from tests.labelling.toy import hasty_fit
 
 TRAIN = ["python", "-m", "stages.train_gan", "gan"]
 
@@ -36,7 +39,10 @@ def outputs() -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in sorted(Path("data/train_gan").rglob("*")) if path.is_file()}
 
 
-def test_what_auto_made_on_this_device_is_found_where_the_device_is_named(project: Path) -> None:
+def test_what_auto_made_on_this_device_is_found_where_the_device_is_named(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "fit", hasty_fit(steps=1))
     edit_params(project, {"train_gan.generators.gan.steps": 2, "train_gan.generators.gan.samples_every": 2})
 
     def unit() -> Path:
@@ -49,7 +55,10 @@ def test_what_auto_made_on_this_device_is_found_where_the_device_is_named(projec
     assert (unit() / "seen").exists()
 
 
-def test_killed_in_the_middle_and_run_again_it_ends_in_the_bytes_of_an_undisturbed_run() -> None:
+def test_killed_in_the_middle_and_run_again_it_ends_in_the_bytes_of_an_undisturbed_run(project: Path) -> None:
+    (project / "stages").unlink()
+    shutil.copytree(ROOT / "stages", project / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    hasten_teachers(project)
     with subprocess.Popen(TRAIN, env=fresh_environment(), process_group=0) as stage:  # noqa: S603
         while not list(Path(".work/train_gan@gan").glob("*.checkpoint/state.pt")):
             assert stage.poll() is None, "it ended before its first checkpoint"
@@ -59,8 +68,7 @@ def test_killed_in_the_middle_and_run_again_it_ends_in_the_bytes_of_an_undisturb
     subprocess.run(TRAIN, env=fresh_environment(), check=True)  # noqa: S603
     resumed = outputs()
     assert not list(Path(".work").rglob("*.checkpoint"))
-    for path in sorted(Path(".work/train_gan@gan").rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
-    execute("train_gan", stages.train_gan.main, item="gan")
+    shutil.rmtree(".work/train_gan@gan")
+    subprocess.run(TRAIN, env=fresh_environment(), check=True)  # noqa: S603
     assert outputs() == resumed
     assert any(path.endswith("samples/step_000150.png") for path in resumed)

@@ -1,5 +1,7 @@
 """The benchmark's image sets: roles that share no image, the stated labels, and a test set that tuning cannot see."""
 
+import os
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -10,14 +12,19 @@ from torch import Tensor
 
 from benchmarks import gan_sets
 from benchmarks.gan_sets import GanSet, available, load
+from stages.labelling import pool
 from stages.plumbing import workdir
 from stages.plumbing.errors import UserError
+from tests.conftest import SHARED
+from tests.labelling.toy import hasty_fit
 
 
 @pytest.fixture(scope="module", autouse=True)
 def own_work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Prepared sets are kept for this file alone, and three replicates are enough."""
+    """Prepared sets are kept for this file alone, and three replicates are enough; who guesses labels knows little."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", str(Path(os.environ[SHARED]) / "commands/python"))
+        patch.setattr(pool, "fit", hasty_fit(steps=1))
         patch.setattr(workdir, "WORK", tmp_path_factory.mktemp("work"))
         patch.setattr(gan_sets, "SEEDS", 3)
         yield

@@ -17,7 +17,7 @@ from stages.plumbing.errors import UserError
 from stages.plumbing.parallel import fan_out
 from stages.plumbing.params import ParallelParams
 from tests.conftest import ROOT, hears_ctrl_c
-from tests.counting import counting
+from tests.counting import counting, wait_until_still
 
 TWO = ParallelParams(backend="loky", jobs=2, scheduler="")
 
@@ -87,10 +87,7 @@ def test_workers_do_not_outlive_a_stage_that_was_killed(tmp_path: Path) -> None:
             assert stage.poll() is None
             time.sleep(0.05)
         stage.kill()
-    time.sleep(1.5)
-    before = [counter.read_text() for counter in counters]
-    time.sleep(0.5)
-    assert [counter.read_text() for counter in counters] == before
+    wait_until_still(counters)
 
 
 @pytest.mark.parametrize("seconds", [0, 0.3, 1])

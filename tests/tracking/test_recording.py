@@ -29,15 +29,18 @@ CHILDREN = {f"{parent}/{replicate}" for parent in (GAN, GAUSSIAN, *ARMS) for rep
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """What a pipeline left in a folder with a space in its name, the current one, with an empty store."""
-    folder = tmp_path / "my project"
+    recording._warned.clear()
+    yield begin_in(tmp_path / "my project", monkeypatch)
+    recording._warned.clear()
+
+
+def begin_in(folder: Path, patch: pytest.MonkeyPatch) -> Path:
     toy.write_pipeline(folder)
     (folder / "mlflow.db").write_bytes(toy.migrated_store())
-    monkeypatch.chdir(folder)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setenv("DVC_EXP_NAME", "slow-newt")
-    recording._warned.clear()
-    yield folder
-    recording._warned.clear()
+    patch.chdir(folder)
+    patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    patch.setenv("DVC_EXP_NAME", "slow-newt")
+    return folder
 
 
 class Runs:
@@ -177,8 +180,19 @@ def use_other_store(project: Path, patch: pytest.MonkeyPatch) -> Path:
     return project / "other"
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """All that one recording shows."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = begin_in(tmp_path_factory.mktemp("undisturbed") / "my project", patch)
+        recording.record_comparison(settings())
+    return Runs(folder).snapshot()["all"]
+
+
 @pytest.mark.parametrize("calls", [4, 15, 30, 42])
-def test_what_a_killed_recording_left_is_completed(project: Path, monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
+def test_what_a_killed_recording_left_is_completed(
+    undisturbed: Any, project: Path, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
     from mlflow.tracking import MlflowClient
 
     left = iter(range(calls))
@@ -198,9 +212,7 @@ def test_what_a_killed_recording_left_is_completed(project: Path, monkeypatch: p
     assert recording._warned.is_set(), "the recording came to its end"
     recording.record_comparison(settings())
     filled = Runs(project)
-    other = use_other_store(project, monkeypatch)
-    recording.record_comparison(settings())
-    assert (filled.statuses, filled.snapshot()["all"]) == ({"FINISHED"}, Runs(other).snapshot()["all"])
+    assert (filled.statuses, filled.snapshot()["all"]) == ({"FINISHED"}, undisturbed)
 
 
 def test_training_is_shown_while_it_goes_on_and_completed_afterwards(
