@@ -2,7 +2,7 @@
 
 Constants are CPU seconds on the two cores that this project was measured on, fitted to runs at 8 and 16 pixels (the
 default one, red_cells, fashion_scarce, chest_xrays, scanner_shift): their sums come out within a third. A GPU is not
-reckoned with.
+reckoned with, and an arm with a pretrained backbone counts as one without.
 """
 
 import math
