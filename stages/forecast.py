@@ -58,7 +58,7 @@ def memory(params: Params, sizes: Sizes) -> float:
     the square of the images that labels spread over."""
     jobs = min(params.parallel.jobs, params.prepare.replicates)
     graph = sizes.seen**2 * 8 if sizes.pool and sizes.seen <= GRAPH else 0
-    each = 0.3 * GIB + 10 * (sizes.seen + sizes.drawn) * sizes.pixels + graph
+    each = 0.4 * GIB + 10 * (sizes.seen + sizes.drawn) * sizes.pixels + graph
     published = sizes.drawn * params.prepare.replicates * sizes.pixels
     return 0.5 * GIB + jobs * each + 4 * (sizes.images * sizes.pixels + published)
 
