@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export MLFLOW_DISABLE_TELEMETRY := true
 INSTALLED := .venv/.installed
 
-.PHONY: repro synthetic test drills preset ui lint bench lock clean
+.PHONY: repro synthetic test drills preset ui lint docs bench lock clean
 .DELETE_ON_ERROR:
 
 repro: $(INSTALLED)
@@ -39,6 +39,10 @@ lint: $(INSTALLED)
 	ruff format --check .
 	mypy
 
+# The site, in site/; a dead link or anchor stops it. MkDocs runs in an environment of its own.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 uv tool run --quiet --from mkdocs-material==9.8.2 mkdocs --quiet build
+
 bench: $(INSTALLED)
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; python -m "benchmarks.$$(basename $$script .py)" || exit 1; done
 
@@ -47,7 +51,7 @@ lock: $(INSTALLED)
 		--no-emit-index-url --no-header --quiet --output-file requirements.lock
 
 clean:
-	rm -rf .venv .work .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .work site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find stages tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The lock pins uv too, so pip checks uv's hash and uv those of everything else. Bytecode is compiled here once,

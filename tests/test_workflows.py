@@ -46,7 +46,7 @@ def test_tokens_may_do_the_least_and_secrets_come_by_the_environment(file: Path)
     for job in workflow["jobs"].values():
         assert "env" not in job
         if "permissions" in job:
-            assert job["permissions"] == {"pull-requests": "write"}
+            assert job["permissions"] in ({"pull-requests": "write"}, {"pages": "write", "id-token": "write"})
             assert not any("checkout" in step.get("uses", "") for step in job["steps"])
     for step in steps(file):
         assert re.fullmatch(r"actions/[a-z-]+@v\d+", step.get("uses", "actions/none@v0"))
@@ -62,6 +62,12 @@ def test_the_page_has_every_command_of_the_pipeline() -> None:
     assert found - {"make test"} <= {command for command in found if command in page}
     for script in {command for command in found if command.startswith(".ci/")}:
         assert os.access(ROOT / script, os.X_OK)
+
+
+def test_the_site_is_built_by_one_version_here_and_there() -> None:
+    makefile, workflow = (ROOT / name for name in ("Makefile", ".github/workflows/docs.yaml"))
+    versions = {re.findall(r"mkdocs-material==([\d.]+)", file.read_text())[0] for file in (makefile, workflow)}
+    assert len(versions) == 1
 
 
 @pytest.fixture(scope="module")
