@@ -87,7 +87,7 @@ def _looks(facts: Facts, colour: bool) -> str:
 
 def _first_that_fits(text: str, sight: Sight, held: Held, scratch: Path) -> tuple[str, Choice]:
     """The best choice that `prepare` would accept."""
-    refusal = ""
+    refusal = "they do not reach to train on and to find copies of them at once; add images, or some to unlabelled/"
     for choice in choices(held):
         changed = noted(text, settings.of_choice(choice, held))
         if not (refusal := _refusal(_params(changed), sight, scratch)):

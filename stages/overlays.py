@@ -76,6 +76,12 @@ def noted(base: str, settings: Iterable[tuple[str, str, str]]) -> str:
     return base
 
 
+def without(base: str, dotted: str) -> str:
+    """The base's text without this key and the comment above it. Raises UserError as `compose`."""
+    found = _find(base, dotted.split("."))
+    return base[: found.start("comment")] + base[found.end() + 1 :]
+
+
 def _wrapped(text: str, depth: int) -> list[str]:
     """Lines of a comment; what is indented, as an example of lines to copy, stays as it is."""
     return [text] if text.startswith(" ") else wrap(text, _WIDTH - len(_LEVEL) * depth)

@@ -1,6 +1,6 @@
 """Publishes the synthetic sets alone, with a data card and without a comparison: `make synthetic`.
 
-It is no stage: it looks at what `filter_memorized` left, and writes `data/synthetic`, which `evaluate` does not read.
+It is no stage: it looks at what `filter_memorized` left, and writes `data/published`, which `evaluate` does not read.
 """
 
 from stages.comparison.publication import card_of_sets
@@ -9,7 +9,7 @@ from stages.plumbing import results, workdir
 from stages.plumbing.dataset import Dataset
 from stages.plumbing.stage import StageRun, execute
 
-DATA = workdir.DATA / "synthetic"
+DATA = workdir.DATA / "published"
 
 
 def main(run: StageRun) -> None:

@@ -46,7 +46,11 @@ def fitted(by_names: bool = False) -> tuple[params.Params, str]:
 
 @pytest.mark.parametrize(
     ("counts", "side", "colour"),
-    [({"a": 12, "b": 12, "c": 12}, 20, False), ({"a": 60, "b": 9, "unlabelled": 30}, 48, True)],
+    [
+        ({"a": 12, "b": 12, "c": 12}, 20, False),
+        ({"a": 60, "b": 9, "unlabelled": 30}, 48, True),
+        ({"a": 4, "b": 4, "unlabelled": 30}, 20, False),  # of which `prepare` refuses the first choice
+    ],
 )
 def test_what_is_chosen_passes_prepare(counts: dict[str, int], side: int, colour: bool) -> None:
     make("{}.png", counts, side, colour)
@@ -82,6 +86,12 @@ def test_groups_in_names_are_suggested_and_taken_where_asked_for() -> None:
     chosen, _ = fitted(by_names=True)
     assert chosen.prepare.groups.kind == "pattern"
     execute("prepare", stages.prepare.main)
+
+
+def test_a_folder_for_which_nothing_fits_is_told_what_to_add() -> None:
+    make("{}.png", {"a": 5, "b": 5, "c": 5})
+    with pytest.raises(UserError, match=r"15 images are too few.*add images"):
+        fitted()
 
 
 def test_all_classes_without_enough_images_are_named_and_why() -> None:

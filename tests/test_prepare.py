@@ -305,7 +305,7 @@ def test_a_simulated_shift_changes_the_target_alone(pool: bool) -> None:
         ({"first": 0, "count": 16, "side": 20}, {}, ["32 of the 32 images of prepare.shift.source are the same"]),
         ({}, {"unlabelled": {"share": 0.0}}, ["prepare.shift.pool is true, but the target has no image left"]),
         ({"folders": ("unlabelled",)}, {}, ["data/raw/other"]),
-        ({"count": 2}, {}, ["class 'cat' has 2 images in the second source: too few for a test set"]),
+        ({"count": 2}, {}, ["class 'dog' has 2 images in the second source: too few for a test set"]),
     ],
 )
 def test_a_target_that_cannot_serve_is_told_before_anything_is_trained(

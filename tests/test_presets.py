@@ -275,6 +275,7 @@ def test_any_preset_can_be_made_quick(name: str, monkeypatch: pytest.MonkeyPatch
     loaded = params.Params.model_validate(SAFE.load(text))
     assert loaded.prepare.replicates == 2
     assert {each.steps for each in loaded.train_gan.generators.values() if hasattr(each, "steps")} <= {100}
+    assert set(loaded.train_downstream.arms) == {*loaded.evaluate.arms, *loaded.evaluate.rivals}
     assert _undocumented(text) == []
 
 

@@ -46,8 +46,10 @@ def _told(evidence: Evidence, name: str, generator: GeneratorEvidence, numbers: 
 
 def _tested_for(evidence: Evidence, name: str, generator: GeneratorEvidence, numbers: Mapping[str, Any]) -> str:
     """The questions that a generator's images were put to, in the words of the card's first lines."""
-    asked = [question for question, of in evidence.params.questions.items() if set(of.arms) & set(generator.arms)]
-    leak = ["leak"] if name in numbers["answers"]["leak"]["sets"] else []
+    told = numbers["answers"]
+    questions = {name: question for name, question in evidence.params.questions.items() if name in told}
+    asked = [name for name, question in questions.items() if set(question.arms) & set(generator.arms)]
+    leak = ["leak"] if name in told["leak"]["sets"] else []
     return " ".join(QUESTIONS[question] for question in asked + leak) or "nothing"
 
 
