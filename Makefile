@@ -6,14 +6,21 @@ export DVC_NO_ANALYTICS := 1
 unexport PYTHONDONTWRITEBYTECODE
 export MLFLOW_DISABLE_TELEMETRY := true
 INSTALLED := .venv/.installed
+MKDOCS_MATERIAL := 9.8.2
 
-.PHONY: repro test drills preset ui lint bench lock clean
+.PHONY: repro synthetic test drills preset ui lint docs bench lock clean
 .DELETE_ON_ERROR:
 
 repro: $(INSTALLED)
 	@python -m stages.foresight
 	dvc repro
 	@python -m stages.timing
+
+# More images later from the same generators: raise generate.plan in params.yaml, and call it again.
+synthetic: $(INSTALLED)
+	@python -m stages.foresight
+	dvc repro filter_memorized
+	@python -m stages.synthetic
 
 test: $(INSTALLED)
 	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -22,7 +29,8 @@ drills: $(INSTALLED)
 	python -m pytest --numprocesses 2 --dist loadfile -m "drill or hypothesis" --hypothesis-profile thorough
 
 preset: $(INSTALLED)
-	@python -m stages.presets $(NAME)
+	@python -m stages.presets $(NAME) $(if $(FOLDER),--folder "$(FOLDER)") \
+		$(if $(GROUPS),--groups "$(GROUPS)") $(if $(QUICK),--quick)
 
 ui: $(INSTALLED)
 	@python -m stages.tracking.ui $(PORT)
@@ -32,15 +40,19 @@ lint: $(INSTALLED)
 	ruff format --check .
 	mypy
 
+# The site, in site/; a dead link or anchor stops it. MkDocs runs in an environment of its own.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 uv tool run --quiet --from mkdocs-material==$(MKDOCS_MATERIAL) mkdocs --quiet build
+
 bench: $(INSTALLED)
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; python -m "benchmarks.$$(basename $$script .py)" || exit 1; done
 
 lock: $(INSTALLED)
-	uv pip compile pyproject.toml --extra dev --extra audio --extra dask --python-version 3.11 --generate-hashes \
+	uv pip compile pyproject.toml --extra dev --extra audio --extra backbones --extra dask --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --quiet --output-file requirements.lock
 
 clean:
-	rm -rf .venv .work .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .work site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find stages tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The lock pins uv too, so pip checks uv's hash and uv those of everything else. Bytecode is compiled here once,

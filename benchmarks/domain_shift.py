@@ -60,6 +60,14 @@ RECIPES = {
     "mnist_to_usps, 100 images": _Recipe(
         "mnist_to_usps", ("digits_mnist", "digits_usps"), {"prepare.unlabelled": {"count": 100}}
     ),
+    "usps_to_mnist, 100 images, unequal shares": _Recipe(
+        "usps_to_mnist",
+        ("digits_mnist", "digits_usps"),
+        {
+            "prepare.unlabelled": {"count": 100},
+            "prepare.labels_per_class": {str(digit): 10 + 7 * digit for digit in range(10)},
+        },
+    ),
     "drawn_digits": _Recipe("drawn_digits"),
 }
 

@@ -25,10 +25,11 @@ from stages.downstream.sampling import draw_order
 from stages.downstream.training import Examples, derive_seeds, predict, train_classifier
 from stages.generators import training
 from stages.generators.drawing import TrainedGenerator
-from stages.generators.params import KINDS, AdversarialParams, GeneratorParams
+from stages.generators.params import KINDS, GeneratorParams, LearningParams
 from stages.generators.quality import draw_classes
 from stages.imaging import set_metrics
 from stages.labelling import quick_classifier
+from stages.labelling.soft_labels import Teacher, fit_teacher
 from stages.memorization.filtering import MemorizationFilter, Originals, check_some_kept
 
 SAMPLES = 2000  # of all classes together
@@ -36,15 +37,30 @@ PROBE = 48  # steps by which a GAN's time per step is measured
 REAL = "real labels"
 # Learns from a set, with a seed: what it draws with, and the steps it took.
 Fit = Callable[[GanSet, int], tuple[Sampler, int]]
+# What a kind has otherwise than the preset's GAN.
+OWN: dict[str, dict[str, Any]] = {
+    "refined_gaussian": {
+        "width": 16,
+        "latent_dim": 512,
+        "generator_learning_rate": 5e-4,
+        "discriminator_learning_rate": 1e-3,
+        "ema_decay": 0.998,
+    }
+}
 FEATURE_IMAGES = 1000  # real test images that KID and recall are taken on, at most
 
 
 @dataclass(frozen=True)
 class Score:
-    """What one generator came to on one set: `accuracy` is the mean over classes, all shares lie in 0..1."""
+    """What one generator came to on one set: accuracies are means over classes, all shares lie in 0..1.
+
+    accuracy: of a classifier that learned from the images with the classes they were drawn for. soft: of one that
+    learned from them with a teacher's probabilities.
+    """
 
     generator: str
     accuracy: float
+    soft: float
     kid: float
     recall: float
     dropped: float
@@ -82,15 +98,18 @@ def sets_of(options: argparse.Namespace, names: Iterable[str], part: gan_sets.Pa
 
 def contest(name: str, sets: Sequence[GanSet], fits: Mapping[str, Fit], jobs: int) -> pd.DataFrame:
     """Fit every generator to every replicate, print the table of means over these, and return it."""
-    work = (delayed(score)(each, fit, own, seed) for seed, own in enumerate(sets) for each, fit in fits.items())
-    scores = pd.DataFrame(asdict(each) for each in Parallel(n_jobs=jobs)(work)).groupby("generator", sort=False)
+    parallel = Parallel(n_jobs=jobs)
+    teachers = parallel(delayed(fit_teacher)(own.data, seed, own.guessed) for seed, own in enumerate(sets))
+    replicates = enumerate(zip(sets, teachers, strict=True))
+    work = (delayed(score)(each, fit, *own, seed) for seed, own in replicates for each, fit in fits.items())
+    scores = pd.DataFrame(asdict(each) for each in parallel(work)).groupby("generator", sort=False)
     table = scores.mean()
     table.insert(1, "±", scores["accuracy"].std(ddof=0))
     print(f"\n{name}\n{table.round(3).to_string()}", flush=True)
     return table
 
 
-def score(name: str, fit: Fit, gan_set: GanSet, seed: int) -> Score:
+def score(name: str, fit: Fit, gan_set: GanSet, teacher: Teacher, seed: int) -> Score:
     """Fit one generator in a process of one thread, and judge its images."""
     torch.set_num_threads(1)
     started = process_time()
@@ -102,6 +121,7 @@ def score(name: str, fit: Fit, gan_set: GanSet, seed: int) -> Score:
     return Score(
         name,
         accuracy=taught(images[own], one_hot(labels[own], gan_set.data.classes).float(), gan_set, seed),
+        soft=taught(images[own], teacher.probabilities(images[own]), gan_set, seed),
         **_likeness(images[own], gan_set),
         dropped=1 - float(own.float().mean()),
         seconds=spent,
@@ -153,7 +173,7 @@ def section(gan_set: GanSet, kind: str, **changes: Any) -> GeneratorParams:
     """The preset's GAN as a section of this kind, with changes; a function changes the preset's own value."""
     schema, _ = KINDS[kind]
     preset = gan_set.params.train_gan.generators["gan"].model_dump()
-    own = preset | {"rank": preset["latent_dim"]} | changes | {"kind": kind}
+    own = preset | {"rank": preset["latent_dim"]} | OWN.get(kind, {}) | changes | {"kind": kind}
     values = {name: own[name](preset[name]) if callable(own[name]) else own[name] for name in schema.model_fields}
     return schema.model_validate(values)
 
@@ -163,7 +183,7 @@ def ours(kind: str, seconds: float | None = None, **changes: Any) -> Fit:
 
     def fit(gan_set: GanSet, seed: int) -> tuple[Sampler, int]:
         params = section(gan_set, kind, **changes)
-        if seconds is not None and isinstance(params, AdversarialParams):
+        if seconds is not None and isinstance(params, LearningParams):
             params = params.model_copy(update={"steps": _affordable(gan_set, params, seed, seconds)})
         return sampler(train(gan_set, params, seed), gan_set), getattr(params, "steps", 0)
 
@@ -175,7 +195,7 @@ def sampler(made: TrainedGenerator, gan_set: GanSet) -> Sampler:
     return lambda count, seed: draw_classes(made.generator.network, made.generator, gan_set.data, count, seed)
 
 
-def _affordable(gan_set: GanSet, params: AdversarialParams, seed: int, seconds: float) -> int:
+def _affordable(gan_set: GanSet, params: LearningParams, seed: int, seconds: float) -> int:
     """Steps that fit into the time beside what is done once, by a short training."""
     stamps: list[float] = []
     probe = {"steps": PROBE, "log_every": PROBE // 2, "checkpoint_every": 2 * PROBE, "samples_every": 2 * PROBE}

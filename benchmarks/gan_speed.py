@@ -5,9 +5,7 @@ batch that stays. The training adds drawing batches, augmentation (kept at its l
 grids and checkpoints, as often as by default. One process, of one thread, runs a round of the training, then as many
 steps of the bare loop, and so on; a second time two such processes take every round together. Seconds are the process's
 own, so that a busy machine changes little. Looking at samples is reported apart, and so is labelling the pool, which is
-done once for all generators.
-
-Where there is a GPU: bfloat16 and torch.compile beside the bare loop in float32, eager.
+done once for all generators. `benchmarks.gpu` is for GPUs.
 """
 
 import json
@@ -27,7 +25,6 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from torch.nn.functional import interpolate
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import parameters
 from stages.generators import quality, training
@@ -47,8 +44,6 @@ CLASSES = 10
 LABELS = 50  # of train, and as many of validation; the other half of the digits is the pool
 SEED = 0
 PATIENCE = 600  # seconds that one process waits for the other
-GPU_STEPS = 600
-MATRIX = 8192  # rows of the matrices whose product shows what a GPU can do
 
 
 @dataclass(frozen=True)
@@ -67,28 +62,33 @@ class Setting:
         own = {"layers": self.layers, "width": self.width}
         return AdversarialParams.model_validate(default | own | changes)
 
-    def state(self, params: AdversarialParams, device: str = "cpu") -> TrainingState:
+    def state(self, params: AdversarialParams) -> TrainingState:
         """Untrained networks and their optimisers."""
         data = self.data()
         real = TrustedImages(data.images, data.labels, torch.ones(len(data.labels)))
-        return start(Kind, *Kind.study(data, real, params), params, SEED, torch.device(device))
+        return start(Kind, *Kind.study(data, real, params), params, SEED, torch.device("cpu"))
 
     def data(self) -> ReplicateData:
         """The digits at this size: LABELS to train on, LABELS to choose by, and a pool."""
-        digits = load_digits()
-        pixels = torch.from_numpy(digits.images / 16 * 255).float()[:, None]
-        pixels = interpolate(pixels, self.size, mode="bilinear").expand(-1, self.channels, -1, -1)
-        images, labels = pixels.byte().contiguous(), torch.from_numpy(digits.target).long()
-        train, validation = slice(LABELS), slice(LABELS, 2 * LABELS)
-        return ReplicateData(
-            images=images[train],
-            labels=labels[train],
-            unlabelled=images[2 * LABELS : len(images) // 2],
-            validation_images=images[validation],
-            validation_labels=labels[validation],
-            classes=CLASSES,
-            flip_ok=False,
-        )
+        return digits(self.size, self.channels)
+
+
+def digits(size: int, channels: int) -> ReplicateData:
+    """Half of scikit-learn's digits, enlarged: LABELS to train on, LABELS to choose by, and a pool."""
+    found = load_digits()
+    pixels = torch.from_numpy(found.images / 16 * 255).float()[:, None]
+    pixels = interpolate(pixels, size, mode="bilinear").expand(-1, channels, -1, -1)
+    images, labels = pixels.byte().contiguous(), torch.from_numpy(found.target).long()
+    train, validation = slice(LABELS), slice(LABELS, 2 * LABELS)
+    return ReplicateData(
+        images=images[train],
+        labels=labels[train],
+        unlabelled=images[2 * LABELS : len(images) // 2],
+        validation_images=images[validation],
+        validation_labels=labels[validation],
+        classes=CLASSES,
+        flip_ok=False,
+    )
 
 
 SETTINGS = {
@@ -98,7 +98,6 @@ SETTINGS = {
     "convolutional 32x32x3": Setting("convolutional", 32, 3, 64),
 }
 DEFAULT = "dense 8x8x1"
-GPU_SETTINGS = {size: Setting("convolutional", size, 3, 512) for size in (32, 64)}
 
 
 def main() -> None:
@@ -110,9 +109,6 @@ def main() -> None:
             ratios[f"{name}, not augmented"] = _row(f"{name}, not augmented", setting, limit=0.0)
         ratios[f"{name}, two at once"] = _row(f"{name}, two at once", setting, processes=2)
     ratios["once"] = _print_once()
-    if torch.cuda.is_available():
-        for size, setting in GPU_SETTINGS.items():
-            ratios[f"GPU {size}x{size}x3"] = _print_gpu(size, setting)
     print(json.dumps(ratios))
 
 
@@ -141,7 +137,10 @@ def _measure(setting: Setting, limit: float, barrier: Barrier) -> np.ndarray[Any
     augment = {"policies": default.augment.policies, "limit": limit}
     params = setting.params(steps=steps, augment=augment)
     data = setting.data()
-    loops = [partial(_bare_step, _idle_state(setting, params), _batch(data, params), learn) for learn in (True, False)]
+    loops = [
+        partial(_bare_step, _idle_state(setting, params), batch_of(data, params.batch_size, params.latent_dim), learn)
+        for learn in (True, False)
+    ]
     with tempfile.TemporaryDirectory() as folder:
         report = _Rounds(Path(folder), loops, params.log_every, barrier)
         _train(data, pool.teach(data, SEED).final, params, report)
@@ -188,26 +187,20 @@ class _Rounds:
 # --- The bare loop
 
 
-def _idle_state(setting: Setting, params: AdversarialParams, device: str = "cpu") -> TrainingState:
+def _idle_state(setting: Setting, params: AdversarialParams) -> TrainingState:
     """Players that learn next to nothing: a batch learnt by heart has gradients of 0, and what Adam then keeps falls
     below the smallest normal float, where arithmetic is slow."""
     idle = {"generator_learning_rate": 1e-9, "discriminator_learning_rate": 1e-9}
-    return setting.state(params.model_copy(update=idle), device)
+    return setting.state(params.model_copy(update=idle))
 
 
-def _batch(data: ReplicateData, params: AdversarialParams) -> Batch:
+def batch_of(data: ReplicateData, count: int, latent_dim: int) -> Batch:
+    """The first labelled images, over and over, and random draws of as many."""
     device = data.images.device
-    rows = torch.arange(params.batch_size, device=device) % len(data.images)
-    return Batch(
-        real=to_network_range(data.images[rows]),
-        labels=data.labels[rows],
-        trust=torch.ones(params.batch_size, device=device),
-        draws=Draws(
-            labels=data.labels[rows],
-            latents=torch.randn(params.batch_size, params.latent_dim, device=device),
-            index=torch.zeros_like(rows),
-        ),
-    )
+    rows = torch.arange(count, device=device) % len(data.images)
+    latents = torch.randn(count, latent_dim, device=device)
+    draws = Draws(labels=data.labels[rows], latents=latents, index=torch.zeros_like(rows))
+    return Batch(to_network_range(data.images[rows]), data.labels[rows], torch.ones(count, device=device), draws)
 
 
 def _bare_step(state: TrainingState, batch: Batch, learn: bool) -> None:
@@ -253,71 +246,6 @@ def _print_once() -> float:
         f"{judging / whole:.0%}; {labelled - started:.1f} s to label the pool, once for all generators"
     )
     return round(judging / whole, 3)
-
-
-# --- On a GPU
-
-
-def _print_gpu(size: int, setting: Setting) -> dict[str, float]:
-    """Prints and returns images per second and memory of the training and the bare loop, and the share of the peak."""
-    half = {"precision": "bfloat16", "compile": True}
-    params = setting.params(batch_size=256, steps=GPU_STEPS, **half)
-    data = setting.data().to("cuda")
-    step = partial(_bare_step, _idle_state(setting, params, "cuda"), _batch(data, params), learn=True)
-    with FlopCounterMode(display=False) as counter:
-        step()
-    rates, memory = {}, {}
-    rates["bare"], memory["bare"] = _gpu_bare(step, params)
-    rates["training"], memory["training"] = _gpu_training(data, params)
-    share = counter.get_total_flops() / params.batch_size * rates["training"] / _gpu_peak()
-    print(f"GPU, {size}x{size}x3, width {setting.width}, batches of {params.batch_size}, {share:.1%} of the bf16 peak:")
-    for name in rates:
-        print(f"  {name:<10}{rates[name]:>10.0f} images/s{memory[name]:>8.2f} GiB")
-    return {
-        "speed": round(rates["training"] / rates["bare"], 3),
-        "share_of_peak": round(share, 4),
-        "memory": round(memory["training"] / memory["bare"], 3),
-    }
-
-
-def _gpu_bare(step: Callable[[], None], params: AdversarialParams) -> tuple[float, float]:
-    """Images per second and GiB of the bare loop, in float32 and eager."""
-    torch.cuda.reset_peak_memory_stats()
-    started = _gpu_now()
-    for _ in range(GPU_STEPS):
-        step()
-    rate = GPU_STEPS * params.batch_size / (_gpu_now() - started)
-    return rate, torch.cuda.max_memory_allocated() / 2**30
-
-
-def _gpu_training(data: ReplicateData, params: AdversarialParams) -> tuple[float, float]:
-    """The same of the training, from its first report on: before it, the networks are compiled."""
-    times, memory = [], []
-
-    def report(_: training.Progress) -> None:
-        times.append(_gpu_now())
-        memory.append(torch.cuda.max_memory_allocated() / 2**30)
-        torch.cuda.reset_peak_memory_stats()
-
-    _train(data, pool.teach(data, SEED).final, params, report)
-    rate = params.log_every * params.batch_size / float(np.median(np.diff(times)))
-    return rate, max(memory[1:])
-
-
-def _gpu_peak() -> float:
-    """Floating-point operations per second of a large product of bfloat16 matrices, the best of several rounds."""
-    matrix = torch.randn(MATRIX, MATRIX, device="cuda", dtype=torch.bfloat16)
-    seconds = []
-    for _ in range(10):
-        started = _gpu_now()
-        matrix @ matrix
-        seconds.append(_gpu_now() - started)
-    return 2 * MATRIX**3 / min(seconds)
-
-
-def _gpu_now() -> float:
-    torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 if __name__ == "__main__":

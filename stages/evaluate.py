@@ -1,13 +1,10 @@
 """Stage 6: scores the predictions, compares the arms, and writes answers, figures, report and the synthetic sets."""
 
-from dataclasses import replace
-
 from stages.comparison.publication import publish
-from stages.comparison.release import published_columns
 from stages.comparison.summary import summarise
 from stages.comparison.terminal import closing
-from stages.gather import gather, synthetic_set
-from stages.plumbing import images, results, stale, workdir
+from stages.gather import gather, synthetic_set, write_sets
+from stages.plumbing import results, stale, workdir
 from stages.plumbing.dataset import Dataset
 from stages.plumbing.stage import StageRun, execute
 from stages.tracking import recording
@@ -25,10 +22,7 @@ def main(run: StageRun) -> None:
     evidence = gather(run, dataset, synthetic, fingerprint)
     published = publish(evidence)
     with run.replacing(DATA) as folder:
-        for name in evidence.published:
-            told = published_columns(synthetic[name].extra, params.evaluate.publish_real_images)
-            path = folder / "synthetic" / f"{name}.parquet"
-            images.write(path, replace(synthetic[name], extra=told), dataset.classes)
+        write_sets(folder, evidence, synthetic)
         workdir.write_bytes(folder / "README.md", published.card.encode())
         workdir.write_bytes(folder / "report_private.html", published.private_report.encode())
         workdir.write_json(folder / "run.json", {"fingerprint": fingerprint, "params": params.decisive()})

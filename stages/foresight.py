@@ -4,22 +4,26 @@ It changes no result, so that no stage reruns for it. `python -m stages.foresigh
 it for its templates before any stage does, and has no words for a wrong one.
 """
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stages import forecast
 from stages.comparison.params import Measure, SensitivityParams
-from stages.downstream.params import ArmParams, LabelBudget, Synthetic
+from stages.downstream.params import ArmParams, BackboneParams, LabelBudget, Synthetic
 from stages.generators.params import GeneratorParams, LearningParams
 from stages.generators.requests import class_plan
 from stages.memorization.conformal import calibration_needed, check_calibration
 from stages.memorization.params import FilterMemorizedParams
-from stages.plumbing.dataset import CALIBRATION, LABELLED, SEEN, UNLABELLED_POOL, VALIDATION, Dataset
+from stages.plumbing import workdir
+from stages.plumbing.dataset import CALIBRATION, LABELLED, ROLES, SEEN, UNLABELLED_POOL, VALIDATION, Dataset
 from stages.plumbing.errors import UserError
 from stages.plumbing.params import Params, load
 
@@ -30,7 +34,7 @@ def check(params: Params, dataset: Dataset) -> None:
     Raises:
         UserError: one message that names everything that would stop a later stage, and which keys to change.
     """
-    found = [*_of_generators(params), *_of_measure(params.evaluate.measure, dataset.classes)]
+    found = [*_of_generators(params), *_of_measure(params.evaluate.measure, dataset.classes), *_of_backbones(params)]
     for replicate in range(dataset.replicates):
         found += _of_classes(dataset, replicate)
         found += _of_target(params, dataset, replicate)
@@ -43,6 +47,44 @@ def check(params: Params, dataset: Dataset) -> None:
     if found:  # replicates have much in common
         lines = (f"  - {problem}" for problem in dict.fromkeys(found))
         raise UserError("\n".join(["these would stop later stages, so none is begun:", *lines]))
+
+
+def notes(params: Params, dataset: Dataset) -> list[str]:
+    """What a user should know before the long work begins, a line each: what cannot come out, time and memory."""
+    return [*_undecidable(params), _cost(params, dataset)]
+
+
+def _undecidable(params: Params) -> Iterator[str]:
+    """Where no result at all could be beyond chance."""
+    from stages.comparison.statistics import least_p
+
+    evaluate, replicates = params.evaluate, params.prepare.replicates
+    for name, question in evaluate.questions.items():
+        contrasts = len(question.arms) * len(question.rivals)
+        if least_p(replicates, contrasts) > 1 - evaluate.confidence:
+            needed = next(each for each in count(replicates) if least_p(each, contrasts) <= 1 - evaluate.confidence)
+            yield (
+                f"{replicates} replicate{'s' if replicates > 1 else ''} cannot show any difference in {name}, which "
+                f"compares {contrasts} pairs: from prepare.replicates: {needed} on they can"
+            )
+
+
+def _cost(params: Params, dataset: Dataset) -> str:
+    """Time and memory of the run in words; the seconds of each step are kept for estimates on the way."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    labelled = _counts(dataset, 0, *LABELLED)
+    sizes = forecast.Sizes(
+        seen=len(dataset.ids(0, *SEEN)),
+        pool=len(dataset.ids(0, UNLABELLED_POOL)),
+        drawn=sum(class_plan(labelled.tolist(), params.generate.plan)),
+        images=len(dataset.ids(0, *ROLES)),
+        side=dataset.image.size,
+        channels=dataset.image.channel_count,
+        flips=dataset.flip_ok,
+    )
+    seconds = forecast.seconds(params, sizes, cores)
+    workdir.write_json(workdir.FORECAST, seconds)
+    return forecast.told(sum(seconds.values()), forecast.memory(params, sizes), min(cores, params.parallel.jobs))
 
 
 def _of_generators(params: Params) -> Iterator[str]:
@@ -62,6 +104,21 @@ def _of_generators(params: Params) -> Iterator[str]:
 def _of_measure(measure: Measure, classes: Sequence[str]) -> Iterator[str]:
     if isinstance(measure, SensitivityParams) and measure.of not in classes:
         yield f"evaluate.measure.of: {measure.of!r} is no class of the data set ({', '.join(classes)})"
+
+
+def _of_backbones(params: Params) -> Iterator[str]:
+    users = {f"train_downstream.arms.{name}": arm.backbone for name, arm in params.train_downstream.arms.items()}
+    found: dict[BackboneParams, str] = {}
+    for user, backbone in (users | {"evaluate": params.evaluate.backbone}).items():
+        if backbone is not None:
+            found.setdefault(backbone, user)
+    for backbone, user in found.items():
+        from stages.imaging.backbones import open_backbone
+
+        try:
+            open_backbone(backbone.name, backbone.size, backbone.weights)
+        except UserError as error:
+            yield f"{user}.{error}" if str(error).startswith("backbone.") else f"{user}: {error}"
 
 
 def _is_nothing(path: Path) -> bool:
@@ -199,7 +256,7 @@ def _of_full_conformal(params: FilterMemorizedParams, numbers: _Numbers) -> Iter
     if numbers.groups[0] > 1:
         yield (
             "filter_memorized.too_few: full_conformal promises nothing where images that generators may see come in "
-            f"groups: raise prepare.calibration, which has images of {numbers.apart} groups, or set by_group: false"
+            f"groups: raise prepare.calibration, which has images of {numbers.apart} group(s), or set by_group: false"
         )
 
 

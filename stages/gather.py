@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,8 +12,8 @@ from stages.comparison.evidence import Evidence, Finding, GeneratorEvidence, Out
 from stages.comparison.examples import captions, suspicious
 from stages.comparison.leak import judge_set, withheld
 from stages.comparison.origin import control_pairs, plain_rivals
-from stages.comparison.release import kept_everywhere
-from stages.comparison.scores import align, align_models
+from stages.comparison.release import kept_everywhere, published_columns
+from stages.comparison.scores import Predictions, align, align_models
 from stages.plumbing import images, results, workdir
 from stages.plumbing.artifacts import FilterMetrics, GanMetrics, PrepareMetrics
 from stages.plumbing.dataset import SEEN, TEST, TRAIN, VALIDATION, Dataset
@@ -35,8 +36,11 @@ class Job:
     params: Params
 
 
-def gather(run: StageRun, dataset: Dataset, synthetic: dict[str, ImageSet], fingerprint: str) -> Evidence:
-    """synthetic: by generator, from `synthetic_set`. fingerprint: of all that the comparison is made from."""
+def gather(
+    run: StageRun, dataset: Dataset, synthetic: dict[str, ImageSet], fingerprint: str, has_arms: bool = True
+) -> Evidence:
+    """synthetic: by generator, from `synthetic_set`. fingerprint: of all that the comparison is made from. has_arms:
+    whether there is a comparison at all."""
     params = run.params
     labelled = images.concatenate([dataset.role(0, role) for role in (TRAIN, VALIDATION)])
     return Evidence(
@@ -45,7 +49,7 @@ def gather(run: StageRun, dataset: Dataset, synthetic: dict[str, ImageSet], fing
         prepared=workdir.read_json(workdir.METRICS / "prepare.json", PrepareMetrics),
         findings=_findings(dataset),
         params=params.evaluate,
-        outcomes=_outcomes(run, dataset),
+        outcomes=_outcomes(run, dataset) if has_arms else _no_outcomes(dataset),
         generators={name: _generator(params, dataset, name, each) for name, each in synthetic.items()},
         real=(labelled.pixels, labelled.labels),
         seen=len(dataset.ids(0, *SEEN)),
@@ -83,20 +87,35 @@ def _outcomes(run: StageRun, dataset: Dataset) -> Outcomes:
     )
 
 
+def _no_outcomes(dataset: Dataset) -> Outcomes:
+    """Where no arm was trained."""
+    nothing = Predictions({}, tuple(range(dataset.replicates)), np.empty(0, np.int64), len(dataset.classes), {})
+    return Outcomes(nothing, {}, {}, [], None, [], {}, {}, shifted=False, unseen=False)
+
+
+def write_sets(folder: Path, evidence: Evidence, synthetic: dict[str, ImageSet]) -> None:
+    """The sets that are given away, a Parquet file for each generator in `folder`/synthetic."""
+    for name in evidence.published:
+        told = published_columns(synthetic[name].extra, evidence.params.publish_real_images)
+        images.write(folder / "synthetic" / f"{name}.parquet", replace(synthetic[name], extra=told), evidence.classes)
+
+
 def examine_replicate(job: Job) -> "Examination":
     """In a worker process: looks at the replicate's images and test set with its classifiers."""
     from torch import from_numpy, nn
 
     from stages.comparison.examination import LabelledImages, examine
-    from stages.downstream.classifiers import build_classifier
+    from stages.downstream.heads import build
     from stages.imaging import devices
+    from stages.imaging.backbones import open_backbone
 
     dataset, params, classifier = Dataset.open(), job.params.evaluate, job.params.train_downstream.classifier
     channels, size, _ = dataset.shape
-    device = devices.choose(params.device, "evaluate")
+    device, given = devices.choose(params.device, "evaluate"), params.backbone
 
     def network(arm: str) -> nn.Sequential:
-        new = build_classifier(classifier.kind, channels, size, len(dataset.classes), classifier.width, seed=0)
+        backbone = job.params.train_downstream.arms[arm].backbone
+        new = build(backbone, classifier.kind, channels, size, len(dataset.classes), classifier.width)
         return results.load_weights(new, arm, job.replicate).to(device)
 
     def on_device(own: ImageSet) -> LabelledImages:
@@ -116,6 +135,7 @@ def examine_replicate(job: Job) -> "Examination":
             if not job.params.prepare.shift.unseen
         },
         disturbances=params.robustness,
+        backbone=None if given is None else open_backbone(given.name, given.size, given.weights).to(device),
         seed=params.seed,
     )
 

@@ -1,6 +1,7 @@
 """Stage 1: reads the images from their source, checks them, and gives each a role in every replicate."""
 
 import shutil
+from collections.abc import Sequence
 from uuid import uuid4
 
 from stages import foresight
@@ -35,17 +36,16 @@ def main(run: StageRun) -> None:
     resolved = checks.resolve(found.listing, found.facts, sets, near, second, params.on_leak, params.image.size)
     kept, labels, groups = found.listing.take(resolved.rows), resolved.labels, resolved.groups
     target = second[resolved.rows] if second.any() and params.shift.pool else None
-    test = splits.test_rows(labels, kept.splits, groups, kept.class_names, params, target)
-    roles = [
-        splits.replicate_roles(labels, test, kept.splits, groups, kept.class_names, params, replicate, target)
-        for replicate in range(params.replicates)
-    ]
+    everything, noted = found.skipped + resolved.findings, notes.notes(listing)
+    noted += domains.notes(found.facts, second, params.image)
+    said = [notes.summary(len(listing), labels, kept.class_names), *noted, *notes.left_out(everything)]
+    _say(said)  # before roles are given: where a class is too small for them, this is why
+    roles = splits.all_roles(labels, kept.splits, groups, kept.class_names, params, target)
 
     def disturbed() -> Parts:
         return domains.disturb_all(found.parts, params.shift.simulate, kept.class_names, scratch, run.fan_out)
 
-    everything, noted = found.skipped + resolved.findings, notes.notes(listing)
-    noted += domains.notes(found.facts, second, params.image) + domains.notes_of_roles(roles, labels, kept, params)
+    of_roles = domains.notes_of_roles(roles, labels, kept, params)
     with run.replacing(DATA) as folder:
         tables = domains.tables(found.parts, resolved.rows, labels, kept.groups, roles, params.shift, disturbed)
         images.write_tables(folder / "images.parquet", tables)
@@ -55,20 +55,24 @@ def main(run: StageRun) -> None:
         facts |= {"image": params.image.model_dump(mode="json"), "shifted": params.shift.pool}
         workdir.write_json(folder / "dataset.json", facts)
         foresight.check(run.params, Dataset.open(folder))
+        _say(of_roles + foresight.notes(run.params, Dataset.open(folder)))
     run.write_metrics(
         {
             "read": len(listing),
             "images": len(kept),
             "ignored": listing.ignored,
-            "notes": noted,
+            "notes": noted + of_roles,
             "replicates": params.replicates,
             "checks": findings.as_numbers(everything),
             "roles": splits.count(roles[0], labels, kept.class_names),
         }
     )
-    for line in noted + notes.left_out(everything):
-        print(f"prepare: {line}")  # noqa: T201
     shutil.rmtree(SCRATCH, ignore_errors=True)
+
+
+def _say(lines: Sequence[str]) -> None:
+    for line in lines:
+        print(f"prepare: {line}", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

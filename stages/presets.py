@@ -2,77 +2,43 @@
 
 presets/base.yaml is a whole params.yaml, two spaces to a level. Any other preset is an overlay: a leading block of
 comment lines that says when to use it, then a flat mapping from dotted keys to the values that take the place of the
-base's. A line `preset: NAME` after the comment lays it over that preset instead.
+base's. A line `preset: NAME` after the comment lays it over that preset instead. The preset `my_folder` then looks at
+the folder (`--folder PATH`, or that which it names) and takes what fits. `--quick` makes any preset run in little time.
 """
 
+import argparse
 import re
 import subprocess
 import sys
 from difflib import get_close_matches
 from pathlib import Path
-from textwrap import indent
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
-from stages.plumbing import params
+from stages.fit import fit
+from stages.overlays import compose, did_you_mean, noted
+from stages.plumbing import params, workdir
 from stages.plumbing.errors import UserError
 from stages.plumbing.params import PARAMS_FILE, Params
 from stages.sources.params import TorchvisionParams
 
 PRESETS = Path("presets")
 _BASE = "base"
+_WRITTEN = workdir.WORK / "preset.yaml"  # what this last wrote
+_LOOKS = "my_folder"  # the preset that is made to fit the user's folder
 _NEED_NO_FOLDER = ("digits", "drawn", "none")
-_LEVEL = "  "
 _OTHER = r"^preset: (?P<name>\w+)\n"  # the preset that an overlay lies over, if not the base
-# A key and its value, which goes on in lines that are indented deeper, and the comment lines directly above
-_ENTRY = r"^(?P<comment>(?:{0}#.*\n)*)(?P<entry>{0}{1}:(?P<value>(?: .*)?(?:\n+{0}[ -].*)*))$"
-
-
-def compose(base: str, overlay: str) -> str:
-    """The base's text with each value that the overlay names replaced, and the overlay's leading comment on top.
-
-    Values come with the comments inside them. Comment lines directly above a dotted key take the place of those above
-    that key in the base, which otherwise stay. Every other line of the base stays as it is: ruamel's round trip would
-    lose the comment behind a replaced map, and break the lines of arms anew. Raises UserError for a key that the base
-    does not have or that is given twice, and for an overlay of another form.
-    """
-    header = re.match(r"(?:#.*\n?)*", overlay)[0]  # type: ignore[index]  # matches the empty text too
-    for dotted in _keys(overlay):
-        *above, name = dotted.split(".")
-        new, old = _find(overlay, [dotted], len(header)), _find(base, [*above, name])
-        entry = indent(f"{new['comment']}{name}:{new['value']}", _LEVEL * len(above))
-        base = base[: old.start("comment" if new["comment"] else "entry")] + entry + base[old.end() :]
-    return f"{header.rstrip()}\n\n{base}" if header else base
-
-
-def _keys(overlay: str) -> list[str]:
-    try:
-        values = YAML(typ="safe", pure=True).load(overlay) or {}
-    except YAMLError as error:
-        raise UserError(f"is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise UserError("must hold lines of the form `section.key: value` and comments")
-    return list(map(str, values))
-
-
-def _find(text: str, path: list[str], start: int = 0) -> re.Match[str]:
-    """The entry that `path` leads to from the root, behind `start`. Raises UserError when it has no line of its own."""
-    found, end = None, len(text)
-    for depth, name in enumerate(path):
-        found = re.compile(_ENTRY.format(_LEVEL * depth, re.escape(name)), re.MULTILINE).search(text, start, end)
-        if found is None:
-            names = re.findall(rf"^{_LEVEL * depth}([\w.]+):", text[start:end], re.MULTILINE)
-            near = [".".join([*path[:depth], each]) for each in get_close_matches(name, names)]
-            whole = "" if names else f": give the whole of {'.'.join(path[:depth])}"
-            raise UserError(f"{'.'.join(path)} is no key with lines of its own{_did_you_mean(near)}{whole}")
-        start, end = found.span("value")
-    assert found is not None
-    return found
-
-
-def _did_you_mean(names: list[str]) -> str:
-    return f"; did you mean {' or '.join(names)}?" if names else ""
+# What lies over a preset to make it quick, beside the generators' steps
+_QUICK_HEAD = (
+    "# Quick: 2 replicates and few steps, to see every stage run. It decides nothing; the same without QUICK does.\n"
+)
+_QUICK = (
+    ("prepare.replicates", "2", "quick: enough to see it run, and too few to decide anything"),
+    ("filter_memorized.planted_copies", "5", ""),
+    ("train_downstream.classifier.steps", "60", ""),
+    ("train_downstream.scikit_learn.classifiers", "[nearest_neighbours]", ""),
+    ("evaluate.bootstrap", "200", ""),
+)
 
 
 def read(name: str) -> str:
@@ -95,27 +61,49 @@ def _text(path: Path) -> str:
         raise UserError(f"{path} is missing: run this from the project's root") from None
 
 
-def put(name: str) -> Params:
-    """Makes the preset the project's params.yaml, and returns what it says.
+def put(
+    name: str, folder: Path | None = None, by_names: bool = False, is_quick: bool = False
+) -> tuple[Params, list[str]]:
+    """Makes the preset the project's params.yaml; returns what it says, and lines about the folder that it fits.
 
     Raises UserError, leaving params.yaml as it is, when there is no such preset, when params.yaml holds changes that
-    git has no copy of, and when the preset is not valid.
+    git has no copy of, when the preset is not valid, and when nothing fits the folder.
     """
     names = sorted(path.stem for path in PRESETS.glob("*.yaml") if path.stem != _BASE)
     if name not in names:
-        hint = _did_you_mean(get_close_matches(name, names))
+        hint = did_you_mean(get_close_matches(name, names))
         raise UserError(f"there is no preset {name!r}{hint}\n{_listing(names)}" if name else _listing(names))
+    if (folder or by_names) and name != _LOOKS:
+        raise UserError(f"FOLDER and GROUPS are for the preset {_LOOKS} alone: others name their data themselves")
     _refuse_to_overwrite(names)
     partial = PARAMS_FILE.with_name(f"{PARAMS_FILE.name}.partial")
     try:
-        partial.write_text(read(name), encoding="utf-8")
+        text, lines = _fitted(read(name), folder, by_names) if name == _LOOKS else (read(name), [])
+        partial.write_text(quick(text) if is_quick else text, encoding="utf-8")
         loaded = params.load(partial)
+        workdir.write_bytes(_WRITTEN, partial.read_bytes())
         partial.replace(PARAMS_FILE)
     except UserError as error:
         raise UserError(f"the preset {name} cannot be used: {error}") from None
     finally:
         partial.unlink(missing_ok=True)
-    return loaded
+    return loaded, lines
+
+
+def _fitted(text: str, folder: Path | None, by_names: bool) -> tuple[str, list[str]]:
+    """The preset for the folder, which is looked at where it is there; else as it is."""
+    if folder is None:
+        folder = Path(YAML(typ="safe", pure=True).load(text)["prepare"]["source"]["path"])
+        if not folder.exists():
+            return text, [f"{folder} is not there yet: put your images there, and call this again to have it looked at"]
+    return fit(text, folder, by_names)
+
+
+def quick(text: str) -> str:
+    """The same parameters with so few replicates and steps that every stage runs in seconds, and nothing is decided."""
+    generators = YAML(typ="safe", pure=True).load(text)["train_gan"]["generators"]
+    steps = [(f"train_gan.generators.{name}.steps", "100", "") for name, each in generators.items() if "steps" in each]
+    return _QUICK_HEAD + noted(text, [*steps, *_QUICK])
 
 
 def _listing(names: list[str]) -> str:
@@ -126,8 +114,9 @@ def _listing(names: list[str]) -> str:
 
 
 def _refuse_to_overwrite(names: list[str]) -> None:
-    """Where git cannot answer, a file that is no preset counts as the user's own work."""
-    if not PARAMS_FILE.exists():
+    """What a preset wrote and nobody changed may be overwritten. Where git cannot answer, any other file that is no
+    preset counts as the user's own work."""
+    if not PARAMS_FILE.exists() or (_WRITTEN.exists() and _WRITTEN.read_bytes() == PARAMS_FILE.read_bytes()):
         return
     changed = _uncommitted()
     remedy = "a preset would overwrite: commit them, or rename the file, and try again"
@@ -165,12 +154,21 @@ def main() -> None:
 
     Where `prepare` will download a set, the folder for it is made.
     """
-    name = " ".join(sys.argv[1:])
+    parser = argparse.ArgumentParser(prog="python -m stages.presets", description=__doc__)
+    parser.add_argument("name", nargs="*", help="of the preset; none lists them all")
+    parser.add_argument("--folder", type=Path, help=f"of images, for {_LOOKS}")
+    parser.add_argument("--groups", choices=["names"], help="its files' names tell patients, speakers or slides")
+    parser.add_argument("--quick", action="store_true", help="two replicates and few steps, which decide nothing")
+    asked = parser.parse_args()
+    name = " ".join(asked.name)
     try:
-        loaded = put(name)
+        loaded, lines = put(name, asked.folder, asked.groups == "names", asked.quick)
     except UserError as error:
         sys.exit(f"preset: {error}")
-    print(f"{PARAMS_FILE} now holds the preset {name}. {_next_step(loaded)}")  # noqa: T201
+    for line in lines:
+        print(f"preset: {line}")  # noqa: T201
+    which = f"the preset {name}{', made quick: it shows that all works, and decides nothing' if asked.quick else ''}"
+    print(f"{PARAMS_FILE} now holds {which}. {_next_step(loaded)}")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What would stop a later stage is told before any generator is trained."""
 
 import copy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,18 @@ def test_the_defaults_pass_where_there_is_enough_of_everything(prepared: Callabl
     foresight.check(params(), prepared())
 
 
+def test_too_few_replicates_for_any_difference_are_told_beforehand_with_the_number_that_can(
+    prepared: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    few = foresight.notes(params(prepare__replicates=8), prepared())
+    assert few[0].startswith("8 replicates cannot show any difference in stand_in, which compares 8 pairs")
+    assert few[0].endswith("from prepare.replicates: 9 on they can")
+    assert len(few) == 2
+    (cost,) = foresight.notes(params(), prepared())
+    assert "GiB of memory" in cost
+
+
 def test_no_image_is_decoded(prepared: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = prepared()
     monkeypatch.delattr(images, "decode_png")
@@ -121,6 +134,19 @@ def test_what_just_suffices_passes(
     prepared: Callable[..., Dataset], changes: dict[str, Any], sizes: dict[str, int]
 ) -> None:
     foresight.check(params(**changes), prepared(**sizes))
+
+
+def test_a_missing_extra_is_told_once_for_all_arms_with_that_backbone(
+    prepared: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    backbone = {"name": "tf_efficientnet_lite0", "size": 96, "weights": "package"}
+    changes: dict[str, Any] = {}
+    for name in ("real", "classic"):
+        changes[f"train_downstream__arms__{name}__backbone"] = backbone
+        changes[f"train_downstream__arms__{name}__settings"] = [{"weight_decay": 0.1}]
+    (line,) = problems(params(**changes), prepared())
+    assert "needs timm" in line
 
 
 def test_the_largest_shift_is_the_filters_own(prepared: Callable[..., Dataset]) -> None:

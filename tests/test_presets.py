@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import MappingNode
 
-from stages import presets
+from stages import overlays, presets
 from stages.plumbing import params
 from stages.plumbing.errors import UserError
 from tests.conftest import DEFAULT_PARAMS, ROOT
@@ -53,13 +53,14 @@ last:
     b"
 # bye
 """
+PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
 KEYS = ["prepare", "prepare.seed", "prepare.source", "prepare.source.path", "prepare.labels", "prepare.nothing"]
 KEYS += ["prepare.list", "arms.real", "arms.gan", "arms", "last.word", "last"]
 
 
 def _changed(overlay: str, base: str = BASE) -> tuple[list[str], list[str]]:
     """Lines of the base that are gone and lines that are new, once what both begin and end with is taken away."""
-    old, new = base.split("\n"), presets.compose(base, overlay).split("\n")
+    old, new = base.split("\n"), overlays.compose(base, overlay).split("\n")
     for _ in range(2):
         while old and new and old[-1] == new[-1]:
             old, new = old[:-1], new[:-1]
@@ -95,25 +96,25 @@ def test_a_block_comes_with_the_comments_in_it_and_leaves_those_above_it() -> No
     overlay = (
         "prepare.source:\n  # a tree\n  kind: folder\n\n  # there\n  path: x\n\n# how many more\n\nprepare.labels: 3\n"
     )
-    text = presets.compose(BASE, overlay)
+    text = overlays.compose(BASE, overlay)
     assert "  seed: 0\n  source:\n    # a tree\n    kind: folder\n\n    # there\n    path: x\n  # how many\n" in text
     assert "more" not in text, "a comment with a blank line beneath it belongs to no key"
 
 
 def test_the_leading_comment_goes_on_top_and_to_no_key() -> None:
     overlay = "# For red cells:\n# scarce\nprepare.seed: 5\n"
-    assert presets.compose(BASE, overlay) == "# For red cells:\n# scarce\n\n" + BASE.replace("seed: 0", "seed: 5")
+    assert overlays.compose(BASE, overlay) == "# For red cells:\n# scarce\n\n" + BASE.replace("seed: 0", "seed: 5")
 
 
 @pytest.mark.parametrize("overlay", ["", "\n", "# when\n", "# when", "# when\n\n# and more\n"])
 def test_an_overlay_without_keys_is_the_base(overlay: str) -> None:
-    text = presets.compose(BASE, overlay)
+    text = overlays.compose(BASE, overlay)
     assert text == (f"# when\n\n{BASE}" if overlay.strip() else BASE)
 
 
 @pytest.mark.parametrize("base", [BASE, BASE.removesuffix("# bye\n"), BASE.removesuffix("\n# bye\n")])
 def test_the_last_key_may_end_the_file(base: str) -> None:
-    assert presets.compose(base, "last.word: c\n") == base.replace('"a\n    b"', "c")
+    assert overlays.compose(base, "last.word: c\n") == base.replace('"a\n    b"', "c")
 
 
 _values = st.recursive(
@@ -133,11 +134,11 @@ def test_the_result_says_what_base_and_overlay_say_together(entries: dict[str, t
         BLOCK.dump({dotted: value}, block)
         overlay.write(comment + (f"{dotted}: {json.dumps(value)}\n" if in_flow else block.getvalue()))
         _set(expected, dotted, value)
-    assert SAFE.load(presets.compose(BASE, overlay.getvalue())) == expected
+    assert SAFE.load(overlays.compose(BASE, overlay.getvalue())) == expected
 
 
 def test_later_keys_may_lie_in_what_earlier_ones_brought() -> None:
-    text = presets.compose(BASE, "prepare.source:\n  new: 1\nprepare.source.new: 2\n")
+    text = overlays.compose(BASE, "prepare.source:\n  new: 1\nprepare.source.new: 2\n")
     assert SAFE.load(text)["prepare"]["source"] == {"new": 2}
 
 
@@ -156,7 +157,7 @@ def test_later_keys_may_lie_in_what_earlier_ones_brought() -> None:
 )
 def test_an_overlay_that_does_not_fit_is_told_in_words(overlay: str, words: list[str]) -> None:
     with pytest.raises(UserError) as error:
-        presets.compose(BASE, overlay)
+        overlays.compose(BASE, overlay)
     assert all(word in str(error.value) for word in words), error.value
 
 
@@ -203,9 +204,9 @@ def test_a_preset_becomes_params_yaml_and_says_what_to_do_next(
 ) -> None:
     assert preset("cells") == ""
     base, cells = ((folder / "presets" / f"{name}.yaml").read_text() for name in ("base", "cells"))
-    assert (folder / "params.yaml").read_text() == presets.compose(base, cells)
+    assert (folder / "params.yaml").read_text() == overlays.compose(base, cells)
     assert params.load(folder / "params.yaml").prepare.source.path == "data/raw/cells"
-    assert sorted(path.name for path in folder.iterdir()) == ["params.yaml", "presets"]
+    assert sorted(path.name for path in folder.iterdir()) == [".work", "params.yaml", "presets"]
     said = capsys.readouterr().out
     assert "data/raw/cells is not there yet" in said
     assert "make repro" in said
@@ -249,7 +250,9 @@ def test_changes_that_git_does_not_have_are_not_overwritten(
     if state != "untracked":
         _git("add", "params.yaml")
         _git("commit", "-m", "mine")
-        assert preset("short") == ""
+        assert [preset("short"), preset("short")] == ["", ""], "what it wrote itself is nobody's work"
+        with (folder / "params.yaml").open("a") as file:
+            file.write("# mine\n")
     if state == "staged":
         _git("add", "params.yaml")
     assert "params.yaml has changes that are not committed" in preset("cells")
@@ -263,6 +266,16 @@ def test_without_git_only_a_preset_is_overwritten(folder: Path, preset: Callable
     with (folder / "params.yaml").open("a") as file:
         file.write("# mine\n")
     assert "differs from every preset" in preset("short")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_any_preset_can_be_made_quick(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    text = presets.quick(presets.read(name))
+    loaded = params.Params.model_validate(SAFE.load(text))
+    assert loaded.prepare.replicates == 2
+    assert {each.steps for each in loaded.train_gan.generators.values() if hasattr(each, "steps")} <= {100}
+    assert _undocumented(text) == []
 
 
 def _undocumented(text: str) -> list[str]:
@@ -289,7 +302,6 @@ def test_a_field_without_a_comment_would_be_found() -> None:
 
 PUBLIC = {"digits_pool", "digits_scarce", "fashion_scarce", "chest_xrays", "red_cells", "spoken_digits", "cifar10_gpu"}
 PUBLIC |= {"drawn_digits", "scanner_shift", "scanner_shift_fashion", "scanner_shift_xrays"}
-PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", PRESETS)

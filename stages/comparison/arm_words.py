@@ -24,6 +24,7 @@ _MAKERS = {
     "projection": "GAN",
     "auxiliary": "AC-GAN",
     "per_class": "per-class GAN",
+    "refined_gaussian": "refined Gaussian",
     "image_conditioned": "image-to-image GAN",
     "translation": "translated",
     "refiner": "refined",
@@ -65,6 +66,7 @@ _GLOSSARY = (
         ("CutMix", "a piece of one image set into another"),
     ),
     (
+        ("pretrained network", "a network that others trained on photographs; only its last layer is trained anew"),
         ("pseudo-labels", "a classifier labels the unlabelled real images, and another learns from both"),
         ("FixMatch", "the same in one go, with strong random changes"),
         ("self-training", "pseudo-labels, given anew in each round by the last one's classifier"),
@@ -85,12 +87,14 @@ _GLOSSARY = (
 def arm_words(arm: ArmParams, generators: Mapping[str, GeneratorParams]) -> str:
     """An arm in words: "GAN images + classic augmentation", "GAN images alone", "pseudo-labels", "12 labels per class".
 
-    Says what images it learns from, how they are changed and balanced, and of how many labels where not all are used.
-    Two arms that differ in these have different words; those that differ only in numbers, such as a share, may not.
+    Says what images it learns from and by which network, how they are changed and balanced, and of how many labels
+    where not all are used. Two arms that differ in these have different words; those that differ only in numbers, such
+    as a share, may not.
     generators: all of params.yaml, by name; generators of one kind are numbered in their order.
     """
     adapted = "adapted batch norm" if arm.batch_norm == "target" else ""
-    parts = [_images(arm, generators), _policy(arm), _BALANCING.get(arm.balancing, ""), adapted]
+    pretrained = "pretrained network" if arm.backbone else ""
+    parts = [_images(arm, generators), pretrained, _policy(arm), _BALANCING.get(arm.balancing, ""), adapted]
     words = " + ".join(part for part in parts if part).replace(" + no ", ", no ")
     return f"{words}, {arm.labels.per_class} labels per class" if isinstance(arm.labels, LabelBudget) else words
 

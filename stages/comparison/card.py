@@ -31,14 +31,13 @@ def render_card(evidence: Evidence, numbers: Mapping[str, Any]) -> str:
 
 def _told(evidence: Evidence, name: str, generator: GeneratorEvidence, numbers: Mapping[str, Any]) -> dict[str, Any]:
     """What the card says of one generator's set."""
-    replicates = len(evidence.outcomes.predictions.replicates)
     found, labels = spreads(generator.quality), evidence.labelled + evidence.validation
     return {
         "section": generator.section,
         "withheld": generator.withheld,
         "tested_for": _tested_for(evidence, name, generator, numbers),
         "kept": np.bincount(generator.synthetic[1], minlength=len(evidence.classes)).tolist(),
-        "made_from": made_from(generator.section, evidence.dataset, replicates, evidence.seen, labels),
+        "made_from": made_from(generator.section, evidence.dataset, numbers["replicates"], evidence.seen, labels),
         "found": found,
         "measured": _measured(found),
         "privacy": privacy_section(generator.privacy),

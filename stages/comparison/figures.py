@@ -391,17 +391,16 @@ def sample_grid(
     generated_labels: NDArray[np.int64],
     class_names: Sequence[str],
     per_class: int,
-    real: Pixels | None = None,
-    real_labels: NDArray[np.int64] | None = None,
+    real: tuple[str, Pixels, NDArray[np.int64]] | None = None,
 ) -> bytes:
     """One row per class: its first `per_class` real images (if given), beside as many generated ones.
 
-    generated and real: uint8 (N, C, H, W), C 1 or 3. A class with fewer images leaves places blank; at most the
-    first 20 classes are shown.
+    Images are uint8 (N, C, H, W), C 1 or 3. real: what they are in words, images and labels. A class with fewer images
+    leaves places blank; at most the first 20 classes are shown.
     """
     blocks = [("generated", generated, generated_labels)]
-    if real is not None and real_labels is not None:
-        blocks.insert(0, ("real", real, real_labels))
+    if real is not None:
+        blocks.insert(0, real)
     names = [_short(name) for name in class_names[:MOST_ROWS]]
     width, height = _tile_size(next((images for _, images, _ in blocks if len(images)), generated))
     left, top, step = 24 + 14 * max(map(len, names)), 48, width + GAP

@@ -45,7 +45,8 @@ def all_numbers(evidence: Evidence) -> tuple[Numbers, Scores]:
         },
         "controls": _differences(measured, outcomes.controls),
         "models": _models(models, measured),
-        "fidelity": _fidelity_by_generator(outcomes, classes),
+        "fidelity": _by_generator([each.fidelity for each in outcomes.examinations], classes),
+        "fidelity_pretrained": _by_generator([each.pretrained for each in outcomes.examinations], classes),
         "robustness": _robustness([each.robustness for each in outcomes.examinations]),
     } | _worth(outcomes, measured, len(classes))
     numbers = {
@@ -117,11 +118,11 @@ def _of_arm(worth: Worth, words: str, labels: int) -> Numbers:
     return {"labels_per_class": labels, "sentence": worth.sentence(words, labels), **finite}
 
 
-def _fidelity_by_generator(outcomes: Outcomes, classes: Sequence[str]) -> Numbers:
+def _by_generator(found: Sequence[Mapping[str, "Fidelity | None"]], classes: Sequence[str]) -> Numbers:
     """Generator -> how like real images its synthetic ones are, of those that have images enough to say."""
-    names = outcomes.examinations[0].fidelity if outcomes.examinations else {}
-    found = {name: _fidelity([each.fidelity[name] for each in outcomes.examinations], classes) for name in names}
-    return {name: numbers for name, numbers in found.items() if numbers}
+    names = found[0] if found else {}
+    numbers = {name: _fidelity([each[name] for each in found], classes) for name in names}
+    return {name: own for name, own in numbers.items() if own}
 
 
 def _fidelity(of_replicates: Sequence["Fidelity | None"], classes: Sequence[str]) -> Numbers:

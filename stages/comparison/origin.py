@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from stages.comparison.params import QuestionParams
-from stages.downstream.params import ArmParams, Plain
+from stages.downstream.params import ArmParams, Head, Plain
 
 # A generator's kind in words, to stand beside its name.
 KINDS = {
@@ -15,12 +15,13 @@ KINDS = {
     "projection": "one GAN for all classes",
     "auxiliary": "one GAN for all classes, which also learns to name them",
     "per_class": "a GAN for each class",
+    "refined_gaussian": "a GAN that refines draws from the Gaussian of each class",
     "image_conditioned": "a GAN that draws from a real image of the class",
     "translation": "a GAN that makes labelled images look like those of another source",
     "refiner": "a GAN that makes drawn images look real",
 }
 CONTROLS = ("gaussian", "external")
-_TRAINING = ("augment", "balancing", "labels", "batch_norm")  # what else two arms may differ in
+_TRAINING = ("augment", "balancing", "labels", "batch_norm", "backbone")  # what else two arms may differ in
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,12 @@ def made_from(section: Mapping[str, Any], dataset: str, replicates: int, seen: i
 
 def plain_rivals(arms: Mapping[str, ArmParams], question: QuestionParams) -> dict[str, str]:
     """Arm of the question -> the rival that trains on the same labels without generated images, and is alike in
-    augmentation, balancing and batch norm; the first rival where there is none."""
+    augmentation, balancing, batch norm and backbone; the first rival where there is none."""
 
     def plain(rival: str, arm: str) -> bool:
         one, other = arms[rival], arms[arm]
         same = all(getattr(one, name) == getattr(other, name) for name in _TRAINING)
-        return same and one.generator is None and one.settings == [Plain()]
+        return same and one.generator is None and all(isinstance(each, Plain | Head) for each in one.settings)
 
     return {
         arm: next((rival for rival in question.rivals if plain(rival, arm)), question.rivals[0])

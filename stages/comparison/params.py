@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
+from stages.downstream.params import BackboneParams
+
 Disturbance = Literal["gaussian_noise", "gaussian_blur", "contrast", "brightness", "jpeg", "fgsm", "pgd"]
 SENSITIVITY = "sensitivity_at_specificity"
 
@@ -79,6 +81,7 @@ class EvaluateParams(_Section):
     stand_in: QuestionParams
     learning_curve: tuple[str, ...]
     robustness: tuple[Disturbance, ...]
+    backbone: BackboneParams | None
     confidence: float = Field(gt=0.5, lt=1)
     margin: float = Field(gt=0, lt=1)
     bootstrap: int = Field(ge=100, le=100_000)

@@ -10,6 +10,7 @@ from stages.comparison import figures
 from stages.comparison.card import render_card
 from stages.comparison.evidence import Evidence
 from stages.comparison.numbers import all_numbers
+from stages.comparison.questions import leak
 from stages.comparison.report import ReportContent, render_report, side_by_side
 from stages.comparison.scores import Scores, confusion, score_table
 
@@ -56,6 +57,11 @@ def publish(evidence: Evidence) -> Publication:
     )
 
 
+def card_of_sets(evidence: Evidence, replicates: int) -> str:
+    """The data card where no arm was trained: what the sets are, and whether they give real images away."""
+    return render_card(evidence, {"answers": leak(evidence), "warnings": [], "replicates": replicates, "arms": {}})
+
+
 def _charts(evidence: Evidence, numbers: Mapping[str, Any], scores: Scores) -> Pictures:
     """Those for which there is something to show."""
     params, outcomes, words = evidence.params, evidence.outcomes, evidence.outcomes.words
@@ -74,12 +80,13 @@ def _charts(evidence: Evidence, numbers: Mapping[str, Any], scores: Scores) -> P
 
 def _examples(evidence: Evidence, show_real: bool) -> Pictures:
     """Pictures of single images: generated ones that may be given away, and all others only with `show_real`."""
-    pictures = {}
+    pictures, per_class = {}, evidence.params.examples_per_class
+    # Under a shift the first labelled images are of the source.
+    title = "real, of the source" if evidence.outcomes.shifted and not evidence.outcomes.unseen else "real"
+    real = (title, *evidence.real) if show_real else None
     for name, each in evidence.generators.items():
         if show_real or not each.withheld:
-            real = evidence.real if show_real else (None, None)
-            per_class = evidence.params.examples_per_class
-            pictures[f"samples_{name}"] = figures.sample_grid(*each.synthetic, evidence.classes, per_class, *real)
+            pictures[f"samples_{name}"] = figures.sample_grid(*each.synthetic, evidence.classes, per_class, real)
         if show_real and each.pairs[2]:
             pictures[f"pairs_{name}"] = figures.nearest_pairs(*each.pairs)
     numbered = {number: each for number, each in enumerate(evidence.findings, 1) if each.has_picture}

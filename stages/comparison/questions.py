@@ -36,9 +36,14 @@ def answers(evidence: Evidence, measured: Measured) -> dict[str, Any]:
         reason = soundness.dead(measured, question.rivals[0], outcomes.words)
         if reason is not None:
             found[name] = no_answer(found[name], reason)
+    return found | leak(evidence)
+
+
+def leak(evidence: Evidence) -> dict[str, Any]:
+    """The one answer that needs no arms."""
     sets = {name: each.leak for name, each in evidence.generators.items()}
     given_away = {name: not each.withheld for name, each in evidence.generators.items()}
-    return found | {"leak": leak_answer(sets, given_away, _makers(evidence), params.leak_margin)}
+    return {"leak": leak_answer(sets, given_away, _makers(evidence), evidence.params.leak_margin)}
 
 
 def warnings(evidence: Evidence, measured: Measured, models: Mapping[str, Scores]) -> list[str]:

@@ -101,6 +101,7 @@ def _optional_parts(content: ReportContent) -> dict[str, Any]:
         "per_class": numbers.get("per_class", {}),
         "side_by_side": side_by_side(numbers, content.evidence.params),
         "fidelity": fidelity,
+        "fidelity_pretrained": numbers.get("fidelity_pretrained", {}),
         "told_apart": _told_apart(fidelity),
         "fidelity_measures": [
             name for name in FIDELITY_MEASURES if any(name in each["measures"] for each in fidelity.values())

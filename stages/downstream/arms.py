@@ -10,16 +10,14 @@ from functools import cache
 from typing import get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stages.downstream.arm_data import ArmData, check_data
 from stages.downstream.batches import Advice, Guess, Part, Source, batch_parts, real_parts
-from stages.downstream.fitting import Bench, GuessPool, composed, fit, fit_setting, policy_of
+from stages.downstream.fitting import Bench, GuessPool, fit, fit_setting, shown
 from stages.downstream.params import ArmParams, FixMatch, PseudoLabels, Setting, Synthetic, TrainDownstreamParams
 from stages.downstream.training import Examples, predict
-from stages.imaging.pixels import to_bytes, to_network_range
 from stages.labelling import pool
 from stages.labelling.pool import PoolLabels
 
@@ -43,7 +41,7 @@ class ArmResult:
     state: the classifier's tensors, contiguous, on the CPU.
     history: mean losses, {step, loss}, up to the step that was kept.
     images: how many images the training had of each source: with real labels, synthetic, with pseudo-labels.
-    steps: optimiser steps of a whole training, the same for all arms.
+    steps: optimiser steps of a whole training, the same for all arms but those whose head on a backbone is solved for.
     shown: what scikit-learn's classifiers are to learn from, to be held against this one.
     """
 
@@ -92,13 +90,14 @@ def train_arm(
     setting = arm.settings[chosen]
     parts = _parts(setting, bench, advise(bench))
     trained = fit_setting(setting, parts, bench, stop=stop)
+    looks = shown(parts, bench, params.scikit_learn.images)
     return ArmResult(
         test_probabilities=predict(trained.model, data.test_images).numpy(),
         state={name: tensor.cpu().contiguous() for name, tensor in trained.model.state_dict().items()},
         history=trained.history,
         images=_counted(parts, bench),
-        steps=params.classifier.steps,
-        shown=_shown(parts, bench),
+        steps=params.classifier.steps if arm.backbone is None else trained.step,
+        shown=Examples(*(each.cpu() for each in (looks.images, looks.probabilities, looks.weights))),
     )
 
 
@@ -167,17 +166,3 @@ def _guess_of_ensemble(bench: Bench) -> PoolLabels:
 def _parts(setting: Setting, bench: Bench, advice: Advice) -> list[Part]:
     places, seed = bench.params.classifier.batch_size, bench.seeds.order
     return batch_parts(setting, bench.data, bench.real, places, advice, seed)
-
-
-def _shown(parts: Sequence[Part], bench: Bench) -> Examples:
-    """The first `scikit_learn.images` images that the network is shown, augmented as there, but never mixed.
-
-    FixMatch's guesses are the network's own: of the pool, others see nothing.
-    """
-    params, seeds = bench.params, bench.seeds
-    examples, order = composed(parts, bench, seeds)
-    rows, device = order.flatten()[: params.scikit_learn.images], examples.images.device
-    augment = policy_of(parts, bench, params.classifier.batch_size)
-    generator = torch.Generator(device).manual_seed(seeds.augmentation)
-    images = to_bytes(augment(to_network_range(examples.images[rows]), generator))
-    return Examples(*(each.cpu() for each in (images, examples.probabilities[rows], examples.weights[rows])))

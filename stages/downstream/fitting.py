@@ -15,6 +15,7 @@ from stages.downstream.coral import CovarianceTerm
 from stages.downstream.dann import DomainCritic
 from stages.downstream.domains import Domains
 from stages.downstream.fixmatch import train_fixmatch
+from stages.downstream.heads import fit_head
 from stages.downstream.mixing import build_mixing
 from stages.downstream.params import (
     ALIGNED_SHARE,
@@ -22,15 +23,32 @@ from stages.downstream.params import (
     Coral,
     Dann,
     FixMatch,
+    Head,
     OtherSeeds,
     Setting,
+    Synthetic,
     TrainDownstreamParams,
 )
 from stages.downstream.sampling import draw_order
-from stages.downstream.training import Examples, Seeds, Trained, Validate, derive_seeds, predict, train_classifier
+from stages.downstream.training import (
+    Examples,
+    Seeds,
+    Trained,
+    Validate,
+    derive_seeds,
+    predict,
+    targets_of,
+    train_classifier,
+)
+from stages.imaging.backbones import Backbone, open_backbone
+from stages.imaging.networks import in_batches
+from stages.imaging.pixels import to_bytes, to_network_range
 from stages.labelling.pool import Guesses
 
 GuessPool = Callable[[], Guesses]  # the ensemble's labels of the pool
+AT_ONCE = 1000  # images that are augmented together, or a few more: of 128 pixels in colour, 200 MB
+LOOKS = 2500  # images that a backbone's features are taken of, once
+PLAIN = 1 / 5  # of these are not augmented, as what is predicted on: on red cells that gains 2 points
 
 
 @dataclass(frozen=True)
@@ -59,6 +77,18 @@ class Bench:
         """Shared by all arms of a replicate, so that these are paired."""
         return derive_seeds(self.params.seed, self.replicate)
 
+    @cached_property
+    def backbone(self) -> Backbone:
+        """The arm's, on the device of the images."""
+        given = self.arm.backbone
+        assert given is not None
+        return open_backbone(given.name, given.size, given.weights).to(self.data.test_images.device)
+
+    @cached_property
+    def seen_by_backbone(self) -> dict[Setting, tuple[Tensor, Tensor]]:
+        """Features (N, F) and targets (N, K) by setting, which all weight decays share."""
+        return {}
+
     def validate(self, model: nn.Module) -> float:
         """Balanced accuracy on `validation`, by which an arm chooses."""
         return balanced_accuracy(predict(model, self.data.seen.validation_images), self.data.seen.validation_labels)
@@ -69,6 +99,8 @@ def fit_setting(
 ) -> Trained:
     """validate, stop: see `train_classifier`."""
     match setting:
+        case Head(weight_decay=float()) | Synthetic(weight_decay=float()):
+            return _fit_head(setting, parts, bench)
         case FixMatch(more_rounds=0):
             return _fit_fixmatch(setting, bench, validate, stop)
         case Coral() | Dann():
@@ -115,6 +147,39 @@ def _fit_fixmatch(setting: FixMatch, bench: Bench, validate: Validate | None, st
         _domains(parts, bench),
         across,
     )
+
+
+def _fit_head(setting: Head | Synthetic, parts: Sequence[Part], bench: Bench) -> Trained:
+    """A head on the features of what the network of other arms would be shown first, augmented as there."""
+    assert setting.weight_decay is not None  # by the schema
+    key = setting.model_copy(update={"weight_decay": 1.0})
+    if key not in bench.seen_by_backbone:
+        looks = shown(parts, bench, LOOKS, round(PLAIN * LOOKS))
+        targets = targets_of(looks, bench.params.classifier.label_smoothing)
+        different, places = looks.images.unique(dim=0, return_inverse=True)  # without augmentation there are few
+        bench.seen_by_backbone[key] = (in_batches(bench.backbone, different)[places], targets)
+    head, loss, iterations = fit_head(*bench.seen_by_backbone[key], setting.weight_decay)
+    model = nn.Sequential(bench.backbone, head).eval()
+    return Trained(model, [{"step": iterations, "loss": loss}], iterations)
+
+
+def shown(parts: Sequence[Part], bench: Bench, count: int, plain: int = 0) -> Examples:
+    """The first `count` images that a network is shown, augmented as there, but never mixed; on their device.
+
+    The first `plain` of them are left as they are.
+    FixMatch's guesses are the network's own: of the pool, others see nothing.
+    """
+    params, seeds = bench.params, bench.seeds
+    examples, order = composed(parts, bench, seeds)
+    rows, device = order.flatten()[:count], examples.images.device
+    augment = policy_of(parts, bench, params.classifier.batch_size)
+    generator = torch.Generator(device).manual_seed(seeds.augmentation)
+    whole_batches = -(-AT_ONCE // params.classifier.batch_size) * params.classifier.batch_size
+    images = torch.cat([
+        to_bytes(augment(to_network_range(examples.images[some]), generator)) for some in rows.split(whole_batches)
+    ])  # fmt: skip
+    images[:plain] = examples.images[rows[:plain]]
+    return Examples(images, examples.probabilities[rows], examples.weights[rows])
 
 
 def _fit_aligned(setting: Coral | Dann, bench: Bench, validate: Validate | None, stop: int | None) -> Trained:

@@ -9,10 +9,13 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+NetworkKind = Literal["cnn", "resnet18"]
+
+
 class ClassifierParams(_Section):
     """The classifier and its training, the same for every arm."""
 
-    kind: Literal["cnn", "resnet18"]
+    kind: NetworkKind
     width: int = Field(ge=4, le=256)
     steps: int = Field(ge=1)
     batch_size: int = Field(ge=2)
@@ -85,7 +88,8 @@ class Synthetic(_Section):
 
     loss_weight: what a synthetic image counts in the loss, beside 1 for a real one. filter: null trains on all that the
     memorization filter kept. shuffled_labels: a control that must hurt, wrong labels. more_rounds: so many further
-    trainings, on pseudo-labels of the whole pool by the last one's classifier.
+    trainings, on pseudo-labels of the whole pool by the last one's classifier. weight_decay: of the linear head of an
+    arm with a backbone, see `heads.fit_head`.
     """
 
     synthetic_share: float = Field(gt=0, le=1)
@@ -93,6 +97,16 @@ class Synthetic(_Section):
     filter: QualityFilter | None = None
     shuffled_labels: bool = False
     more_rounds: int = Field(default=0, ge=0, le=10)
+    weight_decay: float | None = Field(default=None, gt=0)
+
+
+class Head(_Section):
+    """Labelled real images, seen by the arm's backbone.
+
+    weight_decay: of the linear head of an arm with a backbone, see `heads.fit_head`.
+    """
+
+    weight_decay: float | None = Field(default=None, gt=0)
 
 
 class PseudoLabels(_Section):
@@ -140,7 +154,7 @@ class Dann(_Section):
 
 _FOR_SHIFT = ("style", "coral_weight", "dann_weight")
 _FROM_POOL = (*_FOR_SHIFT, "pool_share", "fixmatch_threshold")
-_TELLING = ("synthetic_share", *_FROM_POOL, "duplicated_share", "other_seeds")
+_TELLING = ("synthetic_share", *_FROM_POOL, "duplicated_share", "other_seeds", "weight_decay")
 
 
 def _kind(setting: Any) -> str:
@@ -154,6 +168,7 @@ Setting = Annotated[
     | Annotated[OtherSeeds, Tag("other_seeds")]
     | Annotated[Duplicated, Tag("duplicated_share")]
     | Annotated[Synthetic, Tag("synthetic_share")]
+    | Annotated[Head, Tag("weight_decay")]
     | Annotated[PseudoLabels, Tag("pool_share")]
     | Annotated[FixMatch, Tag("fixmatch_threshold")]
     | Annotated[StyleMatching, Tag("style")]
@@ -168,6 +183,18 @@ _OF_GENERATOR = "data/filter_memorized/"
 STRONG = ("randaugment", "trivialaugment", "tone_curves")  # policies under which FixMatch learns its own guesses
 
 
+class BackboneParams(_Section):
+    """A network of timm's, pretrained elsewhere, whose features a linear head learns from.
+
+    size: pixels of a side to which images are brought. weights: a safetensors file, or package: see
+    `imaging.backbones.open_backbone`.
+    """
+
+    name: str = Field(min_length=1)
+    size: int = Field(ge=32, le=384)
+    weights: str = Field(min_length=1)
+
+
 class ArmParams(_Section):
     """One way to train the classifier.
 
@@ -177,6 +204,9 @@ class ArmParams(_Section):
 
     batch_norm: joint, one pass for all images of a batch; or, under domain shift, target: the images of either domain
     pass apart, and at the end batch norm gets the statistics of the target's pool (`domains.Domains`).
+
+    backbone: where there is one, a linear head on its features is the arm's classifier, and every setting states the
+    head's weight_decay.
     """
 
     images: str = Field(pattern=r"^data/(prepare|filter_memorized/[a-z][a-z0-9_]*)$")
@@ -184,8 +214,9 @@ class ArmParams(_Section):
     labels: Literal["all"] | LabelBudget
     balancing: Literal["none", "oversampling", "class_weights", "synthetic"]
     augment: Literal["none", "classic", "randaugment", "trivialaugment", "tone_curves", "mixup", "cutmix"]
-    # a default, unlike elsewhere: without a domain shift there is nothing to state, and most arms have none
+    # defaults, unlike elsewhere: most arms have nothing to state here
     batch_norm: Literal["joint", "target"] = "joint"
+    backbone: BackboneParams | None = None
     settings: list[Setting] = Field(min_length=1, max_length=4)
 
     def chooses(self, checkpoints: int) -> bool:
@@ -259,6 +290,22 @@ class ArmParams(_Section):
             raise ValueError(
                 f"fixmatch_threshold needs a strong policy, augment: {' or '.join(STRONG)} (the weak one is classic), "
                 "and cannot weight classes, as those of the pool are unknown"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _backbone_fits_the_rest(self) -> Self:
+        decays = [getattr(setting, "weight_decay", None) is not None for setting in self.settings]
+        if self.backbone is None and any(decays):
+            raise ValueError("weight_decay is that of a head on pretrained features: state the arm's backbone too")
+        if self.backbone is not None and not all(decays):
+            raise ValueError(
+                "backbone: a head learns on its features, so every setting must be {weight_decay: 0.1}, another number "
+                "above 0, or synthetic_share with such a weight_decay"
+            )
+        if self.backbone is not None and (self.augment in ("mixup", "cutmix") or self.batch_norm == "target"):
+            raise ValueError(
+                "backbone: its network is frozen, so augment: mixup, cutmix and batch_norm: target cannot be"
             )
         return self
 

@@ -3,17 +3,17 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from stages.generators.interface import Batch, Draws, Feed, Learner, LearningGenerator, Plan
 from stages.generators.moments import Moments, measure
-from stages.generators.network_config import NetworkConfig
+from stages.generators.network_config import Layers, NetworkConfig
 from stages.generators.networks import build_generator
 from stages.generators.objective import Objective, build_objective, gradient_penalty
-from stages.generators.params import AdversarialParams
+from stages.generators.params import AdversarialParams, ConditionalParams
 from stages.labelling.data import ReplicateData, TrustedImages
 
 
@@ -26,7 +26,14 @@ class ConditionalDiscriminator(nn.Module, ABC):
 
     @abstractmethod
     def logits(self, features: Tensor, labels: Tensor, trust: Tensor) -> Tensor:
-        """Logits (N,), high for what seems real, from features (N, F), labels (N,) and trust in them (N,), 0..1."""
+        """Logits (N,), high for what seems real, from features (N, F), labels (N,) and trust in them (N,), 0..1.
+
+        One that judges parts of an image too has a row of logits for each image, which `together` makes one.
+        """
+
+    def together(self, values: Tensor) -> Tensor:
+        """What the logits of an image, or the losses of these, come to: (N,)."""
+        return values
 
     def class_losses(self, features: Tensor, labels: Tensor, trust: Tensor) -> Tensor:  # noqa: ARG002
         """What telling the classes apart adds to the losses (N,) of the player whose images these are."""
@@ -46,13 +53,19 @@ class AdversarialGenerator(LearningGenerator):
         self.latent_dim = self.config.latent_dim
         self.network, self.discriminator = self.build()
 
+    @staticmethod
+    def layers(params: Any) -> Layers:
+        """What the networks are made of; dense ones start from the images' moments."""
+        assert isinstance(params, AdversarialParams)
+        return params.layers
+
     @classmethod
-    def study(cls, data: ReplicateData, real: TrustedImages, params: AdversarialParams) -> tuple[Plan, Moments | None]:
+    def study(cls, data: ReplicateData, real: TrustedImages, params: ConditionalParams) -> tuple[Plan, Moments | None]:
         _, channels, size, _ = data.images.shape
-        dense = params.layers == "dense"
-        moments = measure(real, data.classes, params.latent_dim) if dense else None
+        layers = cls.layers(params)
+        moments = measure(real, data.classes, params.latent_dim) if layers == "dense" else None
         config = NetworkConfig(
-            params.layers,
+            layers,
             data.classes,
             channels,
             size,
@@ -96,6 +109,10 @@ class AdversarialGenerator(LearningGenerator):
 def judge(discriminator: nn.Module, images: Tensor, draws: Draws, trust: Tensor) -> Tensor:
     """Logits (N,) of images (N, C, H, W) in [-1, 1] of these draws, whose labels are trusted so far (N,)."""
     assert isinstance(discriminator, ConditionalDiscriminator)
+    return discriminator.together(_logits(discriminator, images, draws, trust))
+
+
+def _logits(discriminator: ConditionalDiscriminator, images: Tensor, draws: Draws, trust: Tensor) -> Tensor:
     return discriminator.logits(discriminator.features(images, draws.sources), draws.labels, trust)
 
 
@@ -126,15 +143,16 @@ def adversarial_step(
         features = discriminator.features(images, None if sources is None else sources.repeat(2, 1, 1, 1))
         logits = discriminator.logits(features, labels, batch.trust.repeat(2))
         real_logits, fake_logits = logits.split(size)
-        losses = objective.discriminator(real_logits, fake_logits)
+        losses = discriminator.together(objective.discriminator(real_logits, fake_logits))
         losses = losses + discriminator.class_losses(features[:size], batch.labels, batch.trust)
     if penalty > 0:  # R1 of the real image and R2 of the fake one, pair by pair
-        losses = losses + penalty * gradient_penalty(logits, images).view(2, size).sum(dim=0)
+        losses = losses + penalty * gradient_penalty(discriminator.together(logits), images).view(2, size).sum(dim=0)
+    seeming = [discriminator.together(each.detach()) for each in (real_logits, fake_logits)]
     measures = {
         "discriminator_loss": learner.update("discriminator", losses),
-        "real_logit": real_logits.detach().mean(),
-        "fake_logit": fake_logits.detach().mean(),
-        "sureness": objective.sureness(real_logits.detach(), fake_logits.detach()),
+        "real_logit": seeming[0].mean(),
+        "fake_logit": seeming[1].mean(),
+        "sureness": objective.sureness(*seeming),
     }
 
     discriminator.eval()  # it stands still while the generator learns, its power iteration too
@@ -143,8 +161,8 @@ def adversarial_step(
         lead = fake_logits = discriminator.logits(features, batch.draws.labels, batch.trust)
         if objective.generator_sees_real:
             with torch.no_grad():
-                lead = judge(discriminator, real, batch.draws, batch.trust)
-        losses = objective.generator(lead, fake_logits)
+                lead = _logits(discriminator, real, batch.draws, batch.trust)
+        losses = discriminator.together(objective.generator(lead, fake_logits))
         losses = losses + discriminator.class_losses(features, batch.draws.labels, batch.trust)
         if ties is not None:
             losses = losses + ties(drawn)

@@ -9,6 +9,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 # Bounds a layer's gain (spectral norm), or leaves the layer as it is.
 Bound = Callable[[nn.Module], nn.Module]
+Layers = Literal["dense", "convolutional"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class NetworkConfig:
     Adversarial Networks", 2018).
     """
 
-    layers: Literal["dense", "convolutional"]
+    layers: Layers
     classes: int
     channels: int
     size: int

@@ -92,11 +92,10 @@ class LearningParams(GeneratorParams):
     checkpoint_every: int = Field(ge=1)
 
 
-class AdversarialParams(LearningParams):
+class ConditionalParams(LearningParams):
     """A kind whose discriminator knows the classes."""
 
     objective: Annotated[HingeParams | RelativisticParams, Field(discriminator="kind")]
-    layers: Literal["dense", "convolutional"]
     batches: BatchParams
 
     @model_validator(mode="after")
@@ -107,6 +106,12 @@ class AdversarialParams(LearningParams):
                 "loss differentiate twice, which torch.compile cannot"
             )
         return self
+
+
+class AdversarialParams(ConditionalParams):
+    """A kind whose networks are of either sort of layers."""
+
+    layers: Literal["dense", "convolutional"]
 
 
 class DenseParams(AdversarialParams):
@@ -153,6 +158,7 @@ KINDS: dict[str, tuple[type[GeneratorParams], str]] = {
     "projection": (AdversarialParams, "one GAN for all classes, whose discriminator compares image and class"),
     "auxiliary": (AdversarialParams, "one GAN for all classes, whose discriminator also names the class (AC-GAN)"),
     "per_class": (AdversarialParams, "a GAN of its own for every class"),
+    "refined_gaussian": (ConditionalParams, "a GAN whose convolutions refine draws from the class Gaussians"),
     "image_conditioned": (DenseParams, "a GAN that draws another image of a real image's class (DAGAN)"),
     "refiner": (RefinerParams, "a GAN that makes drawn images real, for images of a second domain (SimGAN)"),
     "translation": (TranslationParams, "a GAN that carries labelled images of one domain to another, unpaired"),

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 PER_GENERATOR = ("train_gan", "generate", "filter_memorized")
 
@@ -23,43 +22,48 @@ def steps(generators: Iterable[str], arms: Iterable[str]) -> list[str]:
     return ["prepare", *of_generators, *(f"train_downstream@{arm}" for arm in arms), "evaluate"]
 
 
-def seconds_left(order: Sequence[str], done: str, took: Mapping[str, Took], started: float) -> float | None:
+def seconds_left(
+    order: Sequence[str], done: str, took: Mapping[str, Took], started: float, forecast: Mapping[str, float]
+) -> float | None:
     """Seconds that the steps behind `done` would take if all of them ran; None where that cannot be told.
 
     A step that ever ran is expected to take what it took, and as much longer as those of its stage take in this run;
-    another one the mean of those of its stage, in this run if there are any. `evaluate`, where it never ran, is taken
-    for one arm's training, about what it costs by default. Of a stage that never ran nothing can be told, for what one
-    takes says nothing of another.
+    another one what was forecast, and as much longer as the steps of this run took than theirs.
 
-    took: of all steps that ever ran. started: when this run began, since the epoch.
+    took: of all steps that ever ran. started: when this run began, since the epoch. forecast: seconds by step.
     """
-    expected = [_expected(step, took, started) for step in order[order.index(done) + 1 :]]
+    run = [(took[step].seconds, forecast[step]) for step in took.keys() & forecast if took[step].ended > started]
+    slower = sum(seconds for seconds, _ in run) / sum(seconds for _, seconds in run) if run else 1
+    rest = order[order.index(done) + 1 :]
+    expected = [
+        _again(step, took, started) if step in took else forecast[step] * slower if step in forecast else None
+        for step in rest
+    ]
     return None if None in expected else sum(each for each in expected if each is not None)
 
 
-def _expected(step: str, took: Mapping[str, Took], started: float) -> float | None:
+def _again(step: str, took: Mapping[str, Took], started: float) -> float:
     stage = step.partition("@")[0]
-    if step in took:
-        again = [each for each in _peers(stage, took) if each.before and each.ended > started]
-        slower = sum(each.seconds for each in again) / sum(each.before or 0 for each in again) if again else 1
-        return took[step].seconds * slower
-    peers = _peers("train_downstream" if stage == "evaluate" else stage, took)
-    peers = [each for each in peers if each.ended > started] or peers
-    return fmean(each.seconds for each in peers) if peers else None
+    peers = [each for other, each in took.items() if other.partition("@")[0] == stage]
+    again = [each for each in peers if each.before and each.ended > started]
+    slower = sum(each.seconds for each in again) / sum(each.before or 0 for each in again) if again else 1
+    return took[step].seconds * slower
 
 
-def _peers(stage: str, took: Mapping[str, Took]) -> list[Took]:
-    """The stage's steps."""
-    return [each for step, each in took.items() if step.partition("@")[0] == stage]
-
-
-def told(order: Sequence[str], done: str, took: Mapping[str, Took], started: float, now: float) -> str:
+def told(
+    order: Sequence[str],
+    done: str,
+    took: Mapping[str, Took],
+    started: float,
+    now: float,
+    forecast: Mapping[str, float],
+) -> str:
     """One line on how far a run has come; no estimate before its second minute."""
     place, so_far = f"step {order.index(done) + 1} of {len(order)}", duration(now - started)
     line = f"{done}: {duration(took[done].seconds)}; {place}, {so_far} so far"
     if done == order[-1]:
         return line
-    left = seconds_left(order, done, took, started)
+    left = seconds_left(order, done, took, started, forecast)
     if left is None:
         return f"{line}, no estimate yet of the rest"
     return f"{line}, about {duration(left)} to go if all others run" if now - started >= 60 else line

@@ -165,7 +165,8 @@ def _tell_pace(run: StageRun) -> None:
     dvc = [each.create_time() for each in psutil.Process().parents() if _is_dvc(each)]
     if dvc:
         order = pace.steps(run.params.train_gan.generators, run.params.train_downstream.arms)
-        print(pace.told(order, run.label, dict(_took()), dvc[0], time.time()), file=sys.stderr)  # noqa: T201
+        forecast = workdir.read_json(workdir.FORECAST) if workdir.FORECAST.exists() else {}
+        print(pace.told(order, run.label, dict(_took()), dvc[0], time.time(), forecast), file=sys.stderr)  # noqa: T201
 
 
 def _is_dvc(process: psutil.Process) -> bool:

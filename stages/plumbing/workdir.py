@@ -24,6 +24,7 @@ from stages.plumbing.errors import reading, writing
 WORK = Path(".work")
 DATA = Path("data")
 METRICS = Path("metrics")
+FORECAST = WORK / "forecast.json"  # seconds of each step, before it ever ran
 
 
 def fingerprint(*parts: Any) -> str:

@@ -285,13 +285,17 @@ def _outliers(ids: NDArray[np.str_], facts: Facts, size: int) -> list[Finding]:
 
 
 def _small_classes(listing: Listing, kept: Mask, labels: NDArray[np.int64]) -> list[Finding]:
-    """The kept images of classes with fewer than `SMALL_CLASS` of them; an empty class by its name alone."""
+    """The kept images of classes with fewer than `SMALL_CLASS` of them; an empty class by its name alone.
+
+    Where all classes are so small, no image stands out, and `notes.summary` tells it.
+    """
     labels = np.where(kept, labels, UNLABELLED)
+    counts = np.bincount(labels[labels >= 0], minlength=len(listing.class_names))
     findings = []
     for label, name in enumerate(listing.class_names):
         ids = listing.ids[labels == label].tolist()
-        if len(ids) < SMALL_CLASS:
-            detail = f"class {name!r} has {len(ids)} different images"
+        if len(ids) < SMALL_CLASS and (counts.max() >= SMALL_CLASS or not ids):
+            detail = f"class {name!r} has {len(ids)} different image{'s' * (len(ids) != 1)}"
             findings += [Finding("class_too_small", each, "", "kept", detail) for each in ids or [""]]
     return findings
 

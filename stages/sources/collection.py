@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.imaging.decoding import BadItem
-from stages.plumbing.dataset import SHIFTED, TEST, TRAIN
+from stages.plumbing.dataset import SHIFTED, TEST, TRAIN, VALIDATION
 from stages.plumbing.errors import UserError
 from stages.plumbing.images import UNLABELLED
 from stages.sources import registry
@@ -34,6 +34,7 @@ def find(params: PrepareParams) -> Listing:
         UserError: a source is spoilt as a whole, or the classes of the two differ.
     """
     listing, second = (_with_groups(source, params) for source in (params.source, params.shift.source))
+    _refuse_test_alone(listing, Path(params.source.path))
     if len(second):
         second = _with_classes_of(listing.class_names, second)
         if params.shift.pool:
@@ -46,6 +47,16 @@ def find(params: PrepareParams) -> Listing:
     if TEST not in listing.splits:
         listing = replace(listing, splits=np.where(listing.splits == TRAIN, "", listing.splits))
     return listing
+
+
+def _refuse_test_alone(listing: Listing, path: Path) -> None:
+    """Raises UserError where every labelled image is of a given test or validation set."""
+    labelled = listing.splits[listing.labels != UNLABELLED]
+    if TEST in labelled and np.isin(labelled, (TEST, VALIDATION)).all():
+        raise UserError(
+            f"{path} has a test set, but no images to train on: put these into train/, with a folder for each class, "
+            "or, to have all images split here, put the classes' folders directly into the root"
+        )
 
 
 def name(params: PrepareParams) -> str:

@@ -3,11 +3,22 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from stages.sources.findings import Finding, as_numbers
 from stages.sources.listing import Listing
 
 # What programs write where they know no value.
 _MISSING = frozenset({"", "nan", "nat", "none", "null", "na", "n/a", "<na>", "#n/a", "unknown"})
+
+
+def summary(read: int, labels: NDArray[np.int64], class_names: Sequence[str]) -> str:
+    """What was read and what of it can be used. labels: of the images that can, (N,), -1 without one."""
+    counts = np.bincount(labels[labels >= 0], minlength=len(class_names))
+    spread = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
+    without = f", {len(labels) - counts.sum()} without a label" if counts.sum() < len(labels) else ""
+    return f"{read} images read, {len(labels)} used: {len(counts)} classes of {spread}{without}"
 
 
 def notes(listing: Listing) -> list[str]:

@@ -81,6 +81,20 @@ class FolderParams(_Source):
     kind: Literal["folder"]
 
 
+class CsvParams(_Source):
+    """Image files in a folder, with a table in it that tells the class of each.
+
+    table: the CSV, relative to `path`. file_column: name of its column with the files, relative to `path` too.
+    label_column: of that with the classes. group_column: of that with patients, speakers, ..., or null.
+    """
+
+    kind: Literal["csv"]
+    table: str = Field(min_length=1)
+    file_column: str = Field(min_length=1)
+    label_column: str = Field(min_length=1)
+    group_column: str | None
+
+
 class TorchvisionParams(_Source):
     """A classification set of `torchvision.datasets`; `path` is its root.
 
@@ -129,7 +143,7 @@ class NoSource(_Source):
     kind: Literal["none"]
 
 
-SourceParams = DigitsParams | DrawnParams | FolderParams | TorchvisionParams | ParquetParams | AudioParams
+SourceParams = DigitsParams | DrawnParams | FolderParams | CsvParams | TorchvisionParams | ParquetParams | AudioParams
 AnySource = SourceParams | NoSource
 
 

@@ -15,6 +15,22 @@ Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 
+def all_roles(
+    labels: Labels,
+    given: NDArray[np.str_],
+    groups: NDArray[np.int64],
+    class_names: list[str],
+    params: PrepareParams,
+    target: Mask | None,
+) -> list[NDArray[np.str_]]:
+    """The role of every image (N,) in each replicate, with the arguments and errors of `replicate_roles`."""
+    test = test_rows(labels, given, groups, class_names, params, target)
+    return [
+        replicate_roles(labels, test, given, groups, class_names, params, replicate, target)
+        for replicate in range(params.replicates)
+    ]
+
+
 def test_rows(
     labels: Labels,
     given: NDArray[np.str_],
@@ -330,12 +346,20 @@ def _check_official_test(labels: Labels, class_names: list[str]) -> None:
 
 
 def _check_test_sizes(labels: Labels, class_names: list[str], params: PrepareParams, place: str) -> None:
-    for name, size in zip(class_names, _count_classes(labels, len(class_names)).tolist(), strict=True):
-        if min(size * params.test_share, size * (1 - params.test_share)) < 1:
-            raise UserError(
-                f"class {name!r} has {size} images{place}: too few for a test set with prepare.test_share "
-                f"{params.test_share}"
-            )
+    small = [
+        f"class {name!r} has {_images(size)}"
+        for name, size in zip(class_names, _count_classes(labels, len(class_names)).tolist(), strict=True)
+        if min(size * params.test_share, size * (1 - params.test_share)) < 1
+    ]
+    if small:
+        raise UserError(
+            f"{', '.join(small)}{place}: too few for a test set with prepare.test_share {params.test_share}. "
+            "Add images, change the share, join classes, or hide a class's folder with a dot before its name"
+        )
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
 
 
 def _check_enough(
@@ -355,7 +379,7 @@ def _check_enough(
         stated = f"prepare.labels_per_class ({'all' if needs.train_last else train[label]})"
         also = f" and validation_per_class ({drawn[label]})" if drawn.any() else ""
         raise UserError(
-            f"class {class_names[label]!r} has {available[label]} images beside the test set, but {stated}{also} "
+            f"class {class_names[label]!r} has {_images(available[label])} beside the test set, but {stated}{also} "
             f"need {train[label] + drawn[label]}"
         )
     there = _count_classes(labels[may[VALIDATION]], len(class_names))
@@ -363,7 +387,7 @@ def _check_enough(
     for label in np.flatnonzero(there < validation).tolist():
         place = ("the second source" if is_shifted else "the source") + of_validation
         raise UserError(
-            f"class {class_names[label]!r} has {there[label]} images in {place} that share no group with the test "
+            f"class {class_names[label]!r} has {_images(there[label])} in {place} that share no group with the test "
             f"set, but prepare.validation_per_class asks for {validation[label]}"
         )
     if needs.validation.any():

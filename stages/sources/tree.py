@@ -121,6 +121,7 @@ def _given_splits(tree: _Tree) -> dict[str, str]:
     missing = {TRAIN, TEST} - set(splits.values())
     if not splits or (missing and others):
         return {}
+    missing -= {TRAIN}  # a second source may do without; of the first, `collection` asks for it
     if others:
         raise UserError(
             f"{tree.root} has {_quoted(splits)} and also {_quoted(others)}: move the latter away, or hide them with a "

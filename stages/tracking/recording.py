@@ -204,7 +204,12 @@ def _write_comparison(tree: Tree, given: Json, numbers: Json, model: str) -> lis
             tree.log(f"{arm}/{row['replicate']}", run_contents.arm_replicate(str(arm), own, facts, row))
     arm, replicate, score = run_contents.best_classifier(scores, measure)
     classifier = {name: given["train_downstream"]["classifier"][name] for name in ("kind", "width")}
-    config = classifier | {"image": dataset.image.model_dump(mode="json"), "classes": dataset.classes}
+    backbone = given["train_downstream"]["arms"][arm].get("backbone")
+    config = classifier | {
+        "backbone": backbone,
+        "image": dataset.image.model_dump(mode="json"),
+        "classes": dataset.classes,
+    }
     best = Candidate(arm, replicate, config, measure, score, _test_set(dataset), hashes.get(str(_ARMS / arm)))
     register(tree, model_name(model, dataset.name), best)
     folders = {f"{dataset.name}-{each}": workdir.DATA / "filter_memorized" / each for each in generators}

@@ -104,7 +104,10 @@ def _pack(weights: Path, config: Mapping[str, Any], folder: Path) -> None:
     from mlflow.models import ModelSignature
     from mlflow.types.schema import ColSpec, Map, Schema
 
-    libraries = (*_LIBRARIES, "torchvision") if config["kind"] == "resnet18" else _LIBRARIES
+    further = (
+        ("torchvision", "timm") if config["backbone"] else ("torchvision",) if config["kind"] == "resnet18" else ()
+    )
+    libraries = _LIBRARIES + further
     workdir.write_json(folder / "classifier.json", config)
     shutil.copyfile(weights, folder / "classifier.safetensors")
     for path in code.closure(_SERVED, whole=True):

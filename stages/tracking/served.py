@@ -1,8 +1,8 @@
 """The trained classifier as an MLflow model, in MLflow's way "models from code": only MLflow executes this file.
 
 It is packed with the project's files that it imports, the weights as safetensors and a JSON file that says what to
-build: `kind` and `width` of the network, `image` (what `prepare` makes of every image) and `classes` (their names in
-the order of the outputs).
+build: `kind` and `width` of the network, or the `backbone` in its place (else null), `image` (what `prepare` makes of
+every image) and `classes` (their names in the order of the outputs).
 """
 
 import json
@@ -27,14 +27,16 @@ class ServedClassifier(PythonModel):
         # Here and not above: MLflow executes this file when it packs it, too, and torch takes seconds to import.
         from safetensors.torch import load_file
 
-        from stages.downstream.classifiers import build_classifier
+        from stages.downstream.heads import build
+        from stages.downstream.params import BackboneParams
         from stages.sources.params import ImageParams
 
         config = json.loads(Path(context.artifacts["config"]).read_text(encoding="utf-8"))
         self._classes = config["classes"]
         self._image = ImageParams(**config["image"])
-        self._network = build_classifier(
-            config["kind"], self._image.channel_count, self._image.size, len(self._classes), config["width"], seed=0
+        backbone = BackboneParams(**config["backbone"]) if config["backbone"] else None
+        self._network = build(
+            backbone, config["kind"], self._image.channel_count, self._image.size, len(self._classes), config["width"]
         )
         self._network.load_state_dict(load_file(context.artifacts["weights"]))
 

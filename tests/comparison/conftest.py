@@ -44,6 +44,7 @@ def make_params() -> Callable[..., EvaluateParams]:
             "stand_in": {"arms": [], "rivals": ["classic"]},
             "learning_curve": [],
             "robustness": [],
+            "backbone": None,
             "confidence": 0.95,
             "margin": 0.01,
             "bootstrap": 400,

@@ -48,6 +48,10 @@ def test_the_words_are_the_field_s() -> None:
     assert words(**alone) == "Gaussian images alone"
     assert words(settings=[{"pool_share": 0.8, "teacher": "ensemble"}]) == "pseudo-labels"
     assert words(**fixmatch, augment="randaugment") == "FixMatch"
+    pretrained = {"backbone": {"name": "tf_efficientnet_lite0", "size": 96, "weights": "package"}}
+    assert words(**pretrained, settings=[{"weight_decay": 0.1}]) == "pretrained network + classic augmentation"
+    on_gan = gan | {"settings": [{"synthetic_share": 0.5, "weight_decay": 0.1}]}
+    assert words(**pretrained, **on_gan) == "GAN images + pretrained network + classic augmentation"
     assert words(**fixmatch, augment="trivialaugment") == "FixMatch + TrivialAugment"
 
 

@@ -8,6 +8,7 @@ from ruamel.yaml import YAML
 
 from stages.comparison.card import render_card
 from stages.comparison.numbers import all_numbers
+from stages.comparison.publication import card_of_sets
 from stages.comparison.wording import QUESTIONS
 
 NASTY = "<script>alert('x')</script>|`b`"
@@ -35,6 +36,17 @@ def test_the_answers_come_first_and_say_what_each_set_was_tested_for(make_eviden
     assert QUESTIONS["augment"] in row
     assert QUESTIONS["leak"] in row
     assert QUESTIONS["stand_in"] not in row, "no arm of it learns from these images alone"
+
+
+def test_a_card_of_the_sets_alone_has_one_answer_and_speaks_of_no_arm(make_evidence):
+    evidence = make_evidence()
+    card = card_of_sets(evidence, replicates=4)
+    assert "## One answer" in card
+    assert QUESTIONS["leak"] in card
+    assert QUESTIONS["augment"] not in card
+    assert "was not tested" in card
+    assert not any(words in card for words in evidence.outcomes.words.values())
+    assert "in each of 4 replicates" in card
 
 
 def test_a_licence_is_stated_only_where_the_user_states_one(make_card, make_params):

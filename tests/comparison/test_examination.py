@@ -37,6 +37,13 @@ def test_features_are_those_of_the_eye_and_accuracies_those_of_each_network(
     assert found.robustness["eye"]["brightness_1"] == pytest.approx(clean, abs=0.2)
 
 
+def test_a_pretrained_network_sees_on_its_own(test_set: LabelledImages, synthetic: LabelledImages) -> None:
+    eye, other = (build_classifier("cnn", 1, 8, 3, 4, seed).eval() for seed in (0, 1))
+    found = examine({}, eye, test_set, {"gan": synthetic}, [], 0, backbone=other[:-1])
+    assert found.pretrained == examine({}, other, test_set, {"gan": synthetic}, [], 0).fidelity
+    assert found.fidelity == examine({}, eye, test_set, {"gan": synthetic}, [], 0).fidelity != found.pretrained
+
+
 def test_nothing_is_disturbed_unless_it_is_asked_for(test_set: LabelledImages, synthetic: LabelledImages) -> None:
     eye = build_classifier("cnn", 1, 8, 3, 4, seed=0).eval()
     assert examine({"eye": eye}, eye, test_set, {"gan": synthetic}, [], seed=0).robustness == {}

@@ -190,7 +190,7 @@ def test_grids_take_grey_and_colour_small_and_large(side, channels):
     images, labels = _images(6, side, channels), np.array([0, 0, 0, 1, 1, 2])
     names = ["benign", "malignant", "$\\unclosed and a long name", "never seen"]
     alone = _same_bytes_and_settings(lambda: sample_grid(images, labels, names, 2))
-    beside = sample_grid(images, labels, names, 2, images, labels)
+    beside = sample_grid(images, labels, names, 2, ("real", images, labels))
     assert _pixels(beside).shape[1] > _pixels(alone).shape[1]
     _same_bytes_and_settings(lambda: nearest_pairs(images, images[::-1], ["class 0"] * 6))
 

@@ -123,6 +123,7 @@ def test_what_the_data_do_not_allow_is_left_out(make: Make) -> None:
     evidence = make(curve=())
     numbers, _ = all_numbers(with_outcomes(evidence, models={arm: {} for arm in evidence.outcomes.models}))
     assert {"models", "worth", "learning_curve", "fidelity", "robustness", "controls"}.isdisjoint(numbers)
+    assert "fidelity_pretrained" not in numbers
     single, _ = all_numbers(make(replicates=1))
     assert "worth" not in single
     assert single["learning_curve"]["5"].keys() == {"mean"}
@@ -136,9 +137,9 @@ def test_two_budgets_that_are_one_make_no_curve(make: Make) -> None:
 def test_examinations_are_averaged_over_the_replicates_that_have_them(make: Make) -> None:
     known = {0: ClassFidelity(0.5, 0.25, 30, {"kid": 0.2}, {"kid": 0.0})}
     examinations = [
-        Examination({"gan": fidelity(0.1, known), "few": None}, {"gan": {"pgd_8": 0.5}}),
-        Examination({"gan": None, "few": None}, {"gan": {"pgd_8": 0.7}}),
-        Examination({"gan": fidelity(0.3, known | {1: known[0]}), "few": None}, {"gan": {"pgd_8": 0.6}}),
+        Examination({"gan": fidelity(0.1, known), "few": None}, {"gan": {"pgd_8": 0.5}}, {"gan": fidelity(0.4, known)}),
+        Examination({"gan": None, "few": None}, {"gan": {"pgd_8": 0.7}}, {"gan": fidelity(0.6, known)}),
+        Examination({"gan": fidelity(0.3, known | {1: known[0]}), "few": None}, {"gan": {"pgd_8": 0.6}}, {"gan": None}),
     ]
     numbers, _ = all_numbers(with_outcomes(make(), examinations=examinations))
     assert list(numbers["fidelity"]) == ["gan"], "a generator with too few images has no figures"
@@ -147,6 +148,7 @@ def test_examinations_are_averaged_over_the_replicates_that_have_them(make: Make
     assert of_gan["two_sample"]["beyond"] == pytest.approx(0.2)
     assert list(of_gan["classes"]) == ["cat"]
     assert of_gan["classes"]["cat"]["measures"] == {"kid": pytest.approx(0.2)}
+    assert numbers["fidelity_pretrained"]["gan"]["measures"]["kid"]["mean"] == pytest.approx(0.5)
     assert numbers["robustness"]["gan"]["pgd_8"] == pytest.approx({"mean": 0.6, "std": 0.1})
 
 

@@ -15,7 +15,7 @@ from stages.comparison.origin import (
     spreads,
 )
 from stages.comparison.params import QuestionParams
-from stages.downstream.params import ArmParams, PseudoLabels
+from stages.downstream.params import ArmParams, BackboneParams, Head, PseudoLabels
 from stages.generators.params import AnyGenerator
 
 QUALITY = st.dictionaries(
@@ -112,5 +112,9 @@ def test_plain_training_is_the_rival_that_differs_in_the_generated_images_alone(
     assert plain(arms | {"gan": arm("gan", "mixup")}) == "pool", "the first one where none is alike"
     adapted = {name: each.model_copy(update={"batch_norm": "target"}) for name, each in arms.items()}
     assert plain(arms | {"gan": adapted["gan"], "adapted": adapted["classic"]}) == "adapted"
+    backbone = BackboneParams(name="toy", size=96, weights="package")
+    pretrained = {name: each.model_copy(update={"backbone": backbone}) for name, each in arms.items()}
+    transfer = pretrained["classic"].model_copy(update={"settings": [Head(weight_decay=0.1)]})
+    assert plain(arms | {"gan": pretrained["gan"], "transfer": transfer}) == "transfer"
     weighted = {"classic": arm(None).model_copy(update={"balancing": "class_weights"})}
     assert plain(arms | weighted) == "pool"

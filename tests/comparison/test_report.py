@@ -346,6 +346,11 @@ def test_classes_stand_side_by_side_and_what_is_undefined_is_none(make_measured)
 
 def test_fidelity_leads_with_the_two_sample_test_and_its_floor(make_measured):
     text = _text(make_measured())
+    assert "others trained on photographs" not in text
+    measured = make_measured()
+    seen = {"gan": measured.numbers["fidelity"]["gan"] | {"measures": {"kid": _spread(0.456)}}}
+    assert "others trained on photographs" in _text(make_measured(fidelity_pretrained=seen))
+    assert "about 0 is best 0.456 ± 0.010" in _text(make_measured(fidelity_pretrained=seen))
     assert text.index("Two-sample test, AUC: 0.95 (other real images 0.50)") < text.index("precision")
     assert "1 200 GAN images against as many real ones" in text
     assert "many look wrong 83.0 % ± 1.0 % 91.0 % ± 1.0 %" in text

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from stages.downstream.params import ArmParams, TrainDownstreamParams
 
 SYNTHETIC = {"images": "data/filter_memorized/gan"}
+BACKBONE = {"name": "tf_efficientnet_lite0", "size": 96, "weights": "package"}
 FIXMATCH = {"fixmatch_threshold": 0.8, "unlabelled_share": 0.5}
 
 IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
@@ -78,6 +79,23 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ("unfiltered images", {"images": "data/generate/gan"}, "data/.prepare|filter_memorized/"),
     ("no generator named", SYNTHETIC | {"images": "data/filter_memorized"}, "should match pattern"),
     ("unknown field", {"weight": 1}, "Extra inputs"),
+    ("a head on nothing", {"settings": [{"weight_decay": 0.1}]}, "state the arm's backbone too"),
+    ("a backbone without head", {"backbone": BACKBONE}, "every setting must be {weight_decay: 0.1}"),
+    (
+        "a backbone that learns",
+        {"backbone": BACKBONE, "settings": [FIXMATCH], "augment": "randaugment"},
+        "every setting must be {weight_decay: 0.1}",
+    ),
+    (
+        "mixed features",
+        {"backbone": BACKBONE, "settings": [{"weight_decay": 0.1}], "augment": "mixup"},
+        "its network is frozen",
+    ),
+    (
+        "a backbone of stamps",
+        {"backbone": BACKBONE | {"size": 16}, "settings": [{"weight_decay": 0.1}]},
+        "greater than or equal to 32",
+    ),
 ]
 
 

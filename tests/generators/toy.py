@@ -2,6 +2,7 @@
 
 import io
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from stages.generators.batches import DomainFeed, RandomFeed
 from stages.generators.interface import Batch, Draws, Feed, Learner, LearningGenerator
 from stages.generators.moments import Components, Moments
 from stages.generators.network_config import NetworkConfig
-from stages.generators.params import KINDS, NO_FOLDER, AdversarialParams, AnyGenerator, GeneratorParams, LearningParams
+from stages.generators.params import KINDS, NO_FOLDER, AnyGenerator, ConditionalParams, GeneratorParams, LearningParams
 from stages.labelling.data import Form
 from stages.sources.params import ImageParams
 from tests.labelling.toy import CLASSES, toy_images
@@ -25,7 +26,7 @@ CONFIG = NetworkConfig(
 HINGE = {"kind": "hinge"}
 RELATIVISTIC = {"kind": "relativistic", "gradient_penalty": 1.0}
 LEARNING = [name for name, (schema, _) in KINDS.items() if issubclass(schema, LearningParams)]
-ADVERSARIAL = [name for name, (schema, _) in KINDS.items() if issubclass(schema, AdversarialParams)]
+ADVERSARIAL = [name for name, (schema, _) in KINDS.items() if issubclass(schema, ConditionalParams)]
 FORM = Form(["top", "middle", "end"], ImageParams(size=8, channels="grey", fit="pad", flip_ok=False))
 _SECTION: TypeAdapter[GeneratorParams] = TypeAdapter(AnyGenerator)
 # A short training without a checkpoint; and what kinds that don't learn want.
@@ -93,7 +94,7 @@ def some_draws(labels: Tensor, latents: Tensor, sources: Tensor | None = None) -
 def feed_for(generator: LearningGenerator, feed: RandomFeed) -> Feed:
     """This feed, or one that draws its labelled images as those of a source domain and the others as the target's."""
     if generator.starts_from != "domain":
-        return feed
+        return replace(feed, latent_dim=generator.latent_dim)
     source, target = feed.real[: feed.labelled], feed.real[feed.labelled :]
     return DomainFeed(target, source, feed.batch_size, generator.latent_dim, feed.random)
 

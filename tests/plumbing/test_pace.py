@@ -26,38 +26,34 @@ def test_steps_stand_in_the_order_in_which_they_run():
 
 def test_on_a_machine_that_ran_all_before_the_rest_takes_what_it_took():
     took = {step: Took(10, EARLIER) for step in ORDER}
-    assert seconds_left(ORDER, "prepare", took, STARTED) == 90
-    assert seconds_left(ORDER, "evaluate", took, STARTED) == 0
+    assert seconds_left(ORDER, "prepare", took, STARTED, {}) == 90
+    assert seconds_left(ORDER, "evaluate", took, STARTED, {}) == 0
 
 
 def test_a_stage_that_takes_longer_than_before_is_expected_to_go_on_so():
     took = {step: Took(10, EARLIER) for step in ORDER} | {"train_downstream@real": Took(30, NOW, before=10)}
-    assert seconds_left(ORDER, "train_downstream@real", took, STARTED) == 30 + 10
+    assert seconds_left(ORDER, "train_downstream@real", took, STARTED, {}) == 30 + 10
 
 
-def test_nothing_is_said_of_a_stage_that_never_ran_and_its_steps_are_alike_once_one_did():
+def test_a_step_that_never_ran_takes_what_was_forecast_at_the_pace_of_this_run():
     took = {"train_gan@gan": Took(70, NOW)}
-    assert seconds_left(ORDER, "train_gan@gan", took, STARTED) is None
-    took |= {step: Took(5, NOW) for step in ORDER[2:7]} | {"train_downstream@real": Took(20, NOW)}
-    assert seconds_left(ORDER, "train_downstream@real", took, STARTED) == 20 + 20
-
-
-def test_a_new_arm_takes_what_others_take_in_this_run_or_else_took_before():
-    took = {step: Took(10, EARLIER) for step in ORDER if step != "train_downstream@fixmatch"}
-    assert seconds_left(ORDER, "train_downstream@real", took, STARTED) == 10 + 10
-    took |= {"train_downstream@real": Took(40, NOW)}
-    assert seconds_left(ORDER, "train_downstream@real", took, STARTED) == 40 + 10
+    assert seconds_left(ORDER, "train_gan@gan", took, STARTED, {}) is None
+    forecast = dict.fromkeys(ORDER, 10.0) | {"train_gan@gan": 35.0}
+    assert seconds_left(ORDER, "train_gan@gan", took, STARTED, forecast) == 8 * 2 * 10
+    assert seconds_left(ORDER, "prepare", {}, STARTED, forecast) == 35 + 8 * 10
+    took |= {"evaluate": Took(7, EARLIER)}
+    assert seconds_left(ORDER, "train_downstream@fixmatch", took, STARTED, forecast) == 7
 
 
 def test_the_line_names_step_and_elapsed_time_and_estimates_after_the_first_minute():
     took = {step: Took(200, EARLIER) for step in ORDER}
-    early = told(ORDER, "train_gan@gan", took, STARTED, STARTED + 30)
+    early = told(ORDER, "train_gan@gan", took, STARTED, STARTED + 30, {})
     assert early == "train_gan@gan: 3 min; step 2 of 10, 30 s so far"
-    later = told(ORDER, "train_gan@gan", took, STARTED, STARTED + 120)
+    later = told(ORDER, "train_gan@gan", took, STARTED, STARTED + 120, {})
     assert later == "train_gan@gan: 3 min; step 2 of 10, 2 min so far, about 27 min to go if all others run"
-    unknown = told(ORDER, "prepare", {"prepare": Took(5, NOW)}, STARTED, STARTED + 120)
+    unknown = told(ORDER, "prepare", {"prepare": Took(5, NOW)}, STARTED, STARTED + 120, {})
     assert unknown.endswith("no estimate yet of the rest")
-    assert told(ORDER, "evaluate", took, STARTED, STARTED + 400).endswith("step 10 of 10, 7 min so far")
+    assert told(ORDER, "evaluate", took, STARTED, STARTED + 400, {}).endswith("step 10 of 10, 7 min so far")
 
 
 @pytest.mark.parametrize(

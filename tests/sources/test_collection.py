@@ -40,6 +40,16 @@ def test_without_shift_the_source_is_listed_as_it_is(tmp_path: Path) -> None:
     assert listing.ids.tolist() == sorted(listing.ids)
 
 
+def test_a_second_source_may_do_without_images_to_train_on_and_the_first_may_not(tmp_path: Path) -> None:
+    source = make_tree(tmp_path / "a", {"x": 3, "y": 3})
+    folders = {"test/x": 1, "test/y": 1, "val/x": 1, "val/y": 1, "unlabelled": 2}
+    second = make_tree(tmp_path / "b", folders)
+    listing = collection.find(params(source, {"source": second, "simulate": "none", "pool": True}))
+    assert sorted(listing.splits[collection.of_second(listing)]) == ["", "", TEST, TEST, VALIDATION, VALIDATION]
+    with pytest.raises(UserError, match="has a test set, but no images to train on"):
+        collection.find(params(second))
+
+
 def test_every_locator_leads_to_its_image(tmp_path: Path) -> None:
     source, second = make_tree(tmp_path / "a", {"x": 3, "y": 2}), make_tree(tmp_path / "b", {"x": 2, "y": 2})
     everything = params(source, {"source": second, "simulate": "none", "pool": False})

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from stages.sources.findings import Finding
 from stages.sources.listing import Listing
-from stages.sources.notes import left_out, notes
+from stages.sources.notes import left_out, notes, summary
 from stages.sources.tree import list_tree
 
 
@@ -56,3 +57,9 @@ def test_images_without_a_group_beside_others_with_one_are_told(tmp_path: Path) 
 def test_findings_count_where_images_were_left_out() -> None:
     found = [Finding("duplicate", "a", "b", "dropped", ""), Finding("constant", "c", "", "kept", "")]
     assert left_out(found) == ["1 image or file left out: duplicate"]
+
+
+def test_the_summary_tells_what_was_read_and_what_of_it_is_used() -> None:
+    labels = np.array([0, 0, 0, 1, -1])
+    assert summary(9, labels, ["a", "b"]) == "9 images read, 5 used: 2 classes of 1 to 3, 1 without a label"
+    assert summary(2, np.array([0, 1]), ["a", "b"]) == "2 images read, 2 used: 2 classes of 1"

@@ -468,7 +468,7 @@ PAIRS = np.arange(len(LABELS)) // 2
         ({"labels_per_class": 40}, r"class 'a' has 30 images beside the test set.*labels_per_class \(40\).*need 44"),
         ({"labels_per_class": 20, "validation_per_class": 11}, r"class 'a' has 30 images.* need 31"),
         ({"calibration": 500}, r"prepare.calibration asks for 500 images, but 123 are left"),
-        ({"test_share": 0.001}, r"class 'a' has 60 images: too few for a test set"),
+        ({"test_share": 0.001}, r"class 'a' has 60 images, class 'b' .*: too few for a test set"),
         ({"unlabelled": {"count": 94}}, r"prepare.unlabelled.count asks for 94 images, but 93 are left"),
         ({"labels_per_class": {"a": 1, "b": 2}}, r"labels_per_class lacks 'c': .* which are 'a', 'b', 'c'"),
         ({"labels_per_class": {"a": 1, "b": 2, "c": 3, "x": 4}}, r"labels_per_class names 'x'"),

@@ -1,0 +1,77 @@
+"""Arms that fit a folder: with a pool or without, balanced or not. Pure."""
+
+from collections.abc import Iterator
+
+_REAL = "images: data/prepare, real: true, labels: all"
+_LABELLED = {
+    "real": f"{{{_REAL}, balancing: none, augment: none, settings: [{{}}]}}",
+    "classic": f"{{{_REAL}, balancing: none, augment: classic, settings: [{{}}]}}",
+    "randaugment": f"{{{_REAL}, balancing: none, augment: randaugment, settings: [{{}}]}}",
+}
+_RARE = {
+    "oversampled_classic": f"{{{_REAL}, balancing: oversampling, augment: classic, settings: [{{}}]}}",
+    "weighted_classic": f"{{{_REAL}, balancing: class_weights, augment: classic, settings: [{{}}]}}",
+    "oversampled_randaugment": f"{{{_REAL}, balancing: oversampling, augment: randaugment, settings: [{{}}]}}",
+}
+_POOL = {
+    "pseudo_label": (
+        f"{{{_REAL}, balancing: none, augment: classic,\n"
+        "     settings: [{pool_share: 0.8, teacher: ensemble}, {pool_share: 1.0, teacher: ensemble}]}"
+    ),
+    "fixmatch": (
+        f"{{{_REAL}, balancing: none, augment: randaugment,\n"
+        "     settings: [{fixmatch_threshold: 0.6, unlabelled_share: 0.5},\n"
+        "                {fixmatch_threshold: 0.6, unlabelled_share: 0.75}]}"
+    ),
+}
+
+
+def arms(has_pool: bool, is_unbalanced: bool, half: int) -> Iterator[tuple[str, str, str]]:
+    """Dotted key, value and reason of each part of params.yaml that names arms.
+
+    half: labels of each class for the learning curve's first point; below 2 there is no curve.
+    """
+    rivals = (_RARE if is_unbalanced else {name: _LABELLED[name] for name in ("classic", "randaugment")}) | (
+        _POOL if has_pool else {}
+    )
+    chosen = (
+        _LABELLED | rivals if not is_unbalanced else {name: _LABELLED[name] for name in ("real", "classic")} | rivals
+    )
+    has_curve = half >= 2 and not is_unbalanced
+    if has_curve:
+        few = _REAL.replace("labels: all", f"labels: {{per_class: {half}}}")
+        chosen = chosen | {f"classic_{half}": f"{{{few}, balancing: none, augment: classic, settings: [{{}}]}}"}
+    chosen |= _generated("oversampling" if is_unbalanced else "none")
+    if is_unbalanced:
+        chosen |= {"gan_balanced": _of("gan", True, "synthetic", "classic", (0.25, 0.5, 0.75))}
+    lines = "".join(f"\n  {name}:\n    {arm}" for name, arm in chosen.items())
+    pool = "a pool is there" if has_pool else "there is no pool, and so no pseudo-labels and no FixMatch"
+    rare = "; classes are unbalanced, and what helps rare ones is among the rivals" if is_unbalanced else ""
+    yield "train_downstream.arms", lines, f"chosen: {pool}{rare}"
+    for question in ("augment", "stand_in"):
+        yield f"evaluate.{question}.rivals", f"[{', '.join(rivals)}]", f"chosen: {pool}"
+    curve = f"[classic_{half}, classic]" if has_curve else "[]"
+    yield (
+        "evaluate.learning_curve",
+        curve,
+        f"chosen: {'half of the labels' if has_curve else 'too few labels, or unbalanced'}",
+    )
+    if is_unbalanced:
+        yield "evaluate.measure", "balanced_accuracy", "chosen: classes are unbalanced, and each counts the same"
+
+
+def _generated(balancing: str) -> dict[str, str]:
+    return {
+        "gan_classic": _of("gan", True, balancing, "classic", (0.25, 0.5, 0.75)),
+        "synthetic_only": _of("gan", False, "none", "classic", (1.0,)),
+        "gaussian_classic": _of("gaussian", True, balancing, "classic", (0.25, 0.5, 0.75)),
+        "gaussian_only": _of("gaussian", False, "none", "classic", (1.0,)),
+    }
+
+
+def _of(generator: str, real: bool, balancing: str, augment: str, shares: tuple[float, ...]) -> str:
+    settings = ", ".join(f"{{synthetic_share: {share}}}" for share in shares)
+    return (
+        f"{{images: data/filter_memorized/{generator}, real: {str(real).lower()}, labels: all, "
+        f"balancing: {balancing},\n     augment: {augment}, settings: [{settings}]}}"
+    )

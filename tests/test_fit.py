@@ -1,0 +1,104 @@
+"""Parameters that are made to fit a folder pass `prepare` on it, and what cannot fit is told."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import stages.prepare
+from stages import presets
+from stages.fit import fit
+from stages.plumbing import params
+from stages.plumbing.errors import UserError
+from stages.plumbing.stage import execute
+from tests.conftest import ROOT
+
+FOLDER = Path("data/raw/own")
+Fit = Callable[..., tuple[params.Params, str]]
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("stages", "presets"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "data/raw/none").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+
+
+def make(form: str, counts: dict[str, int], side: int = 20, colour: bool = False) -> None:
+    """Pictures, each of its own, in a folder for each class; `form` names the file by its number."""
+    for name, count in counts.items():
+        for index in range(count):
+            path = FOLDER / name / form.format(index)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            random = np.random.default_rng(list(str(path).encode()))
+            pixels = random.integers(0, 256, (5, 5, 3) if colour else (5, 5), dtype=np.uint8)
+            Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST).save(path)
+
+
+def fitted(by_names: bool = False) -> tuple[params.Params, str]:
+    text, lines = fit(presets.read("my_folder"), FOLDER, by_names)
+    Path("params.yaml").write_text(text.replace("\n  jobs: 2\n", "\n  jobs: 1\n"))
+    return params.load(), "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("counts", "side", "colour"),
+    [({"a": 12, "b": 12, "c": 12}, 20, False), ({"a": 60, "b": 9, "unlabelled": 30}, 48, True)],
+)
+def test_what_is_chosen_passes_prepare(counts: dict[str, int], side: int, colour: bool) -> None:
+    make("{}.png", counts, side, colour)
+    chosen, said = fitted()
+    assert chosen.prepare.image.size == min(side, 32)
+    assert chosen.prepare.image.channels == ("rgb" if colour else "grey")
+    assert f"about {side} x {side} pixels" in said
+    arms = set(chosen.train_downstream.arms)
+    assert ("fixmatch" in arms) == ("unlabelled" in counts)
+    assert ("oversampled_classic" in arms) == (counts["a"] > 2 * counts["b"])
+    execute("prepare", stages.prepare.main)
+    assert "chosen:" in Path("params.yaml").read_text()
+
+
+def test_a_table_of_classes_in_the_folder_is_used() -> None:
+    make("{}.png", {"x": 30})
+    rows = [f"x/{index}.png,{'ab'[index % 2]},p{index // 3}" for index in range(30)]
+    (FOLDER / "labels.csv").write_text("\n".join(["filename,label,patient", *rows, "x/gone.png,a,p0"]))
+    chosen, said = fitted()
+    assert chosen.prepare.source.kind == "csv"
+    assert "30 labelled images of 2 classes (15 each)" in said
+    assert "1 image or file left out" in said
+    execute("prepare", stages.prepare.main)
+
+
+def test_groups_in_names_are_suggested_and_taken_where_asked_for() -> None:
+    for group in range(12):
+        make(f"patient{group:02d}_{{}}.png", {"a": 3, "b": 3})
+    without, said = fitted()
+    assert without.prepare.groups.kind == "none"
+    assert "12 groups, such as patient00" in said
+    assert "GROUPS=names" in said
+    chosen, _ = fitted(by_names=True)
+    assert chosen.prepare.groups.kind == "pattern"
+    execute("prepare", stages.prepare.main)
+
+
+def test_all_classes_without_enough_images_are_named_and_why() -> None:
+    make("{}.png", {"a": 12, "b": 12})
+    for name in ("same", "few"):
+        (FOLDER / name).mkdir()
+        for index in range(30 if name == "same" else 2):
+            source = FOLDER / "a" / f"{0 if name == 'same' else index + 1}.png"
+            Image.open(source).transpose(Image.Transpose.ROTATE_90).save(FOLDER / name / f"{index}.png")
+    with pytest.raises(UserError) as error:
+        fitted()
+    assert "class 'few' has 2, class 'same' has 1." in str(error.value)
+    assert "29 images or files left out: duplicate" in str(error.value)
+
+
+def test_folders_inside_folders_are_not_taken_for_classes_silently() -> None:
+    for name in ("north", "south"):
+        make("{}.png", {f"{name}/cat": 8, f"{name}/dog": 8})
+    _, said = fitted()
+    assert "turn the tree inside out, for instance into cat/north/FILE" in said

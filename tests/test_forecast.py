@@ -1,0 +1,55 @@
+"""What a run is said to take before it ran: near what known runs took, and more where there is more to do."""
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from stages import forecast
+from stages.forecast import Sizes, memory, seconds, told
+from stages.plumbing.pace import steps
+from stages.plumbing.params import Params
+from tests.conftest import DEFAULT_PARAMS
+
+DEFAULTS = YAML(typ="safe", pure=True).load(DEFAULT_PARAMS)
+DIGITS = Sizes(seen=698, pool=598, drawn=1000, images=1797, side=8, channels=1, flips=False)
+
+
+def params(**changes: Any) -> Params:
+    values = copy.deepcopy(DEFAULTS)
+    values["prepare"] |= changes
+    return Params.model_validate(values)
+
+
+def test_the_default_run_is_said_to_take_what_it_took() -> None:
+    found = seconds(params(), DIGITS, cores=2)
+    assert 420 / 1.3 < sum(found.values()) < 420 * 1.3
+    assert 87 / 1.3 < found["train_gan@gan"] < 95 * 1.3
+
+
+def test_every_step_of_the_run_has_its_time() -> None:
+    loaded = params()
+    assert sorted(seconds(loaded, DIGITS, 2)) == sorted(
+        steps(loaded.train_gan.generators, loaded.train_downstream.arms)
+    )
+
+
+@pytest.mark.parametrize("field", ["seen", "drawn", "side", "channels"])
+def test_more_to_do_takes_longer_and_needs_more_memory(field: str) -> None:
+    more = replace(DIGITS, **{field: 3 * getattr(DIGITS, field)})
+    assert sum(seconds(params(), more, 2).values()) > sum(seconds(params(), DIGITS, 2).values())
+    assert memory(params(), more) > memory(params(), DIGITS)
+
+
+def test_replicates_cost_and_cores_save_up_to_the_jobs_allowed() -> None:
+    total = {cores: sum(seconds(params(), DIGITS, cores).values()) for cores in (1, 2, 8)}
+    assert total[1] > total[2] == total[8], "parallel.jobs is 2"
+    assert sum(seconds(params(replicates=2), DIGITS, 2).values()) < total[2] / 2
+
+
+def test_the_words_are_as_round_as_the_estimate() -> None:
+    assert told(61, forecast.GIB, 1).startswith("the whole run may take about 2 minutes on 1 core without")
+    assert "about 15 minutes on 2 cores" in told(890, forecast.GIB, 2)
+    assert "about 3 hours" in told(3 * 3600 + 60, forecast.GIB, 2)
