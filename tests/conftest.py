@@ -47,13 +47,17 @@ ARMS_OF_GAN = ("gan_classic", "synthetic_only")
 KEPT_ARMS = (*BASELINES, *ARMS_OF_GAN, "gaussian_only")
 SHARED = "UNDERSTUDY_SHARED"  # the folder that all processes share which share the tests out
 # The files that take longest come first: begun last, one would keep one process busy and the other waiting. The first
-# makes the project that the two last need; who takes the second need not wait for it.
+# makes the project that the fourth and the fifth need; who takes the second need not wait for it.
 FIRST = (
     "test_pipeline_runs.py",
     "test_mlflow_server.py",
     "generators/test_training.py",
     "test_pipeline_promises.py",
     "test_pipeline_results.py",
+    "tracking/test_recording.py",
+    "plumbing/test_cluster.py",
+    "test_serving.py",
+    "test_shards.py",
 )
 
 
