@@ -27,6 +27,9 @@ from stages.plumbing.dataset import CALIBRATION, LABELLED, ROLES, SEEN, UNLABELL
 from stages.plumbing.errors import UserError
 from stages.plumbing.params import Params, load
 
+LARGEST_DENSE = 32  # pixels a side
+MOST_COMPONENTS = 512  # of dense networks: `generators.moments`, which would import torch
+
 
 def check(params: Params, dataset: Dataset) -> None:
     """Holds all sections of params.yaml against the prepared images, by their labels and numbers; decodes none.
@@ -94,6 +97,12 @@ def _of_generators(params: Params) -> Iterator[str]:
             yield (
                 f"train_gan.generators.{name}.path: {section.path} is missing or empty: put the images there, a folder "
                 "for each class, or take the generator and its arms out"
+            )
+        if params.prepare.image.size > LARGEST_DENSE and getattr(section, "layers", None) == "dense":
+            yield (
+                f"train_gan.generators.{name}.layers: dense networks see principal components, {MOST_COMPONENTS} at most, "
+                f"which is too little above {LARGEST_DENSE} pixels: take layers: convolutional, where the kind has it, "
+                "or kind: refined_gaussian, or lower prepare.image.size"
             )
     for name, arm in params.train_downstream.arms.items():
         if arm.generator is not None:

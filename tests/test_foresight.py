@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from stages import foresight
+from stages.generators import moments
 from stages.imaging.distance import alignments
 from stages.memorization.filtering import MemorizationFilter, Originals
 from stages.plumbing import images, workdir
@@ -72,6 +73,22 @@ def problems(changed: Params, dataset: Dataset) -> list[str]:
 
 def test_the_defaults_pass_where_there_is_enough_of_everything(prepared: Callable[..., Dataset]) -> None:
     foresight.check(params(), prepared())
+
+
+@pytest.mark.parametrize(
+    ("size", "layers", "refused"), [(32, "dense", False), (33, "dense", True), (33, "convolutional", False)]
+)
+def test_dense_layers_end_where_principal_components_tell_too_little(
+    prepared: Callable[..., Dataset], size: int, layers: str, refused: bool
+) -> None:
+    changed = params(prepare__image__size=size, train_gan__generators__gan__layers=layers)
+    if refused:
+        (problem,) = problems(changed, prepared())
+        assert "train_gan.generators.gan.layers: dense" in problem
+        assert f"{moments.MOST_COMPONENTS} at most" in problem
+        assert "kind: refined_gaussian" in problem
+    else:
+        foresight.check(changed, prepared())
 
 
 def test_too_few_replicates_for_any_difference_are_told_beforehand_with_the_number_that_can(
