@@ -100,9 +100,9 @@ def _of_generators(params: Params) -> Iterator[str]:
             )
         if params.prepare.image.size > LARGEST_DENSE and getattr(section, "layers", None) == "dense":
             yield (
-                f"train_gan.generators.{name}.layers: dense networks see principal components, {MOST_COMPONENTS} at most, "
-                f"which is too little above {LARGEST_DENSE} pixels: take layers: convolutional, where the kind has it, "
-                "or kind: refined_gaussian, or lower prepare.image.size"
+                f"train_gan.generators.{name}.layers: dense networks see principal components, {MOST_COMPONENTS} at "
+                f"most, which tell too little above {LARGEST_DENSE} pixels: take layers: convolutional, where the kind "
+                "has them, or kind: refined_gaussian, or lower prepare.image.size"
             )
     for name, arm in params.train_downstream.arms.items():
         if arm.generator is not None:
