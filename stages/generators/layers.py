@@ -1,7 +1,14 @@
-"""Layers conditioned on the class."""
+"""Parts that networks of several kinds have: batch norm conditioned on the class, and the limits of an image."""
 
-from torch import Tensor, nn, ones, zeros
+from torch import Tensor, lerp, nn, ones, zeros
 from torch.nn import functional
+
+SLOPE = 0.1  # of what lies beyond [-1, 1], so that the gradient of a black or white pixel never stops
+
+
+def limited(images: Tensor) -> Tensor:
+    """Images whose values beyond [-1, 1] are nearly cut off: a background may be plain black without being aimed at."""
+    return lerp(functional.hardtanh(images), images, SLOPE)
 
 
 class ConditionalBatchNorm(nn.Module):

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stages.generators.interface import Draws
+from stages.generators.layers import limited
 
 GRID = 2  # the latent's map, that many numbers a side and channel, enlarged to the image: shading
 SMALLEST_MAP = 4  # pixels a side at which a translator that sees the whole image stops to halve it
-SLOPE = 0.1  # of what lies beyond [-1, 1], so that the gradient of a black or white pixel never stops
 
 
 class Translator(nn.Module, ABC):
@@ -36,7 +36,7 @@ class Translator(nn.Module, ABC):
         latents, noise = draws.latents.split([self.latent_dim, self.size**2], dim=1)
         seen = torch.cat([draws.sources, noise.unflatten(1, (1, self.size, self.size))], dim=1)
         images = draws.sources + self.output(self.changed(self.input(seen), latents))
-        return torch.lerp(functional.hardtanh(images), images, SLOPE)
+        return limited(images)
 
     @abstractmethod
     def changed(self, hidden: Tensor, latents: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch.nn import functional
 from stages.generators.adversarial import AdversarialGenerator, ConditionalDiscriminator
 from stages.generators.dense import GaussianGenerator
 from stages.generators.interface import Draws, Plan
-from stages.generators.layers import ConditionalBatchNorm
+from stages.generators.layers import ConditionalBatchNorm, limited
 from stages.generators.moments import Moments
 from stages.generators.network_config import Layers, NetworkConfig
 
@@ -87,7 +87,7 @@ class RefinedGaussian(nn.Module):
     def forward(self, draws: Draws) -> Tensor:
         noise = draws.latents[:, self.rank :].unflatten(1, (1, self.noise, self.noise))
         start = self.gaussian(draws)
-        return start + self.refine(start, noise, draws.labels)
+        return limited(start + self.refine(start, noise, draws.labels))
 
 
 def noise_side(size: int) -> int:
