@@ -173,9 +173,22 @@ def kill_once(command: str, folder: Path, seconds: float, chance: np.random.Gene
         if not ended:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
+            _wait_for_the_last_of(process.pid)
             return
         forget(folder, stage)
         seconds /= 2
+
+
+def _wait_for_the_last_of(group: int) -> None:
+    """Waits until no process of a killed group is left: DVC takes one that nobody has buried yet for a running one."""
+    latest = time.monotonic() + SECONDS
+    while time.monotonic() < latest:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"a process of the killed group {group} is left after {SECONDS} s")
 
 
 def seconds_of(folder: Path, stage: Stage) -> float:
