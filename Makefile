@@ -47,8 +47,8 @@ bench: $(INSTALLED)
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; python -m "benchmarks.$$(basename $$script .py)" || exit 1; done
 
 lock: $(INSTALLED)
-	uv pip compile pyproject.toml --extra dev --extra audio --extra backbones --extra dask --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-header --quiet --output-file requirements.lock
+	uv pip compile pyproject.toml --extra dev --extra audio --extra backbones --extra dask --extra medical \
+		--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements.lock
 
 clean:
 	rm -rf .venv .work site .pytest_cache .mypy_cache .ruff_cache .hypothesis

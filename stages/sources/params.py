@@ -137,13 +137,61 @@ class AudioParams(_Source):
     range_decibels: float = Field(gt=0, le=200)
 
 
+class WindowParams(_Section):
+    """Grey values from black to white: center and width, in the units of the rescaled pixels (of CT: Hounsfield)."""
+
+    center: float
+    width: float = Field(gt=0)
+
+
+Window = Literal["header", "full"] | WindowParams
+
+
+class DicomParams(_Source):
+    """A folder of DICOM files for each class.
+
+    groups: what of an image must stay together: the frames of a file, or all files of a series, study or patient, by
+    their headers, of which nothing but a number is kept. window: header, the file's
+    own where it has one; full, all values of a frame or volume; or center and width.
+    """
+
+    kind: Literal["dicom"]
+    groups: Literal["file", "series", "study", "patient"]
+    window: Window
+
+
+class NiftiParams(_Source):
+    """A folder of NIfTI volumes for each class; their slices are images, and those of a volume stay together.
+
+    plane: in which a volume is cut. every: each so many-th slice is taken. skip_ends: share of the slices that is left
+    out at either end, where there is little to see. window: header, the file's own
+    where it has one; full, all values of a frame or volume; or center and width.
+    """
+
+    kind: Literal["nifti"]
+    plane: Literal["axial", "coronal", "sagittal"]
+    every: int = Field(ge=1)
+    skip_ends: float = Field(ge=0, lt=0.5)
+    window: Window
+
+
 class NoSource(_Source):
     """There is no second source; `path` is a folder that stands for it, because DVC wants one to depend on."""
 
     kind: Literal["none"]
 
 
-SourceParams = DigitsParams | DrawnParams | FolderParams | CsvParams | TorchvisionParams | ParquetParams | AudioParams
+SourceParams = (
+    DigitsParams
+    | DrawnParams
+    | FolderParams
+    | CsvParams
+    | TorchvisionParams
+    | ParquetParams
+    | AudioParams
+    | DicomParams
+    | NiftiParams
+)
 AnySource = SourceParams | NoSource
 
 

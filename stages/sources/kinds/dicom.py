@@ -1,0 +1,204 @@
+"""DICOM files in a folder for each class: the pixels alone, as a screen would show them.
+
+Nothing of a header that may name a person is passed on. What belongs together is told by numbers, in the order of the
+files' names.
+"""
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from stages.imaging.decoding import LARGEST_PIXELS, BadItem, read_bytes
+from stages.plumbing.errors import UserError
+from stages.sources.listing import Listing
+from stages.sources.params import DicomParams, Window, WindowParams
+from stages.sources.tree import list_tree
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_KEYWORDS = {"patient": "PatientID", "study": "StudyInstanceUID", "series": "SeriesInstanceUID"}
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_FAR = 1e12  # beyond every stored value, where a window shows black or white
+_INDEX = "Media Storage Directory Storage"  # a DICOMDIR, which lists other files
+
+Locator = tuple[str, int | None]  # the file, and which of its frames; None where it has one
+
+
+def find(params: DicomParams) -> Listing:
+    """All DICOM files, whatever their endings, in the layouts of `list_tree`; each frame of a file is an image.
+
+    Raises UserError where they make no labelled set, and where pydicom is missing.
+    """
+    _check_library()
+    root = Path(params.path)
+    files = list_tree(root, frozenset({""}), "file")
+    rows, ids, locators, groups = list[int](), list[str](), list[Locator](), list[str | None]()
+    numbers: dict[str, int] = {}
+    for row, (name, locator) in enumerate(zip(files.ids.tolist(), files.locators, strict=True)):
+        header = _header(root / locator)
+        if header is None:
+            continue
+        frames = max(int(header.get("NumberOfFrames") or 1), 1)
+        own = _together(header, params.groups, name if frames > 1 else "")
+        group = f"{params.groups} {numbers.setdefault(own, len(numbers) + 1)}" if own else None
+        for frame in range(frames):
+            rows.append(row)
+            ids.append(name if frames == 1 else f"{name}#{frame + 1:04d}")
+            locators.append((locator, None if frames == 1 else frame))
+            groups.append(group)
+    passed_over = len(files) - len(set(rows))
+    listing = replace(files.take(np.array(rows, dtype=np.int64)), ids=np.array(ids, np.str_), locators=locators)
+    _check_classes(root, listing)
+    ignored = {**files.ignored, **({"no DICOM file by its content": passed_over} if passed_over else {})}
+    return replace(listing, groups=groups, ignored=ignored)
+
+
+def read(params: DicomParams, locators: Sequence[Locator]) -> Iterator[Image.Image | BadItem]:
+    """The images at `locators` in order; for one that cannot be used, what is wrong with it."""
+    root = Path(params.path)
+    for locator, frame in locators:
+        try:
+            yield picture(read_bytes(root, locator), frame, params.window)
+        except BadItem as bad:
+            yield bad
+
+
+def picture(data: bytes, frame: int | None, window: Window) -> Image.Image:
+    """One frame as a screen shows it, mode L or RGB, 8 bits; overlays are left out.
+
+    Grey values go through the modality's rescaling and a window: that of the header where it has one (`header`), a
+    given one in rescaled units, such as Hounsfield's, or all that the frame has, from its least to its greatest value
+    (`full`). MONOCHROME1 is turned round, so that white is always high attenuation or signal. PS3.3 C.7.6.3, C.11.
+    Raises BadItem where there is no picture.
+    """
+    with _quiet():
+        header = _parsed(data)
+        _check_size(header)
+        try:
+            from pydicom.pixels import pixel_array
+
+            values = pixel_array(io.BytesIO(data), index=frame, ds_out=header)
+        except Exception as error:  # of any kind; its words may quote the header, so they are not passed on
+            raise _undecodable(header, error) from None
+        return Image.fromarray(_shown(values, header, window))
+
+
+def _shown(values: NDArray[Any], header: "Dataset", window: Window) -> NDArray[np.uint8]:
+    from pydicom.pixels import apply_color_lut, apply_modality_lut
+
+    kind = header.PhotometricInterpretation
+    if kind == "PALETTE COLOR":
+        return (apply_color_lut(values, header) >> 8).astype(np.uint8)
+    if header.SamplesPerPixel == 3:
+        return (values >> max(header.BitsStored - 8, 0)).astype(np.uint8)
+    grey = _windowed(np.asarray(apply_modality_lut(values, header), dtype=np.float64), header, window)
+    return 255 - grey if kind == "MONOCHROME1" else grey
+
+
+def _windowed(values: NDArray[np.float64], header: "Dataset", window: Window) -> NDArray[np.uint8]:
+    """Rescaled values as grey levels."""
+    from pydicom.pixels import apply_windowing
+
+    if not np.isfinite(values).all():
+        raise BadItem("not_a_number", "has pixels that are NaN or infinite: export it anew or remove it")
+    if isinstance(window, WindowParams):
+        header.WindowCenter, header.WindowWidth, header.VOILUTFunction = window.center, window.width, "LINEAR_EXACT"
+    low, high = values.min(), values.max()
+    if window != "full" and "WindowCenter" in header and "WindowWidth" in header:
+        try:
+            values = apply_windowing(values, header)
+            low, high = apply_windowing(np.array([-_FAR, _FAR]), header)
+        except (ValueError, TypeError):
+            raise BadItem("undecodable", "has a window that is none: take window: full, or state one") from None
+    return np.rint(255 * (values - low) / ((high - low) or 1)).clip(0, 255).astype(np.uint8)
+
+
+def _header(path: Path) -> "Dataset | None":
+    """Of a DICOM file; None where it is none, or only lists others. A file that cannot be read is told by `read`."""
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    tags = [*_KEYWORDS.values(), "NumberOfFrames"]
+    with _quiet():
+        try:
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
+        except InvalidDicomError:
+            return None
+        except Exception:  # of any kind: damaged files are items too, which are told with their names
+            return pydicom.Dataset()
+        meta = getattr(header, "file_meta", {})
+        is_index = getattr(meta.get("MediaStorageSOPClassUID"), "name", "") == _INDEX
+        return None if is_index else header
+
+
+def _together(header: "Dataset", by: str, file: str) -> str:
+    """What is the same for all images that must stay together; "" where nothing is known."""
+    return file if by == "file" else str(header.get(_KEYWORDS[by], "") or "")
+
+
+def _parsed(data: bytes) -> "Dataset":
+    import pydicom
+
+    if not data:
+        raise BadItem("empty", "has no content (0 bytes): copy it anew or remove it")
+    try:
+        header = pydicom.dcmread(io.BytesIO(data))
+        kind = getattr(header.get("SOPClassUID"), "name", "DICOM")
+    except Exception:  # of any kind: parsers let through whatever they stumble on
+        raise BadItem("truncated", "is DICOM, but cut off or damaged: export it anew or remove it") from None
+    if not any(each in header for each in _PIXELS):
+        raise BadItem("undecodable", f"has no pixels ({kind}): remove it")
+    return header
+
+
+def _check_size(header: "Dataset") -> None:
+    if int(header.get("Rows") or 0) * int(header.get("Columns") or 0) > LARGEST_PIXELS:
+        raise BadItem("too_large", f"has more than {LARGEST_PIXELS:,} pixels: make it smaller or remove it")
+
+
+def _undecodable(header: "Dataset", error: Exception) -> BadItem:
+    syntax: Any = getattr(header, "file_meta", {}).get("TransferSyntaxUID")
+    if isinstance(error, RuntimeError | NotImplementedError) and getattr(syntax, "is_compressed", False):
+        return BadItem(
+            "undecodable",
+            f"is compressed as {syntax.name}, which nothing installed here can decode: decompress it (gdcmconv --raw), "
+            "or install a plugin of pydicom's",
+        )
+    return BadItem("truncated", "is DICOM, but its pixels are cut off or damaged: export it anew or remove it")
+
+
+def _check_classes(root: Path, listing: Listing) -> None:
+    empty = sorted({name for label, name in enumerate(listing.class_names) if label not in listing.labels})
+    if empty:
+        names = ", ".join(map(repr, empty))
+        raise UserError(f"{root} has no DICOM file in the class folders {names}: fill them or remove them")
+
+
+def _check_library() -> None:
+    try:
+        import pydicom  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"the source kind dicom needs pydicom ({error}): `pip install -e '.[medical]'`") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without pydicom's warnings and log, which quote what stands in headers."""
+    log = logging.getLogger("pydicom")
+    before = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        log.setLevel(before)
