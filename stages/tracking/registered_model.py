@@ -72,11 +72,13 @@ def register(tree: Tree, name: str, found: Candidate) -> None:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     versions = client.search_model_versions(f"name = '{name}' AND tag.`{FINGERPRINT}` = '{fingerprint}'")
-    version = versions[0] if versions else _version(tree, name, found)
+    first, *again = sorted(versions, key=lambda each: int(each.version)) or [_version(tree, name, found)]
+    for each in again:  # where an answer was lost, MLflow asked again, and the server made another one
+        client.delete_model_version(name, each.version)
     if "dvc.experiment" not in tree.tags:
         alias = client.get_registered_model(name).aliases.get(ALIAS)
         if alias is None or _beats(found, client.get_model_version(name, alias).tags):
-            client.set_registered_model_alias(name, ALIAS, version.version)
+            client.set_registered_model_alias(name, ALIAS, first.version)
 
 
 def _beats(found: Candidate, best: Mapping[str, str]) -> bool:
