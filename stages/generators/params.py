@@ -124,7 +124,20 @@ class DenseParams(AdversarialParams):
         return self
 
 
-class TranslationParams(LearningParams):
+class FromDomainParams(LearningParams):
+    """A kind that starts from images of another domain."""
+
+    @model_validator(mode="after")
+    def _is_not_compiled(self) -> Self:
+        if self.compile:
+            raise ValueError(
+                f"compile: true does not go with kind: {self.kind}: its convolutions repeat the edges of their maps, "
+                "and torch.compile expects the gradient of that in another layout and stops; set it to false"
+            )
+        return self
+
+
+class TranslationParams(FromDomainParams):
     """A kind that carries images of one domain to another.
 
     range: how much of its source a pixel of the result sees: 5 x 5 pixels (local), at most 15 x 15 (regional) or all
@@ -137,7 +150,7 @@ class TranslationParams(LearningParams):
     identity: float = Field(ge=0, le=1000)
 
 
-class RefinerParams(LearningParams):
+class RefinerParams(FromDomainParams):
     """A kind that refines drawn images until they resemble real ones.
 
     width: maps of the refiner. self_regularisation: weight of the mean difference between the drawn and the refined

@@ -81,6 +81,12 @@ def test_compiling_what_is_differentiated_twice_is_refused_in_words(name: str) -
         toy_params(name, compile=True, objective=RELATIVISTIC)
 
 
+@pytest.mark.parametrize("name", ["translation", "refiner"])
+def test_kinds_that_the_compiler_stumbles_on_are_not_compiled(name: str) -> None:
+    with pytest.raises(ValidationError, match=f"compile: true does not go with kind: {name}"):
+        toy_params(name, compile=True)
+
+
 @pytest.mark.parametrize(("name", "path"), [("external", "data/raw/none"), ("projection", "data/raw/mine")])
 def test_only_external_images_have_a_folder_and_they_need_one(name: str, path: str) -> None:
     with pytest.raises(ValidationError, match=f"path: {path} is for kind: external"):
