@@ -99,7 +99,7 @@ def test_experiments_are_run_queued_and_shown(prepared: Path, tmp_path: Path, ru
     succeed(run_in("dvc exp run --run-all", folder, **IDENTITY))
     assert read_params(folder)["prepare"]["seed"] == 0, "what is queued runs in a copy"
     header, *rows = csv.reader(succeed(run_in(TABLE, folder)).splitlines())
-    assert {"Experiment", "State", "prepare.seed"} < set(header)
+    assert {"Experiment", "State", "prepare.seed"} <= set(header)
     assert len(header) < 8, "a table that fits a screen"
     seeds = {row[header.index("Experiment")]: row[header.index("prepare.seed")] for row in rows}
     assert (seeds["now"], seeds["later"]) == ("1", "2")
