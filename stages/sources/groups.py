@@ -2,16 +2,16 @@
 
 import csv
 import re
-import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from stages.plumbing.errors import UserError
 from stages.sources.listing import Listing
 from stages.sources.params import CsvGroups, NoGroups, PatternGroups
+from stages.sources.tables import examples, opened
+from stages.sources.tree import composed
 
 _COLUMNS = ("file", "group")
-_NAMED = 3  # names that a message gives as examples
 
 
 def find_groups(
@@ -38,13 +38,13 @@ def _from_csv(path: Path, ids: list[str]) -> list[str]:
     missing = group_of.keys() - set(ids)
     if missing:
         raise UserError(
-            f"{path} names {_examples(missing)} that the source does not have: correct the column 'file' "
+            f"{path} names {examples(missing)} that the source does not have: correct the column 'file' "
             "(paths relative to prepare.source.path, with /) or remove these rows"
         )
     without = [each for each in ids if not group_of.get(each)]
     if without:
         raise UserError(
-            f"{path} gives no group for {_examples(without)}: add a row for each, because an image without a group "
+            f"{path} gives no group for {examples(without)}: add a row for each, because an image without a group "
             "could stand in train and test beside others of its group"
         )
     return [group_of[each] for each in ids]
@@ -53,28 +53,20 @@ def _from_csv(path: Path, ids: list[str]) -> list[str]:
 def _read_csv(path: Path) -> dict[str, str]:
     """Group by file. Raises UserError."""
     group_of: dict[str, str] = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines, restval="")
-            columns = list(reader.fieldnames or [])
-            if not set(_COLUMNS) <= set(columns):
+    remedy = "prepare.groups.path is relative to prepare.source.path and names the CSV of groups"
+    with opened(path, "CSV of groups", remedy) as lines:
+        reader = csv.DictReader(lines, restval="")
+        columns = list(reader.fieldnames or [])
+        if not set(_COLUMNS) <= set(columns):
+            raise UserError(
+                f"{path} needs the columns 'file' and 'group', separated by commas, and has {', '.join(columns)!r}"
+            )
+        for row in reader:
+            file = composed(PurePosixPath(row["file"]).as_posix())  # as ids are
+            if group_of.setdefault(file, row["group"]) != row["group"]:
                 raise UserError(
-                    f"{path} needs the columns 'file' and 'group', separated by commas, and has {', '.join(columns)!r}"
+                    f"{path} puts {file!r} in two groups, {group_of[file]!r} and {row['group']!r}: keep one row"
                 )
-            for row in reader:
-                file = unicodedata.normalize("NFC", PurePosixPath(row["file"]).as_posix())  # as ids are
-                if group_of.setdefault(file, row["group"]) != row["group"]:
-                    raise UserError(
-                        f"{path} puts {file!r} in two groups, {group_of[file]!r} and {row['group']!r}: keep one row"
-                    )
-    except FileNotFoundError:
-        raise UserError(
-            f"{path} is missing: prepare.groups.path is relative to prepare.source.path and names the CSV of groups"
-        ) from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is no UTF-8 text: save the CSV of groups as UTF-8") from None
-    except (OSError, csv.Error) as error:
-        raise UserError(f"{path}, the CSV of groups, cannot be read: {error}") from None
     return group_of
 
 
@@ -84,14 +76,7 @@ def _from_pattern(pattern: str, ids: list[str]) -> list[str]:
     without = [each for each, group in zip(ids, found, strict=True) if not group]
     if without:
         raise UserError(
-            f"prepare.groups.pattern {pattern!r} finds no group in {_examples(without)}: it must match the path "
+            f"prepare.groups.pattern {pattern!r} finds no group in {examples(without)}: it must match the path "
             "of every file, because an image without a group could stand in train and test beside others of its group"
         )
     return [group for group in found if group]
-
-
-def _examples(names: Collection[str]) -> str:
-    """The number of files and the first three."""
-    shown = ", ".join(repr(each) for each in sorted(names)[:_NAMED])
-    files = "1 file" if len(names) == 1 else f"{len(names)} files"
-    return f"{files} ({shown}{', ...' if len(names) > _NAMED else ''})"

@@ -78,9 +78,9 @@ def list_tree(root: Path, suffixes: frozenset[str], what: str) -> Listing:
         folder = classes.get("/".join(above[:depth]))
         if folder:
             filled.add(folder.path)
-            items.append(_Item(_composed(locator), locator, folder.split, folder.name))
+            items.append(_Item(composed(locator), locator, folder.split, folder.name))
         elif above and _is_pool(above[0]):
-            items.append(_Item(_composed(locator), locator, "", None))
+            items.append(_Item(composed(locator), locator, "", None))
         else:
             tree.ignored[f"{what} outside the class folders"] += 1
     _check_classes(tree, splits, list(classes.values()), filled)
@@ -149,7 +149,7 @@ def _class_folders(tree: _Tree, splits: dict[str, str]) -> list[_ClassFolder]:
             f"{tree.root} has {held} no folder for a class: put each class's {tree.what}s into a folder of its own, "
             f"as in {tree.root / 'CLASS' / 'FILE'} (or train/CLASS/FILE and test/CLASS/FILE, where a split is given)"
         )
-    return [_ClassFolder(path, split, _composed(path.rsplit("/", 1)[-1])) for split, path in pairs]
+    return [_ClassFolder(path, split, composed(path.rsplit("/", 1)[-1])) for split, path in pairs]
 
 
 def _check_classes(tree: _Tree, splits: dict[str, str], classes: list[_ClassFolder], filled: set[str]) -> None:
@@ -228,7 +228,8 @@ def _is_pool(name: str) -> bool:
     return name.casefold() in _POOLS
 
 
-def _composed(name: str) -> str:
+def composed(name: str) -> str:
+    """The name as it is in ids: in Unicode's composed form (NFC), on whatever machine it was given."""
     return unicodedata.normalize("NFC", name)
 
 

@@ -1,7 +1,6 @@
 """Image files in a folder, with a table in it that tells the class of each."""
 
 import csv
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -15,11 +14,12 @@ from stages.plumbing.errors import UserError
 from stages.plumbing.images import UNLABELLED
 from stages.sources.listing import Listing
 from stages.sources.params import CsvParams
+from stages.sources.tables import examples, opened
+from stages.sources.tree import composed
 
 _DELIMITERS = ",;\t"
 _MISSING = frozenset({"nan", "nat", "<na>", "#n/a", "null"})  # what programs write where there is no class
 _SEVERAL = "|;"  # what lists of classes are parted by
-_NAMED = 3  # files that a message gives as examples
 
 Row = tuple[str, str | None]  # class, '' where there is none, and group
 
@@ -33,11 +33,11 @@ def find(params: CsvParams) -> Listing:
     """
     root, path = Path(params.path), Path(params.path) / params.table
     rows = _read(path, params)
-    there = {_composed(each.relative_to(root).as_posix()): each for each in root.rglob("*") if each.is_file()}
+    there = {composed(each.relative_to(root).as_posix()): each for each in root.rglob("*") if each.is_file()}
     unknown = [name for name in rows if name not in there]
     if len(unknown) == len(rows):
         raise UserError(
-            f"{path} names {_examples(unknown)}, and none of its files is there: its column {params.file_column!r} "
+            f"{path} names {examples(unknown)}, and none of its files is there: its column {params.file_column!r} "
             f"must hold paths relative to {root}, with / and the ending, as in {_example_of(there, path)}"
         )
     names = sorted({label for label, _ in rows.values() if label})
@@ -71,30 +71,22 @@ def _read(path: Path, params: CsvParams) -> dict[str, Row]:
     """Class and group by file. Raises UserError."""
     rows: dict[str, Row] = {}
     wanted = [each for each in (params.file_column, params.label_column, params.group_column) if each]
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            head = lines.readline()
-            lines.seek(0)
-            reader = csv.DictReader(lines, restval="", delimiter=max(_DELIMITERS, key=head.count))
-            columns = list(reader.fieldnames or [])
-            if missing := [each for each in wanted if each not in columns]:
-                raise UserError(
-                    f"{path} has no column {' and '.join(map(repr, missing))}; its columns are "
-                    f"{', '.join(map(repr, columns))}: name those of file and class under prepare.source"
-                )
-            for row in reader:
-                name = _composed(PurePosixPath(row[params.file_column].strip().replace("\\", "/")).as_posix())
-                told = (row[params.label_column].strip(), params.group_column and row[params.group_column].strip())
-                if rows.setdefault(name, told) != told:
-                    raise UserError(_twice(path, name, rows[name], told))
-    except FileNotFoundError:
-        raise UserError(
-            f"{path} is missing: prepare.source.table names the CSV of file and class, relative to prepare.source.path"
-        ) from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is no UTF-8 text: save the table as CSV in UTF-8") from None
-    except (OSError, csv.Error) as error:
-        raise UserError(f"{path}, the table of classes, cannot be read: {error}") from None
+    remedy = "prepare.source.table names the CSV of file and class, relative to prepare.source.path"
+    with opened(path, "table of classes", remedy) as lines:
+        head = lines.readline()
+        lines.seek(0)
+        reader = csv.DictReader(lines, restval="", delimiter=max(_DELIMITERS, key=head.count))
+        columns = list(reader.fieldnames or [])
+        if missing := [each for each in wanted if each not in columns]:
+            raise UserError(
+                f"{path} has no column {' and '.join(map(repr, missing))}; its columns are "
+                f"{', '.join(map(repr, columns))}: name those of file and class under prepare.source"
+            )
+        for row in reader:
+            name = composed(PurePosixPath(row[params.file_column].strip().replace("\\", "/")).as_posix())
+            told = (row[params.label_column].strip(), params.group_column and row[params.group_column].strip())
+            if rows.setdefault(name, told) != told:
+                raise UserError(_twice(path, name, rows[name], told))
     if not rows:
         raise UserError(f"{path} has no rows: it needs one for each file, with its class")
     return rows
@@ -113,13 +105,13 @@ def _check_classes(path: Path, rows: dict[str, Row], names: Sequence[str]) -> No
     several = [name for name in rows if any(sign in rows[name][0] for sign in _SEVERAL)]
     if several:
         raise UserError(
-            f"{path} gives several classes, as in {rows[several[0]][0]!r}, to {_examples(several)}: each image has one "
+            f"{path} gives several classes, as in {rows[several[0]][0]!r}, to {examples(several)}: each image has one "
             "class here. Write one of them, or leave these rows out"
         )
     missing = [name for name in rows if rows[name][0].casefold() in _MISSING]
     if missing:
         raise UserError(
-            f"{path} gives {_examples(missing)} the class {rows[missing[0]][0]!r}, which looks like a missing value: "
+            f"{path} gives {examples(missing)} the class {rows[missing[0]][0]!r}, which looks like a missing value: "
             "leave the cell empty, and the image belongs to the unlabelled pool"
         )
     if len(names) < 2:
@@ -127,16 +119,5 @@ def _check_classes(path: Path, rows: dict[str, Row], names: Sequence[str]) -> No
         raise UserError(f"{path} has {held}: a classifier needs two classes or more")
 
 
-def _examples(names: Sequence[str]) -> str:
-    """The number of files and the first three."""
-    shown = ", ".join(repr(each) for each in names[:_NAMED])
-    files = "1 file" if len(names) == 1 else f"{len(names)} files"
-    return f"{files} ({shown}{', ...' if len(names) > _NAMED else ''})"
-
-
 def _example_of(there: dict[str, Path], table: Path) -> str:
     return next((repr(name) for name, path in there.items() if path != table), "'CLASS/FILE.png'")
-
-
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)

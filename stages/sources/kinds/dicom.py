@@ -5,10 +5,7 @@ files' names.
 """
 
 import io
-import logging
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +18,7 @@ from stages.imaging.decoding import LARGEST_PIXELS, BadItem, read_bytes
 from stages.plumbing.errors import UserError
 from stages.sources.listing import Listing
 from stages.sources.params import DicomParams, Window, WindowParams
+from stages.sources.quiet import quiet
 from stages.sources.tree import list_tree
 
 if TYPE_CHECKING:
@@ -81,7 +79,7 @@ def picture(data: bytes, frame: int | None, window: Window) -> Image.Image:
     (`full`). MONOCHROME1 is turned round, so that white is always high attenuation or signal. PS3.3 C.7.6.3, C.11.
     Raises BadItem where there is no picture.
     """
-    with _quiet():
+    with quiet("pydicom"):
         header = _parsed(data)
         _check_size(header)
         try:
@@ -129,7 +127,7 @@ def _header(path: Path) -> "Dataset | None":
     from pydicom.errors import InvalidDicomError
 
     tags = [*_KEYWORDS.values(), "NumberOfFrames"]
-    with _quiet():
+    with quiet("pydicom"):
         try:
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
         except InvalidDicomError:
@@ -168,7 +166,7 @@ def _check_size(header: "Dataset") -> None:
 
 def _undecodable(header: "Dataset", error: Exception) -> BadItem:
     syntax: Any = getattr(header, "file_meta", {}).get("TransferSyntaxUID")
-    if isinstance(error, RuntimeError | NotImplementedError) and getattr(syntax, "is_compressed", False):
+    if isinstance(error, RuntimeError) and getattr(syntax, "is_compressed", False):
         return BadItem(
             "undecodable",
             f"is compressed as {syntax.name}, which nothing installed here can decode: decompress it (gdcmconv --raw), "
@@ -189,16 +187,3 @@ def _check_library() -> None:
         import pydicom  # noqa: F401
     except ImportError as error:
         raise UserError(f"the source kind dicom needs pydicom ({error}): `pip install -e '.[medical]'`") from None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without pydicom's warnings and log, which quote what stands in headers."""
-    log = logging.getLogger("pydicom")
-    before = log.level
-    log.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    finally:
-        log.setLevel(before)

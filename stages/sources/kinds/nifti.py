@@ -1,7 +1,6 @@
 """NIfTI volumes in a folder for each class: their slices as images, which stay together."""
 
 import io
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -16,6 +15,7 @@ from stages.imaging.decoding import LARGEST_PIXELS, BadItem, read_bytes
 from stages.plumbing.errors import UserError
 from stages.sources.listing import Listing
 from stages.sources.params import NiftiParams, Window, WindowParams
+from stages.sources.quiet import quiet
 from stages.sources.tree import list_tree
 
 SUFFIXES = frozenset({".nii", ".nii.gz"})
@@ -75,7 +75,7 @@ def _count(path: Path, plane: str) -> int:
     """Slices of a volume in this plane; 0 where it is none, or cannot be read."""
     import nibabel
 
-    with _Quiet():
+    with quiet("nibabel.global"):
         try:
             image: Any = nibabel.load(path)
             shape = image.shape[:3] if image.shape[3:] in ((), (1,)) else ()
@@ -95,7 +95,7 @@ def _volume(root: Path, locator: str, window: Window) -> tuple[NDArray[np.float6
     data = read_bytes(root, locator)
     if not data:
         raise BadItem("empty", "has no content (0 bytes): copy it anew or remove it")
-    with _Quiet():
+    with quiet("nibabel.global"):
         try:
             kind = nibabel.Nifti1Image if locator.lower().endswith(".nii") else None
             image: Any = kind.from_bytes(data) if kind else _unpacked(data)
@@ -152,15 +152,3 @@ def _check_library() -> None:
         import nibabel  # noqa: F401
     except ImportError as error:
         raise UserError(f"the source kind nifti needs nibabel ({error}): `pip install -e '.[medical]'`") from None
-
-
-class _Quiet:
-    """Without nibabel's log, which quotes what stands in headers."""
-
-    def __enter__(self) -> None:
-        self.log = logging.getLogger("nibabel.global")
-        self.before = self.log.level
-        self.log.setLevel(logging.CRITICAL + 1)
-
-    def __exit__(self, *_: object) -> None:
-        self.log.setLevel(self.before)
