@@ -1,4 +1,4 @@
-"""What a GPU makes of the convolutional GANs: `python -m benchmarks.gpu`, at most six minutes on one GPU.
+"""What a GPU makes of the convolutional GANs: `python -m benchmarks.gpu`, made to take six minutes at most on one.
 
 Each kind trains at 64 and at 128 pixels, RGB, in bfloat16 and compiled, beside the same networks' steps in an eager
 float32 loop on one batch that stays. Printed are real images per second, the training's share of what the GPU reaches
