@@ -11,6 +11,7 @@ from PIL import Image
 
 from stages.imaging.decoding import BadItem, read_bytes
 from stages.plumbing.errors import UserError
+from stages.sources.attempts import attempts
 from stages.sources.listing import Listing
 from stages.sources.params import AudioParams
 from stages.sources.tree import list_tree
@@ -38,11 +39,7 @@ def read(params: AudioParams, locators: Sequence[str]) -> Iterator[Image.Image |
     Only the middle `clip_seconds` of a longer recording are read; a shorter one lies in the middle of silence.
     """
     root = Path(params.path)
-    for locator in locators:
-        try:
-            yield spectrogram(clip(read_bytes(root, locator), params), params)
-        except BadItem as bad:
-            yield bad
+    return attempts(lambda locator: spectrogram(clip(read_bytes(root, locator), params), params), locators)
 
 
 def clip(data: bytes, params: AudioParams) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ from stages.imaging.decoding import BadItem, decode, image_suffixes, read_bytes
 from stages.imaging.files import check_names
 from stages.plumbing.errors import UserError
 from stages.plumbing.images import UNLABELLED
+from stages.sources.attempts import attempts
 from stages.sources.listing import Listing
 from stages.sources.params import CsvParams
 from stages.sources.tables import examples, opened
@@ -60,11 +61,7 @@ def find(params: CsvParams) -> Listing:
 
 def read(params: CsvParams, locators: Sequence[str]) -> Iterator[Image.Image | BadItem]:
     """The images at `locators` in order, each wholly loaded; for one that cannot be used, what is wrong with it."""
-    for locator in locators:
-        try:
-            yield decode(read_bytes(Path(params.path), locator))
-        except BadItem as bad:
-            yield bad
+    return attempts(lambda locator: decode(read_bytes(Path(params.path), locator)), locators)
 
 
 def _read(path: Path, params: CsvParams) -> dict[str, Row]:

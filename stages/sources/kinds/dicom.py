@@ -16,6 +16,7 @@ from PIL import Image
 
 from stages.imaging.decoding import LARGEST_PIXELS, BadItem, read_bytes
 from stages.plumbing.errors import UserError
+from stages.sources.attempts import attempts
 from stages.sources.listing import Listing
 from stages.sources.params import DicomParams, Window, WindowParams
 from stages.sources.quiet import quiet
@@ -64,11 +65,7 @@ def find(params: DicomParams) -> Listing:
 def read(params: DicomParams, locators: Sequence[Locator]) -> Iterator[Image.Image | BadItem]:
     """The images at `locators` in order; for one that cannot be used, what is wrong with it."""
     root = Path(params.path)
-    for locator, frame in locators:
-        try:
-            yield picture(read_bytes(root, locator), frame, params.window)
-        except BadItem as bad:
-            yield bad
+    return attempts(lambda each: picture(read_bytes(root, each[0]), each[1], params.window), locators)
 
 
 def picture(data: bytes, frame: int | None, window: Window) -> Image.Image:

@@ -6,6 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from stages.imaging.decoding import BadItem, decode, image_suffixes, read_bytes
+from stages.sources.attempts import attempts
 from stages.sources.listing import Listing
 from stages.sources.params import FolderParams
 from stages.sources.tree import list_tree
@@ -18,8 +19,4 @@ def find(params: FolderParams) -> Listing:
 
 def read(params: FolderParams, locators: Sequence[str]) -> Iterator[Image.Image | BadItem]:
     """The images at `locators` in order, each wholly loaded; for one that cannot be used, what is wrong with it."""
-    for locator in locators:
-        try:
-            yield decode(read_bytes(Path(params.path), locator))
-        except BadItem as bad:
-            yield bad
+    return attempts(lambda locator: decode(read_bytes(Path(params.path), locator)), locators)

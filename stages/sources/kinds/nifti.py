@@ -13,6 +13,7 @@ from PIL import Image
 
 from stages.imaging.decoding import LARGEST_PIXELS, BadItem, read_bytes
 from stages.plumbing.errors import UserError
+from stages.sources.attempts import attempts
 from stages.sources.listing import Listing
 from stages.sources.params import NiftiParams, Window, WindowParams
 from stages.sources.quiet import quiet
@@ -51,16 +52,16 @@ def read(params: NiftiParams, locators: Sequence[Locator]) -> Iterator[Image.Ima
     A volume is turned so that the viewer sees it upright: an axial slice has the front above and the right side on its
     left.
     """
-    for locator, number in locators:
-        try:
-            volume, low, high = _volume(Path(params.path), locator, params.window)
-            values = np.rot90(np.take(volume, number, axis=_AXES[params.plane]))
-            if params.plane != "sagittal":
-                values = values[:, ::-1]
-            grey = np.rint(255 * (values - low) / ((high - low) or 1)).clip(0, 255)
-            yield Image.fromarray(grey.astype(np.uint8))
-        except BadItem as bad:
-            yield bad
+    return attempts(lambda each: _slice(params, *each), locators)
+
+
+def _slice(params: NiftiParams, locator: str, number: int) -> Image.Image:
+    volume, low, high = _volume(Path(params.path), locator, params.window)
+    values = np.rot90(np.take(volume, number, axis=_AXES[params.plane]))
+    if params.plane != "sagittal":
+        values = values[:, ::-1]
+    grey = np.rint(255 * (values - low) / ((high - low) or 1)).clip(0, 255)
+    return Image.fromarray(grey.astype(np.uint8))
 
 
 def _wanted(count: int, params: NiftiParams) -> Sequence[int]:
