@@ -115,7 +115,7 @@ def _one_by_one(work: Callable[[Any], Any], jobs: Sequence[Any], unit: str) -> l
 
 def _bytes(params: PrepareParams, listing: Listing) -> int:
     root = Path(params.source.path)
-    paths = (root / locator for _, locator in listing.locators)
+    paths = {root / file for _, (file, _) in listing.locators}
     return sum(path.lstat().st_size for path in paths if path.exists())
 
 
