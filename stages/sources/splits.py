@@ -65,7 +65,8 @@ def test_rows(
     if taken is None:
         raise UserError(
             f"the {len(np.unique(groups[rows]))} groups cannot be split so that every class is in the test set and "
-            "beside it: use smaller groups (prepare.groups), or join or leave out the classes that lie in few groups"
+            "beside it: use smaller groups (prepare.groups), or join the classes that lie in few groups, or name "
+            "them in prepare.leave_out"
         )
     return rows[taken]
 
@@ -340,8 +341,8 @@ def _check_official_test(labels: Labels, class_names: list[str]) -> None:
     sizes = _count_classes(labels, len(class_names))
     if sizes.min() == 0:
         raise UserError(
-            f"class {class_names[sizes.argmin()]!r} has no image in the source's test set: add some, or leave the "
-            "class out of the source"
+            f"class {class_names[sizes.argmin()]!r} has no image in the source's test set: add some, or name the "
+            "class in prepare.leave_out"
         )
 
 
@@ -354,7 +355,7 @@ def _check_test_sizes(labels: Labels, class_names: list[str], params: PreparePar
     if small:
         raise UserError(
             f"{', '.join(small)}{place}: too few for a test set with prepare.test_share {params.test_share}. "
-            "Add images, change the share, join classes, or hide a class's folder with a dot before its name"
+            "Add images, change the share, join classes, or name them in prepare.leave_out"
         )
 
 
@@ -380,7 +381,7 @@ def _check_enough(
         also = f" and validation_per_class ({drawn[label]})" if drawn.any() else ""
         raise UserError(
             f"class {class_names[label]!r} has {_images(available[label])} beside the test set, but {stated}{also} "
-            f"need {train[label] + drawn[label]}"
+            f"need {train[label] + drawn[label]}: lower these, or name the class in prepare.leave_out"
         )
     there = _count_classes(labels[may[VALIDATION]], len(class_names))
     of_validation = "" if needs.validation.any() else "'s validation set"
@@ -388,7 +389,8 @@ def _check_enough(
         place = ("the second source" if is_shifted else "the source") + of_validation
         raise UserError(
             f"class {class_names[label]!r} has {_images(there[label])} in {place} that share no group with the test "
-            f"set, but prepare.validation_per_class asks for {validation[label]}"
+            f"set, but prepare.validation_per_class asks for {validation[label]}: lower it, or name the "
+            "class in prepare.leave_out"
         )
     if needs.validation.any():
         rows = np.flatnonzero(may[TRAIN] | may[VALIDATION])
@@ -409,5 +411,5 @@ def _check_several_groups(labels: Labels, groups: NDArray[np.int64], class_names
     if len(single):
         raise UserError(
             f"class {class_names[single[0]]!r} lies in a single group{fault}: give its images several groups "
-            "(prepare.groups), or leave the class out of the source"
+            "(prepare.groups), or name the class in prepare.leave_out"
         )

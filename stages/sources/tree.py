@@ -159,7 +159,8 @@ def _check_classes(tree: _Tree, splits: dict[str, str], classes: list[_ClassFold
         absent = names - {folder.name for folder in classes if folder.split == split}
         if absent:
             raise UserError(
-                f"{tree.root}: no folder in {split!r} for {_quoted(absent)}: all splits need the same classes"
+                f"{tree.root}: no folder in {split!r} for {_quoted(absent)}: all splits need the same classes; add "
+                "it, or hide the class's folders in the other splits with a dot before their names"
             )
     empty = [folder.path for folder in classes if folder.path not in filled]
     if empty:

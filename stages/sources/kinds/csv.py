@@ -28,7 +28,8 @@ Row = tuple[str, str | None]  # class, '' where there is none, and group
 def find(params: CsvParams) -> Listing:
     """All files that the table names, sorted by name; a file without a class belongs to the pool.
 
-    Each page of a TIFF is an image. Ids are the names in Unicode's composed form. Images that the table does not name are passed over and counted.
+    Each page of a TIFF is an image. Ids are the names in Unicode's composed form. Images that the table does not name
+    are passed over and counted.
     Raises UserError where the table cannot be read, gives a file two classes or several in one, names no file that is
     there, and for fewer than two classes.
     """
