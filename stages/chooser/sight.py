@@ -1,5 +1,6 @@
 """What lies in a folder of images: counts, sizes, colours, copies, groups; as much as a choice of parameters needs."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +63,9 @@ class Sight:
     @property
     def per_group(self) -> float:
         """Images of a patient, speaker or slide in the mean; 0 where none is known."""
-        groups = self.listing.groups
-        return len(groups) / len(set(groups)) if groups else 0.0
+        sizes = Counter(self.listing.groups or ())
+        alone = sizes.pop(None, 0)  # images that are of no group
+        return (alone + sizes.total()) / (alone + len(sizes)) if sizes else 0.0
 
 
 def sample(params: PrepareParams, listing: Listing) -> Facts:
@@ -120,18 +122,16 @@ def _bytes(params: PrepareParams, listing: Listing) -> int:
 
 
 def _refuse_small_classes(seen: Sight, listed: int) -> None:
-    small = [
-        f"{name!r} has {count}"
-        for name, count in zip(seen.listing.class_names, seen.counts.tolist(), strict=True)
-        if count < LEAST
-    ]
+    counts = zip(seen.listing.class_names, seen.counts.tolist(), strict=True)
+    small = [(name, count) for name, count in counts if count < LEAST]
     if small:
         beside = " beside the given test and validation sets" if seen.has_test or seen.has_validation else ""
         told = "".join(f"\n  {line}" for line in seen.lines)
+        named = ", ".join(f"class {name!r} has {count}" for name, count in small)
         raise UserError(
             f"each class needs {LEAST} different images{beside}, one to test on, one to train on, one that choices are "
-            f"made on and one for the threshold of copies, but of {listed} images class {', class '.join(small)}. Add "
-            "images, join classes, or hide a class's folder with a dot before its name" + told
+            f"made on and one for the threshold of copies, but of {listed} images {named}. Add "
+            f"images, join classes, or leave these out: LEAVE_OUT='{','.join(name for name, _ in small)}'" + told
         )
 
 
