@@ -37,11 +37,15 @@ _QUICK_HEAD = (
 _QUICK = (
     ("prepare.replicates", "2", "quick: enough to see it run, and too few to decide anything"),
     ("filter_memorized.planted_copies", "5", ""),
-    ("train_downstream.classifier.steps", "60", ""),
+    ("filter_memorized.shift_pixels", "0", ""),
+    ("filter_memorized.blurred_view", "false", ""),
+    ("train_downstream.classifier.steps", "20", ""),
     ("train_downstream.scikit_learn.classifiers", "[nearest_neighbours]", ""),
     ("evaluate.learning_curve", "[]", ""),
     ("evaluate.bootstrap", "200", ""),
+    ("parallel.jobs", "1", "quick: another process would take longer to begin than the little work there is"),
 )
+_QUICK_STEPS = "50"  # of each generator
 
 
 def read(name: str) -> str:
@@ -111,14 +115,16 @@ def _fitted(text: str, folder: Path | None, by_names: bool, left_out: Sequence[s
 def quick(text: str) -> str:
     """The same parameters with so few replicates and steps that every stage runs in seconds, and nothing is decided.
 
-    Arms that no question names are left out: each takes seconds to begin.
+    Each question keeps its first rival, and arms that none names are left out: each takes seconds to begin.
     """
     loaded = Params.model_validate(YAML(typ="safe", pure=True).load(text))
-    for name in loaded.train_downstream.arms.keys() - {*loaded.evaluate.arms, *loaded.evaluate.rivals}:
+    first = {name: each.rivals[0] for name, each in loaded.evaluate.questions.items()}
+    for name in loaded.train_downstream.arms.keys() - {*loaded.evaluate.arms, *first.values()}:
         text = without(text, f"train_downstream.arms.{name}")
+    rivals = [(f"evaluate.{name}.rivals", f"[{rival}]", "") for name, rival in first.items()]
     learning = [name for name, each in loaded.train_gan.generators.items() if isinstance(each, LearningParams)]
-    steps = [(f"train_gan.generators.{name}.steps", "100", "") for name in learning]
-    return _QUICK_HEAD + noted(text, [*steps, *_QUICK])
+    steps = [(f"train_gan.generators.{name}.steps", _QUICK_STEPS, "") for name in learning]
+    return _QUICK_HEAD + noted(text, [*rivals, *steps, *_QUICK])
 
 
 def _listing(names: list[str]) -> str:
