@@ -117,7 +117,7 @@ def _table(sight: Sight) -> pa.Table:
 
 def _of_source(source: Source) -> list[str]:
     fields = ", ".join(f"{each.name}: {each.value}" for each in source.fields)
-    return [f"{source.why}: prepare.source takes kind: {source.kind}, {fields}"] if source.fields else []
+    return [f"{source.why} (kind: {source.kind}, {fields})"] if source.fields else []
 
 
 def _told(choice: Choice) -> str:

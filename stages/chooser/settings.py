@@ -145,5 +145,5 @@ def describe(sight: Sight, sides: str) -> str:
     counts = np.bincount(sight.labels[sight.labels >= 0], minlength=len(sight.listing.class_names))
     spread = f"{counts.min()} to {counts.max()}" if counts.min() < counts.max() else str(counts.min())
     own = " with a test set of their own" if sight.has_test else ""
-    pool = f", {sight.unlabelled} images without a label" if sight.unlabelled else ""
+    pool = f", {sight.unlabelled} without a label" if sight.unlabelled else ""
     return f"{counts.sum()} labelled images of {len(counts)} classes ({spread} each){own}{pool}; {sides}"

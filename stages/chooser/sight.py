@@ -127,29 +127,35 @@ def _refuse_small_classes(seen: Sight, listed: int) -> None:
     if small:
         beside = " beside the given test and validation sets" if seen.has_test or seen.has_validation else ""
         told = "".join(f"\n  {line}" for line in seen.lines)
+        out = f", or leave these out: LEAVE_OUT='{','.join(name for name, _ in small)}'"
         named = ", ".join(f"class {name!r} has {count}" for name, count in small)
         raise UserError(
             f"each class needs {LEAST} different images{beside}, one to test on, one to train on, one that choices are "
             f"made on and one for the threshold of copies, but of {listed} images {named}. Add "
-            f"images, join classes, or leave these out: LEAVE_OUT='{','.join(name for name, _ in small)}'" + told
+            f"images, or join classes{out if len(small) + 1 < len(seen.counts) else ''}{told}"
         )
 
 
 def _nested(listing: Listing) -> list[str]:
-    """A line where the folders inside the classes' folders look like the classes themselves."""
-    inner: dict[int, set[str]] = {}
+    """A line where the folders inside the classes' folders, at some depth, look like the classes themselves."""
+    inner: dict[int, dict[int, set[str]]] = {}  # by depth and class
     for name, label, split in zip(listing.ids.tolist(), listing.labels.tolist(), listing.splits.tolist(), strict=True):
-        below = name.split("/")[2 if split else 1 : -1]
-        if label >= 0:
-            inner.setdefault(label, set()).add(below[0] if below else "")
-    first = inner.get(0, set())
-    if len(first) < 2 or "" in first or any(each != first for each in inner.values()):
-        return []
-    return [
-        f"the folders of all classes ({_named(listing.class_names)}) hold the same folders ({_named(sorted(first))}): "
-        "if these are the classes, turn the tree inside out, for instance into "
-        f"{sorted(first)[0]}/{listing.class_names[0]}/FILE"
-    ]
+        for depth, folder in enumerate([*name.split("/")[2 if split else 1 : -1], ""]):
+            if label >= 0:
+                inner.setdefault(depth, {}).setdefault(label, set()).add(folder)
+    for of_class in inner.values():
+        first = of_class.get(0, set())
+        alike = len(of_class) == len(listing.class_names) and all(each == first for each in of_class.values())
+        if alike and len(first) > 1 and "" not in first:
+            return [_inside_out(listing.class_names, sorted(first))]
+    return []
+
+
+def _inside_out(classes: Sequence[str], inner: Sequence[str]) -> str:
+    return (
+        f"the folders of all classes ({_named(classes)}) hold the same folders ({_named(inner)}): if these are the "
+        f"classes, turn the tree inside out, for instance into {inner[0]}/{classes[0]}/FILE"
+    )
 
 
 def _named(names: Sequence[str]) -> str:

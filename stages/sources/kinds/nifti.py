@@ -132,6 +132,8 @@ def _check_shape(shape: Sequence[int]) -> None:
             f"has {len(shape)} dimensions ({' x '.join(map(str, shape))}), not 3: save one volume of it, such as a "
             "point in time, as a file of its own",
         )
+    if 0 in shape:
+        raise BadItem("empty", "has no voxels: export it anew or remove it")
     if np.prod(shape, dtype=np.float64) > LARGEST_PIXELS:
         raise BadItem("too_large", f"has more than {LARGEST_PIXELS:,} voxels: make it smaller or remove it")
 
