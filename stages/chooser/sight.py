@@ -127,12 +127,16 @@ def _refuse_small_classes(seen: Sight, listed: int) -> None:
     if small:
         beside = " beside the given test and validation sets" if seen.has_test or seen.has_validation else ""
         told = "".join(f"\n  {line}" for line in seen.lines)
-        out = f", or leave these out: LEAVE_OUT='{','.join(name for name, _ in small)}'"
+        remedies = "Add images or join classes"
+        if len(small) + 1 < len(seen.counts):
+            remedies = (
+                f"Add images, join classes, or leave these out: LEAVE_OUT='{','.join(name for name, _ in small)}'"
+            )
         named = ", ".join(f"class {name!r} has {count}" for name, count in small)
         raise UserError(
             f"each class needs {LEAST} different images{beside}, one to test on, one to train on, one that choices are "
-            f"made on and one for the threshold of copies, but of {listed} images {named}. Add "
-            f"images, or join classes{out if len(small) + 1 < len(seen.counts) else ''}{told}"
+            f"made on and one for the threshold of copies, but of {listed} images {named}. "
+            f"{remedies}{told}"
         )
 
 

@@ -72,14 +72,14 @@ def dicom_groups(find: Callable[[Source], Listing]) -> Source:
 
     One group for a whole class is what anonymisation leaves, and no group. find: the listing of a source.
     """
-    for groups in ("patient", "study", "series"):
+    for groups, word in (("patient", "patients"), ("study", "studies"), ("series", "series")):
         listing = find(dicom(groups, ""))
         of_class: dict[int, set[str | None]] = {label: set() for label in range(len(listing.class_names))}
         for label, group in zip(listing.labels.tolist(), listing.groups or (), strict=True):
             of_class.setdefault(label, set()).add(group)
         told = set().union(*of_class.values()) - {None}
         if told and min(len(of_class[label]) for label in range(len(listing.class_names))) > 1:
-            return dicom(groups, f"by the headers, they are of {len(told)} different values of {groups}")
+            return dicom(groups, f"the headers tell {len(told)} {word} apart")
     why = "the headers do not tell the patients of each class apart: a table groups.csv in the folder could"
     return dicom("file", why)
 
