@@ -5,6 +5,7 @@ import stat
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -100,16 +101,23 @@ def pages(root: Path, locator: str) -> Sequence[int | None]:
     with warnings.catch_warnings(action="ignore"):
         try:
             with Image.open(checked(root, locator), formats=["TIFF"]) as image:
-                count = getattr(image, "n_frames", 1)
-                found = [page for page in range(count) if not _subfile_type(image, page) & _NO_PICTURE]
+                return _pictures(image)
         except Exception:  # of any kind: damaged files are items too
             return [None]
-    return found if count > 1 and found else [None]
 
 
-def _subfile_type(image: Image.Image, page: int) -> int:
-    image.seek(page)
-    return int(getattr(image, "tag_v2", {}).get(_NEW_SUBFILE_TYPE, 0))
+def _pictures(image: Image.Image) -> Sequence[int | None]:
+    found = list[int]()
+    for page in count():
+        try:
+            image.seek(page)
+        except EOFError:
+            return found if page > 1 and found else [None]
+        except Exception:  # of any kind: damaged from here on, as `decode_pages` tells of this page
+            return [*found, page]
+        if not int(getattr(image, "tag_v2", {}).get(_NEW_SUBFILE_TYPE, 0)) & _NO_PICTURE:
+            found.append(page)
+    raise AssertionError("no file has pages without end")
 
 
 def decode(data: bytes) -> Image.Image:
