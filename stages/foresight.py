@@ -118,7 +118,8 @@ def _of_measure(measure: Measure, classes: Sequence[str]) -> Iterator[str]:
 def _of_backbones(params: Params) -> Iterator[str]:
     users = {f"train_downstream.arms.{name}": arm.backbone for name, arm in params.train_downstream.arms.items()}
     found: dict[BackboneParams, str] = {}
-    for user, backbone in (users | {"evaluate": params.evaluate.backbone}).items():
+    users |= {"filter_memorized": params.filter_memorized.backbone, "evaluate": params.evaluate.backbone}
+    for user, backbone in users.items():
         if backbone is not None:
             found.setdefault(backbone, user)
     for backbone, user in found.items():
