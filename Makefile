@@ -28,8 +28,8 @@ drills: $(INSTALLED)
 	python -m pytest --numprocesses 2 --dist loadfile -m "drill or hypothesis" --hypothesis-profile thorough
 
 preset: $(INSTALLED)
-	@python -m stages.presets $(NAME) $(if $(FOLDER),--folder "$(FOLDER)") \
-		$(if $(GROUPS),--groups "$(GROUPS)") $(if $(QUICK),--quick)
+	@python -m stages.presets $(NAME) $(if $(FOLDER),--folder "$(FOLDER)") $(if $(GROUPS),--groups "$(GROUPS)") \
+		$(if $(LEAVE_OUT),--leave-out "$(LEAVE_OUT)") $(if $(QUICK),--quick)
 
 ui: $(INSTALLED)
 	@python -m stages.tracking.ui $(PORT)

@@ -1,6 +1,5 @@
 """Parameters that fit a folder of images: looks at it, chooses, and proves by `prepare`'s own checks that they do."""
 
-import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from stages.chooser import settings
 from stages.chooser.choice import Choice, Held, choices, in_colour, side
 from stages.chooser.names import GroupNames, names_of_groups
 from stages.chooser.sight import Sight, look, sample
+from stages.chooser.source import Source, dicom_groups, source_of
 from stages.overlays import noted
 from stages.plumbing import images, workdir
 from stages.plumbing.dataset import Dataset
@@ -24,32 +24,33 @@ from stages.sources import collection, domains, splits
 from stages.sources.ingest import Facts
 
 SCRATCH = workdir.WORK / "fit"
-LABELS = "labels.csv"  # what a table of classes in the folder is called,
-COLUMNS = (  # and its columns: file, class, and perhaps the patient
-    ("file", "filename", "file_name", "image", "path"),
-    ("class", "label", "category", "diagnosis"),
-    ("null", "group", "patient", "patient_id", "subject"),
-)
 GROUPS = ("groups.csv", "patients.csv")  # what a table of groups in the folder may be called
 
 
-def fit(text: str, source: Path, by_names: bool) -> tuple[str, list[str]]:
+def fit(text: str, folder: Path, by_names: bool, left_out: Sequence[str] = ()) -> tuple[str, list[str]]:
     """The parameters with what suits the folder, and what was seen and chosen, in lines.
 
-    text: of a params.yaml whose source is a folder. by_names: whether the files' names tell the groups. Raises
-    UserError where nothing can suit it.
+    text: of a params.yaml whose source is a folder. by_names: whether the files' names tell the groups. left_out:
+    classes. Raises UserError where nothing can suit it.
     """
     scratch = SCRATCH / uuid4().hex
     try:
-        return _fit(text, source, by_names, scratch)
+        return _fit(noted(text, settings.of_left_out(left_out)), folder, by_names, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _fit(text: str, source: Path, by_names: bool, scratch: Path) -> tuple[str, list[str]]:
-    text = noted(text, settings.of_source(str(source), _table_of_classes(source)))
+def _fit(text: str, folder: Path, by_names: bool, scratch: Path) -> tuple[str, list[str]]:
+    def with_source(source: Source) -> str:
+        return noted(text, settings.of_source(str(folder), source))
+
+    source = source_of(folder)
+    if source.kind == "dicom":
+        source = dicom_groups(lambda each: collection.find(_params(with_source(each)).prepare))
+    text = with_source(source)
     listing = collection.find(_params(text).prepare)
-    table, names = next((name for name in GROUPS if (source / name).is_file()), None), names_of_groups(listing)
+    table = next((name for name in GROUPS if (folder / name).is_file()), None)
+    names = names_of_groups(listing) if by_names or not source.knows_groups else None
     if by_names and not names:
         raise UserError("GROUPS=names: the files' names show no groups; prepare.groups takes a table of them")
     text = noted(text, settings.of_groups(table, names, by_names))
@@ -61,18 +62,13 @@ def _fit(text: str, source: Path, by_names: bool, scratch: Path) -> tuple[str, l
     sight = look(_params(text).prepare, listing, scratch)
     held = Held(sight.counts, sight.unlabelled, sight.per_group, sight.has_test, sight.has_validation)
     text, chosen = _first_that_fits(text, sight, held, scratch)
-    return text, [settings.describe(sight, looks), *sight.lines, _told(chosen), *_hint(names, table, by_names)]
-
-
-def _table_of_classes(source: Path) -> Sequence[str] | None:
-    """Name and columns (file, class, group or "null") of a table of classes in the folder, if there is one."""
-    path = source / LABELS
-    if not path.is_file():
-        return None
-    head = path.read_text(encoding="utf-8-sig", errors="replace").split("\n", 1)[0]
-    columns = [each.strip('" \r') for each in re.split("[,;\t]", head)]
-    found = [next((each for each in columns if each.casefold() in names), names[0]) for names in COLUMNS]
-    return [LABELS, *found]
+    return text, [
+        *_of_source(source),
+        settings.describe(sight, looks),
+        *sight.lines,
+        _told(chosen),
+        *_hint(names, table, by_names),
+    ]
 
 
 def _params(text: str) -> Params:
@@ -117,6 +113,11 @@ def _table(sight: Sight) -> pa.Table:
     labels = pa.array(sight.labels, mask=sight.labels < 0)
     groups = pa.array(sight.listing.groups or [None] * len(sight.labels), pa.string())
     return pa.table({"id": sight.listing.ids.tolist(), "label": labels, "group": groups})
+
+
+def _of_source(source: Source) -> list[str]:
+    fields = ", ".join(f"{each.name}: {each.value}" for each in source.fields)
+    return [f"{source.why} (kind: {source.kind}, {fields})"] if source.fields else []
 
 
 def _told(choice: Choice) -> str:

@@ -10,6 +10,7 @@ import argparse
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -36,11 +37,15 @@ _QUICK_HEAD = (
 _QUICK = (
     ("prepare.replicates", "2", "quick: enough to see it run, and too few to decide anything"),
     ("filter_memorized.planted_copies", "5", ""),
-    ("train_downstream.classifier.steps", "60", ""),
+    ("filter_memorized.shift_pixels", "0", ""),
+    ("filter_memorized.blurred_view", "false", ""),
+    ("train_downstream.classifier.steps", "20", ""),
     ("train_downstream.scikit_learn.classifiers", "[nearest_neighbours]", ""),
     ("evaluate.learning_curve", "[]", ""),
     ("evaluate.bootstrap", "200", ""),
+    ("parallel.jobs", "1", "quick: another process would take longer to begin than the little work there is"),
 )
+_QUICK_STEPS = "50"  # of each generator
 
 
 def read(name: str) -> str:
@@ -64,7 +69,11 @@ def _text(path: Path) -> str:
 
 
 def put(
-    name: str, folder: Path | None = None, by_names: bool = False, is_quick: bool = False
+    name: str,
+    folder: Path | None = None,
+    by_names: bool = False,
+    is_quick: bool = False,
+    left_out: Sequence[str] = (),
 ) -> tuple[Params, list[str]]:
     """Makes the preset the project's params.yaml; returns what it says, and lines about the folder that it fits.
 
@@ -75,12 +84,14 @@ def put(
     if name not in names:
         hint = did_you_mean(get_close_matches(name, names))
         raise UserError(f"there is no preset {name!r}{hint}\n{_listing(names)}" if name else _listing(names))
-    if (folder or by_names) and name != _LOOKS:
-        raise UserError(f"FOLDER and GROUPS are for the preset {_LOOKS} alone: others name their data themselves")
+    if (folder or by_names or left_out) and name != _LOOKS:
+        raise UserError(
+            f"FOLDER, GROUPS and LEAVE_OUT are for the preset {_LOOKS} alone: others name their data themselves"
+        )
     _refuse_to_overwrite(names)
     partial = PARAMS_FILE.with_name(f"{PARAMS_FILE.name}.partial")
     try:
-        text, lines = _fitted(read(name), folder, by_names) if name == _LOOKS else (read(name), [])
+        text, lines = _fitted(read(name), folder, by_names, left_out) if name == _LOOKS else (read(name), [])
         partial.write_text(quick(text) if is_quick else text, encoding="utf-8")
         loaded = params.load(partial)
         workdir.write_bytes(_WRITTEN, partial.read_bytes())
@@ -92,26 +103,28 @@ def put(
     return loaded, lines
 
 
-def _fitted(text: str, folder: Path | None, by_names: bool) -> tuple[str, list[str]]:
+def _fitted(text: str, folder: Path | None, by_names: bool, left_out: Sequence[str]) -> tuple[str, list[str]]:
     """The preset for the folder, which is looked at where it is there; else as it is."""
     if folder is None:
         folder = Path(YAML(typ="safe", pure=True).load(text)["prepare"]["source"]["path"])
         if not folder.exists():
             return text, [f"{folder} is not there yet: put your images there, and call this again to have it looked at"]
-    return fit(text, folder, by_names)
+    return fit(text, folder, by_names, left_out)
 
 
 def quick(text: str) -> str:
     """The same parameters with so few replicates and steps that every stage runs in seconds, and nothing is decided.
 
-    Arms that no question names are left out: each takes seconds to begin.
+    Each question keeps its first rival, and arms that none names are left out: each takes seconds to begin.
     """
     loaded = Params.model_validate(YAML(typ="safe", pure=True).load(text))
-    for name in loaded.train_downstream.arms.keys() - {*loaded.evaluate.arms, *loaded.evaluate.rivals}:
+    first = {name: each.rivals[0] for name, each in loaded.evaluate.questions.items()}
+    for name in loaded.train_downstream.arms.keys() - {*loaded.evaluate.arms, *first.values()}:
         text = without(text, f"train_downstream.arms.{name}")
+    rivals = [(f"evaluate.{name}.rivals", f"[{rival}]", "") for name, rival in first.items()]
     learning = [name for name, each in loaded.train_gan.generators.items() if isinstance(each, LearningParams)]
-    steps = [(f"train_gan.generators.{name}.steps", "100", "") for name in learning]
-    return _QUICK_HEAD + noted(text, [*steps, *_QUICK])
+    steps = [(f"train_gan.generators.{name}.steps", _QUICK_STEPS, "") for name in learning]
+    return _QUICK_HEAD + noted(text, [*rivals, *steps, *_QUICK])
 
 
 def _listing(names: list[str]) -> str:
@@ -166,11 +179,13 @@ def main() -> None:
     parser.add_argument("name", nargs="*", help="of the preset; none lists them all")
     parser.add_argument("--folder", type=Path, help=f"of images, for {_LOOKS}")
     parser.add_argument("--groups", choices=["names"], help="its files' names tell patients, speakers or slides")
+    parser.add_argument("--leave-out", default="", help="classes that play no role, with commas between them")
     parser.add_argument("--quick", action="store_true", help="two replicates and few steps, which decide nothing")
     asked = parser.parse_args()
     name = " ".join(asked.name)
     try:
-        loaded, lines = put(name, asked.folder, asked.groups == "names", asked.quick)
+        left_out = [each.strip() for each in asked.leave_out.split(",") if each.strip()]
+        loaded, lines = put(name, asked.folder, asked.groups == "names", asked.quick, left_out)
     except UserError as error:
         sys.exit(f"preset: {error}")
     for line in lines:

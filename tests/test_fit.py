@@ -1,6 +1,6 @@
 """Parameters that are made to fit a folder pass `prepare` on it, and what cannot fit is told."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from stages.plumbing import params
 from stages.plumbing.errors import UserError
 from stages.plumbing.stage import execute
 from tests.conftest import ROOT
+from tests.sources.kinds.test_dicom import encoded
 
 FOLDER = Path("data/raw/own")
 Fit = Callable[..., tuple[params.Params, str]]
@@ -38,8 +39,8 @@ def make(form: str, counts: dict[str, int], side: int = 20, colour: bool = False
             Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST).save(path)
 
 
-def fitted(by_names: bool = False) -> tuple[params.Params, str]:
-    text, lines = fit(presets.read("my_folder"), FOLDER, by_names)
+def fitted(by_names: bool = False, left_out: Sequence[str] = ()) -> tuple[params.Params, str]:
+    text, lines = fit(presets.read("my_folder"), FOLDER, by_names, left_out)
     Path("params.yaml").write_text(text.replace("\n  jobs: 2\n", "\n  jobs: 1\n"))
     return params.load(), "\n".join(lines)
 
@@ -76,6 +77,25 @@ def test_a_table_of_classes_in_the_folder_is_used() -> None:
     execute("prepare", stages.prepare.main)
 
 
+@pytest.mark.parametrize(
+    ("head", "name", "words"),
+    [
+        (
+            "file,effusion,mass",
+            "1.png",
+            r"needs a column of files.*has 'file', 'effusion', 'mass'.*each image has one class",
+        ),
+        ("file,class", "1.nii", "cannot tell the classes of NIFTI files: put those of each class into a folder"),
+    ],
+)
+def test_a_table_that_tells_no_classes_of_images_is_refused(head: str, name: str, words: str) -> None:
+    FOLDER.mkdir(parents=True)
+    (FOLDER / name).touch()
+    (FOLDER / "labels.csv").write_text(f"{head}\n{name},0\n")
+    with pytest.raises(UserError, match=words):
+        fitted()
+
+
 def test_groups_in_names_are_suggested_and_taken_where_asked_for() -> None:
     for group in range(12):
         make(f"patient{group:02d}_{{}}.png", {"a": 3, "b": 3})
@@ -104,11 +124,41 @@ def test_all_classes_without_enough_images_are_named_and_why() -> None:
     with pytest.raises(UserError) as error:
         fitted()
     assert "class 'few' has 2, class 'same' has 1." in str(error.value)
-    assert "29 images or files left out: duplicate" in str(error.value)
+    assert "29 images or files left out: duplicate, such as same/" in str(error.value)
+    assert "LEAVE_OUT='few,same'" in str(error.value)
+    chosen, _ = fitted(left_out=["few", "same"])
+    assert chosen.prepare.leave_out == ("few", "same")
 
 
-def test_folders_inside_folders_are_not_taken_for_classes_silently() -> None:
+@pytest.mark.parametrize("between", ["", "/{}-scans"])
+def test_folders_inside_folders_are_not_taken_for_classes_silently(between: str) -> None:
     for name in ("north", "south"):
-        make("{}.png", {f"{name}/cat": 8, f"{name}/dog": 8})
+        inner = name + between.format(name)
+        make("{}.png", {f"{inner}/cat": 8, f"{inner}/dog": 8})
     _, said = fitted()
     assert "turn the tree inside out, for instance into cat/north/FILE" in said
+
+
+def put_scans(constant: str) -> None:
+    """Patients with a study of two files each, in each class and split; those of a class share an id, if wanted."""
+    for split, first in (("train", 0), ("test", 8)):
+        for patient in range(first, first + 8):
+            for name in ("benign", "malignant"):
+                who = {"PatientID": constant if constant and name == "benign" else f"{name}{patient}"}
+                for number in range(2):
+                    random = np.random.default_rng([patient, number, len(name)])
+                    values = random.integers(0, 4096, (6, 6)).astype(np.uint16).repeat(4, 0).repeat(4, 1)
+                    path = FOLDER / split / name / f"{patient}-{number}.dcm"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(encoded(values, StudyInstanceUID=f"1.2.{patient}.{len(name)}", **who))
+
+
+@pytest.mark.parametrize(("constant", "groups"), [("", "patient"), ("ANON", "study")])
+def test_dicom_files_are_seen_and_held_together_by_what_their_headers_tell(constant: str, groups: str) -> None:
+    put_scans(constant)
+    chosen, said = fitted()
+    assert chosen.prepare.source.model_dump(exclude={"path"}) == {"kind": "dicom", "groups": groups, "window": "header"}
+    assert (chosen.prepare.image.size, chosen.prepare.image.channels) == (24, "grey")
+    assert "64 labelled images of 2 classes (32 each) with a test set of their own" in said
+    if groups == "patient":
+        execute("prepare", stages.prepare.main)

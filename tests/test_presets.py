@@ -274,8 +274,9 @@ def test_any_preset_can_be_made_quick(name: str, monkeypatch: pytest.MonkeyPatch
     text = presets.quick(presets.read(name))
     loaded = params.Params.model_validate(SAFE.load(text))
     assert loaded.prepare.replicates == 2
-    assert {each.steps for each in loaded.train_gan.generators.values() if hasattr(each, "steps")} <= {100}
+    assert {each.steps for each in loaded.train_gan.generators.values() if hasattr(each, "steps")} <= {50}
     assert set(loaded.train_downstream.arms) == {*loaded.evaluate.arms, *loaded.evaluate.rivals}
+    assert all(len(each.rivals) == 1 for each in loaded.evaluate.questions.values())
     assert _undocumented(text) == []
 
 

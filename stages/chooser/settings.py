@@ -1,5 +1,6 @@
 """The values of a choice as they go into params.yaml, each with the reason for it. Pure."""
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ from stages.chooser.arms import arms
 from stages.chooser.choice import MOST_POOL, Choice, Held
 from stages.chooser.names import GroupNames
 from stages.chooser.sight import Sight
+from stages.chooser.source import Field, Source
 
 LEAST_DRAWN, MOST_DRAWN = 20, 100  # generated images of the commonest class, unless that has more itself
 DRAWN = 4000  # generated images of all classes
@@ -22,23 +24,18 @@ class Setting(NamedTuple):
     why: str
 
 
-def of_source(path: str, table: Sequence[str] | None) -> list[Setting]:
-    """Where the images lie. table: name and columns (file, class, group or "null") of a table of classes, if any."""
-    if table is None:
+def of_source(path: str, source: Source) -> list[Setting]:
+    """Where the images lie, and what they are."""
+    if source.kind == "folder":
         return [Setting("prepare.source.path", path, "")]
-    words = (
-        "the table of classes, in that folder",
-        "its column of files",
-        "its column of classes",
-        "its column of patients",
-    )
-    names = ("table", "file_column", "label_column", "group_column")
-    lines = [f"# {word}, or null\n  {name}: {each}" for word, name, each in zip(words, names, table, strict=True)]
-    lines = [line if "group" in line else line.replace(", or null", "") for line in lines]
-    block = ["# a table tells the class of each file", "kind: csv", "# the folder", f"path: {path}", *lines]
-    return [
-        Setting("prepare.source", "".join(f"\n  {line}" for line in block), f"chosen: {table[0]} lies in the folder")
-    ]
+    fields = [Field("kind", source.kind, "how the files are read: docs/data.md"), Field("path", path, "the folder")]
+    lines = [f"\n  # {each.meaning}\n  {each.name}: {each.value}" for each in [*fields, *source.fields]]
+    return [Setting("prepare.source", "".join(lines), source.why)]
+
+
+def of_left_out(names: Sequence[str]) -> list[Setting]:
+    """Classes that the user leaves out."""
+    return [Setting("prepare.leave_out", json.dumps(names, ensure_ascii=False), "as asked for")] if names else []
 
 
 def of_images(size: int, colour: bool, sight_of: str) -> list[Setting]:
@@ -148,5 +145,5 @@ def describe(sight: Sight, sides: str) -> str:
     counts = np.bincount(sight.labels[sight.labels >= 0], minlength=len(sight.listing.class_names))
     spread = f"{counts.min()} to {counts.max()}" if counts.min() < counts.max() else str(counts.min())
     own = " with a test set of their own" if sight.has_test else ""
-    pool = f", {sight.unlabelled} images without a label" if sight.unlabelled else ""
+    pool = f", {sight.unlabelled} without a label" if sight.unlabelled else ""
     return f"{counts.sum()} labelled images of {len(counts)} classes ({spread} each){own}{pool}; {sides}"

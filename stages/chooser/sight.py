@@ -1,5 +1,6 @@
 """What lies in a folder of images: counts, sizes, colours, copies, groups; as much as a choice of parameters needs."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +63,9 @@ class Sight:
     @property
     def per_group(self) -> float:
         """Images of a patient, speaker or slide in the mean; 0 where none is known."""
-        groups = self.listing.groups
-        return len(groups) / len(set(groups)) if groups else 0.0
+        sizes = Counter(self.listing.groups or ())
+        alone = sizes.pop(None, 0)  # images that are of no group
+        return (alone + sizes.total()) / (alone + len(sizes)) if sizes else 0.0
 
 
 def sample(params: PrepareParams, listing: Listing) -> Facts:
@@ -115,41 +117,49 @@ def _one_by_one(work: Callable[[Any], Any], jobs: Sequence[Any], unit: str) -> l
 
 def _bytes(params: PrepareParams, listing: Listing) -> int:
     root = Path(params.source.path)
-    paths = (root / locator for _, locator in listing.locators)
+    paths = {root / file for _, (file, _) in listing.locators}
     return sum(path.lstat().st_size for path in paths if path.exists())
 
 
 def _refuse_small_classes(seen: Sight, listed: int) -> None:
-    small = [
-        f"{name!r} has {count}"
-        for name, count in zip(seen.listing.class_names, seen.counts.tolist(), strict=True)
-        if count < LEAST
-    ]
+    counts = zip(seen.listing.class_names, seen.counts.tolist(), strict=True)
+    small = [(name, count) for name, count in counts if count < LEAST]
     if small:
         beside = " beside the given test and validation sets" if seen.has_test or seen.has_validation else ""
         told = "".join(f"\n  {line}" for line in seen.lines)
+        remedies = "Add images or join classes"
+        if len(small) + 1 < len(seen.counts):
+            remedies = (
+                f"Add images, join classes, or leave these out: LEAVE_OUT='{','.join(name for name, _ in small)}'"
+            )
+        named = ", ".join(f"class {name!r} has {count}" for name, count in small)
         raise UserError(
             f"each class needs {LEAST} different images{beside}, one to test on, one to train on, one that choices are "
-            f"made on and one for the threshold of copies, but of {listed} images class {', class '.join(small)}. Add "
-            "images, join classes, or hide a class's folder with a dot before its name" + told
+            f"made on and one for the threshold of copies, but of {listed} images {named}. "
+            f"{remedies}{told}"
         )
 
 
 def _nested(listing: Listing) -> list[str]:
-    """A line where the folders inside the classes' folders look like the classes themselves."""
-    inner: dict[int, set[str]] = {}
+    """A line where the folders inside the classes' folders, at some depth, look like the classes themselves."""
+    inner: dict[int, dict[int, set[str]]] = {}  # by depth and class
     for name, label, split in zip(listing.ids.tolist(), listing.labels.tolist(), listing.splits.tolist(), strict=True):
-        below = name.split("/")[2 if split else 1 : -1]
-        if label >= 0:
-            inner.setdefault(label, set()).add(below[0] if below else "")
-    first = inner.get(0, set())
-    if len(first) < 2 or "" in first or any(each != first for each in inner.values()):
-        return []
-    return [
-        f"the folders of all classes ({_named(listing.class_names)}) hold the same folders ({_named(sorted(first))}): "
-        "if these are the classes, turn the tree inside out, for instance into "
-        f"{sorted(first)[0]}/{listing.class_names[0]}/FILE"
-    ]
+        for depth, folder in enumerate([*name.split("/")[2 if split else 1 : -1], ""]):
+            if label >= 0:
+                inner.setdefault(depth, {}).setdefault(label, set()).add(folder)
+    for of_class in inner.values():
+        first = of_class.get(0, set())
+        alike = len(of_class) == len(listing.class_names) and all(each == first for each in of_class.values())
+        if alike and len(first) > 1 and "" not in first:
+            return [_inside_out(listing.class_names, sorted(first))]
+    return []
+
+
+def _inside_out(classes: Sequence[str], inner: Sequence[str]) -> str:
+    return (
+        f"the folders of all classes ({_named(classes)}) hold the same folders ({_named(inner)}): if these are the "
+        f"classes, turn the tree inside out, for instance into {inner[0]}/{classes[0]}/FILE"
+    )
 
 
 def _named(names: Sequence[str]) -> str:

@@ -47,6 +47,11 @@ class Needs:
         return replace(self, train=train, validation=np.concatenate([np.zeros(classes, np.int64), self.validation]))
 
 
+def counted(images: int) -> str:
+    """So many images, in words."""
+    return "1 image" if images == 1 else f"{images} images"
+
+
 def hold_out(labels: NDArray[np.int64], groups: NDArray[np.int64], share: float, seed: int) -> NDArray[np.bool_] | None:
     """Whole groups with about `share` of the images of every class, and every class on both sides; None if impossible.
 
@@ -180,7 +185,7 @@ def _keep_by_class(
             if by_need > len(free):
                 raise UserError(
                     f"class {held.class_names[label]!r} has {len(members)} groups beside the test set, which are "
-                    f"too few to give {role} {need[label]} images and share no group with another role: lower "
+                    f"too few to give {role} {counted(need[label])} and share no group with another role: lower "
                     "prepare.labels_per_class, validation_per_class, calibration or test_share"
                 )
             by_spread = min(need[label], spread, len(members) // _SPREAD_PART) - own.sum()
@@ -195,8 +200,8 @@ def _keep_for_calibration(
     by_need = _leading(held.sizes[free], need)
     if by_need > len(free):
         raise UserError(
-            f"prepare.calibration asks for {need} images, but the groups that are left hold {held.sizes[free].sum()}: "
-            "lower it, or prepare.test_share, labels_per_class or validation_per_class"
+            f"prepare.calibration asks for {counted(need)}, but the groups that are left hold "
+            f"{held.sizes[free].sum()}: lower it, or prepare.test_share, labels_per_class or validation_per_class"
         )
     by_spread = min(need, spread, len(kept) // _SPREAD_PART)
     kept[free[: max(by_need, by_spread)]] = CALIBRATION

@@ -1,8 +1,9 @@
 """All images of a run in one listing: those of the source and, under domain shift, those of a second one."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -20,6 +21,7 @@ from stages.sources import registry
 from stages.sources.groups import find_groups
 from stages.sources.listing import Listing
 from stages.sources.params import AnySource, PrepareParams
+from stages.sources.tree import composed
 
 
 def find(params: PrepareParams) -> Listing:
@@ -31,9 +33,13 @@ def find(params: PrepareParams) -> Listing:
     set there is no given training set either: everything but a given validation set is there to be split.
 
     Raises:
-        UserError: a source is spoilt as a whole, or the classes of the two differ.
+        UserError: a source is spoilt as a whole, the classes of the two differ, or `leave_out` names what is no class,
+            or leaves fewer than two.
     """
-    listing, second = (_with_groups(source, params) for source in (params.source, params.shift.source))
+    both = [_with_groups(source, params) for source in (params.source, params.shift.source)]
+    left_out = [composed(each) for each in params.leave_out]
+    _refuse_unknown(left_out, {name for each in both for name in each.class_names})
+    listing, second = (_without(each, left_out) for each in both)
     _refuse_test_alone(listing, Path(params.source.path))
     if len(second):
         second = _with_classes_of(listing.class_names, second)
@@ -83,13 +89,38 @@ def _with_groups(source: AnySource, params: PrepareParams) -> Listing:
     return replace(listing, groups=find_groups(params.groups, Path(source.path), listing)) if len(listing) else listing
 
 
+def _refuse_unknown(left_out: Sequence[str], known: Collection[str]) -> None:
+    for each in left_out:
+        if each not in known:
+            near = " or ".join(map(repr, get_close_matches(each, known)))
+            names = f"did you mean {near}?" if near else f"the classes are {', '.join(map(repr, sorted(known)))}"
+            raise UserError(f"prepare.leave_out names {each!r}, which is no class of the source; {names}")
+
+
+def _without(listing: Listing, left_out: Sequence[str]) -> Listing:
+    """The listing without the images of some classes; those of the other ones are numbered anew."""
+    names = [name for name in listing.class_names if name not in left_out]
+    if len(names) == len(listing.class_names):
+        return listing
+    if len(names) < 2:
+        raise UserError(
+            f"prepare.leave_out leaves {len(names)} of {len(listing.class_names)} classes: a classifier needs two"
+        )
+    number = np.array([names.index(name) if name in names else -1 for name in listing.class_names])
+    labels = np.where(listing.labels == UNLABELLED, UNLABELLED, number[listing.labels])
+    kept = np.flatnonzero((labels >= 0) | (listing.labels == UNLABELLED))
+    ignored = {**listing.ignored, "of a class in prepare.leave_out": len(listing) - len(kept)}
+    return replace(listing, class_names=names, labels=labels, ignored=ignored).take(kept)
+
+
 def _with_classes_of(class_names: list[str], second: Listing) -> Listing:
     """The second source with the first's classes, and ids that cannot be those of the first."""
     missing, unknown = set(class_names) - set(second.class_names), set(second.class_names) - set(class_names)
     if missing or unknown:
         raise UserError(
             "prepare.shift.source must have the same classes as prepare.source, but it lacks "
-            f"{', '.join(sorted(missing)) or 'none'}, and has beside them {', '.join(sorted(unknown)) or 'none'}"
+            f"{', '.join(sorted(missing)) or 'none'}, and has beside them {', '.join(sorted(unknown)) or 'none'}; "
+            "prepare.leave_out leaves classes out of both"
         )
     number = np.array([class_names.index(name) for name in second.class_names])
     labels = np.where(second.labels == UNLABELLED, UNLABELLED, number[second.labels])

@@ -10,6 +10,7 @@ from stages.sources.listing import Listing
 from stages.sources.params import CsvGroups, NoGroups, PatternGroups
 from stages.sources.tables import examples, opened
 from stages.sources.tree import composed
+from stages.sources.unfolding import file_of
 
 _COLUMNS = ("file", "group")
 
@@ -35,19 +36,20 @@ def find_groups(
 
 def _from_csv(path: Path, ids: list[str]) -> list[str]:
     group_of = _read_csv(path)
-    missing = group_of.keys() - set(ids)
+    keys = [each if each in group_of else file_of(each) for each in ids]  # a row may speak of a whole stack or film
+    missing = group_of.keys() - set(ids) - set(keys)
     if missing:
         raise UserError(
             f"{path} names {examples(missing)} that the source does not have: correct the column 'file' "
             "(paths relative to prepare.source.path, with /) or remove these rows"
         )
-    without = [each for each in ids if not group_of.get(each)]
+    without = [each for each in dict.fromkeys(keys) if not group_of.get(each)]
     if without:
         raise UserError(
             f"{path} gives no group for {examples(without)}: add a row for each, because an image without a group "
             "could stand in train and test beside others of its group"
         )
-    return [group_of[each] for each in ids]
+    return [group_of[each] for each in keys]
 
 
 def _read_csv(path: Path) -> dict[str, str]:

@@ -29,9 +29,11 @@ def notes(listing: Listing) -> list[str]:
 
 
 def left_out(findings: Sequence[Finding]) -> list[str]:
-    """A line for each kind of finding for which images were left out."""
+    """A line for each kind of finding for which images were left out, with the first of them."""
+    out = [each for each in reversed(findings) if each.action in ("dropped", "skipped")]
+    first = {str(each.kind): each for each in out}
     return [
-        f"{_files(count['dropped'])} left out: {kind.replace('_', ' ')}"
+        f"{_files(count['dropped'])} left out: {kind.replace('_', ' ')}, such as {first[kind].id}: {first[kind].detail}"
         for kind, count in as_numbers(findings).items()
         if count["dropped"]
     ]
@@ -42,7 +44,8 @@ def _alike_classes(names: Sequence[str]) -> list[str]:
     for name in names:
         alike["".join(name.casefold().split())].append(name)
     return [
-        f"the classes {', '.join(map(repr, group))} differ in case or spaces alone, and count as different classes"
+        f"the classes {', '.join(map(repr, group))} differ in case or spaces alone, and count as different classes; "
+        "if they are one, give them one name"
         for group in alike.values()
         if len(group) > 1
     ]

@@ -311,6 +311,7 @@ class PrepareParams(_Section):
     replicates: int = Field(ge=1)
     source: Annotated[SourceParams, Field(discriminator="kind")]
     shift: ShiftParams
+    leave_out: tuple[ClassName, ...]
     image: ImageParams
     groups: Annotated[NoGroups | CsvGroups | PatternGroups, Field(discriminator="kind")]
     test_share: float = Field(gt=0, lt=1)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from stages.plumbing.dataset import CALIBRATION, ROLES, TEST, TRAIN, UNLABELLED_POOL, VALIDATION
 from stages.plumbing.errors import UserError
-from stages.sources.allotment import Needs, Sizes, allot, hold_out, stratified_order
+from stages.sources.allotment import Needs, Sizes, allot, counted, hold_out, stratified_order
 from stages.sources.params import PoolCount, PoolShare, PrepareParams
 
 Labels = NDArray[np.int64]
@@ -65,7 +65,8 @@ def test_rows(
     if taken is None:
         raise UserError(
             f"the {len(np.unique(groups[rows]))} groups cannot be split so that every class is in the test set and "
-            "beside it: use smaller groups (prepare.groups), or join or leave out the classes that lie in few groups"
+            "beside it: use smaller groups (prepare.groups), or join the classes that lie in few groups, or name "
+            "them in prepare.leave_out"
         )
     return rows[taken]
 
@@ -320,7 +321,7 @@ def _give_per_class(roles: NDArray[np.str_], orders: list[Rows], candidates: Mas
 def _give_calibration(roles: NDArray[np.str_], candidates: Rows, size: int) -> None:
     if len(candidates) < size:
         raise UserError(
-            f"prepare.calibration asks for {size} images, but {len(candidates)} are left beside the "
+            f"prepare.calibration asks for {counted(size)}, but {len(candidates)} are left beside the "
             "test, train and validation images"
         )
     roles[candidates[:size]] = CALIBRATION
@@ -330,8 +331,8 @@ def _give_pool(roles: NDArray[np.str_], candidates: Rows, wanted: PoolShare | Po
     size = wanted.count if isinstance(wanted, PoolCount) else round(len(candidates) * wanted.share)
     if len(candidates) < size:
         raise UserError(
-            f"prepare.unlabelled.count asks for {size} images, but {len(candidates)} are left beside the images of the "
-            "other roles: lower it, or state a share"
+            f"prepare.unlabelled.count asks for {counted(size)}, but {len(candidates)} are left beside the images "
+            "of the other roles: lower it, or state a share"
         )
     roles[candidates[:size]] = UNLABELLED_POOL
 
@@ -340,26 +341,22 @@ def _check_official_test(labels: Labels, class_names: list[str]) -> None:
     sizes = _count_classes(labels, len(class_names))
     if sizes.min() == 0:
         raise UserError(
-            f"class {class_names[sizes.argmin()]!r} has no image in the source's test set: add some, or leave the "
-            "class out of the source"
+            f"class {class_names[sizes.argmin()]!r} has no image in the source's test set: add some, or name the "
+            "class in prepare.leave_out"
         )
 
 
 def _check_test_sizes(labels: Labels, class_names: list[str], params: PrepareParams, place: str) -> None:
     small = [
-        f"class {name!r} has {_images(size)}"
+        f"class {name!r} has {counted(size)}"
         for name, size in zip(class_names, _count_classes(labels, len(class_names)).tolist(), strict=True)
         if min(size * params.test_share, size * (1 - params.test_share)) < 1
     ]
     if small:
         raise UserError(
             f"{', '.join(small)}{place}: too few for a test set with prepare.test_share {params.test_share}. "
-            "Add images, change the share, join classes, or hide a class's folder with a dot before its name"
+            "Add images, change the share, join classes, or name them in prepare.leave_out"
         )
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"
 
 
 def _check_enough(
@@ -379,16 +376,17 @@ def _check_enough(
         stated = f"prepare.labels_per_class ({'all' if needs.train_last else train[label]})"
         also = f" and validation_per_class ({drawn[label]})" if drawn.any() else ""
         raise UserError(
-            f"class {class_names[label]!r} has {_images(available[label])} beside the test set, but {stated}{also} "
-            f"need {train[label] + drawn[label]}"
+            f"class {class_names[label]!r} has {counted(available[label])} beside the test set, but {stated}{also} "
+            f"need {train[label] + drawn[label]}: lower these, or name the class in prepare.leave_out"
         )
     there = _count_classes(labels[may[VALIDATION]], len(class_names))
     of_validation = "" if needs.validation.any() else "'s validation set"
     for label in np.flatnonzero(there < validation).tolist():
         place = ("the second source" if is_shifted else "the source") + of_validation
         raise UserError(
-            f"class {class_names[label]!r} has {_images(there[label])} in {place} that share no group with the test "
-            f"set, but prepare.validation_per_class asks for {validation[label]}"
+            f"class {class_names[label]!r} has {counted(there[label])} in {place} that share no group with the test "
+            f"set, but prepare.validation_per_class asks for {validation[label]}: lower it, or name the "
+            "class in prepare.leave_out"
         )
     if needs.validation.any():
         rows = np.flatnonzero(may[TRAIN] | may[VALIDATION])
@@ -409,5 +407,5 @@ def _check_several_groups(labels: Labels, groups: NDArray[np.int64], class_names
     if len(single):
         raise UserError(
             f"class {class_names[single[0]]!r} lies in a single group{fault}: give its images several groups "
-            "(prepare.groups), or leave the class out of the source"
+            "(prepare.groups), or name the class in prepare.leave_out"
         )

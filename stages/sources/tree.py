@@ -159,19 +159,26 @@ def _check_classes(tree: _Tree, splits: dict[str, str], classes: list[_ClassFold
         absent = names - {folder.name for folder in classes if folder.split == split}
         if absent:
             raise UserError(
-                f"{tree.root}: no folder in {split!r} for {_quoted(absent)}: all splits need the same classes"
+                f"{tree.root}: no folder in {split!r} for {_quoted(absent)}: all splits need the same classes; add "
+                "it, or hide the class's folders in the other splits with a dot before their names"
             )
     empty = [folder.path for folder in classes if folder.path not in filled]
     if empty:
         raise UserError(
-            f"{tree.root}: no {tree.what} in {_quoted(empty)}: fill the folder, remove it, or hide it with a dot "
-            "before its name"
+            f"{tree.root}: no {tree.what} in {_quoted(empty)}{_passed_over(tree)}: fill the folder, remove it, or "
+            "hide it with a dot before its name"
         )
     if len(names) < 2:
         raise UserError(
             f"{tree.root} has one class only, {_quoted(names)}: a classifier needs two or more folders; if the classes "
-            "are the folders in this one, let the source's path name it"
+            f"are the folders in this one, let the source's path name it: {tree.root / min(names)}"
         )
+
+
+def _passed_over(tree: _Tree) -> str:
+    """What lies there instead, most of all."""
+    kinds = [(count, reason) for reason, count in tree.ignored.items() if count and "suffix" in reason]
+    return f" ({max(kinds)[0]} passed over: {max(kinds)[1]})" if kinds else ""
 
 
 def _check_ids(root: Path, ids: list[str]) -> None:

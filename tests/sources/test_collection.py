@@ -50,6 +50,36 @@ def test_a_second_source_may_do_without_images_to_train_on_and_the_first_may_not
         collection.find(params(second))
 
 
+def test_a_class_is_left_out_of_both_sources_and_the_others_are_numbered_anew(tmp_path: Path) -> None:
+    """Also where the second source does not have it; its images are not there, rather than without a label."""
+    source = make_tree(tmp_path / "a", {"w": 1, "x": 3, "y": 2, "z": 2, "unlabelled": 2})
+    shift = {"source": make_tree(tmp_path / "b", {"x": 2, "z": 2}), "simulate": "none", "pool": True}
+    with pytest.raises(UserError, match="it lacks w, y"):
+        collection.find(params(source, shift))
+    everything = params(source, shift, leave_out=["w", "y"])
+    listing = collection.find(everything)
+    assert listing.class_names == ["x", "z"]
+    of_class = [name.removeprefix(SHIFTED).split("/")[0] for name in listing.ids.tolist()]
+    assert [["x", "z", "unlabelled"][label] for label in listing.labels] == of_class
+    assert len(list(collection.read(everything, listing.locators))) == 3 + 2 + 2 + 4
+    assert listing.ignored["of a class in prepare.leave_out"] == 3
+
+
+@pytest.mark.parametrize(
+    ("left_out", "words"),
+    [(["beningn"], "did you mean 'benign'"), (["q"], "the classes are 'benign', 'else', 'fine'"), (["else"], "")],
+)
+def test_only_classes_that_are_there_can_be_left_out(tmp_path: Path, left_out: list[str], words: str) -> None:
+    source = make_tree(tmp_path / "a", {"benign": 3, "else": 3, "fine": 1})
+    if words:
+        with pytest.raises(UserError, match=words):
+            collection.find(params(source, leave_out=left_out))
+    else:
+        assert collection.find(params(source, leave_out=left_out)).class_names == ["benign", "fine"]
+        with pytest.raises(UserError, match="leaves 1 of 3 classes"):
+            collection.find(params(source, leave_out=["else", "fine"]))
+
+
 def test_every_locator_leads_to_its_image(tmp_path: Path) -> None:
     source, second = make_tree(tmp_path / "a", {"x": 3, "y": 2}), make_tree(tmp_path / "b", {"x": 2, "y": 2})
     everything = params(source, {"source": second, "simulate": "none", "pool": False})

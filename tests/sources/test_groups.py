@@ -47,6 +47,13 @@ def test_names_are_compared_in_the_composed_form_that_ids_have(tmp_path: Path) -
     assert from_csv(tmp_path, f"file,group\n{decomposed},x\n", [composed]) == ["x"]
 
 
+def test_a_row_may_speak_of_all_images_of_a_file(tmp_path: Path) -> None:
+    ids = ["a/film#0001", "a/film#0002", "b/1.tif"]
+    assert from_csv(tmp_path, "file,group\na/film,x\nb/1.tif,y\n", ids) == ["x", "x", "y"]
+    with pytest.raises(UserError, match=r"no group for 1 file \('a/film'\)"):
+        from_csv(tmp_path, "file,group\nb/1.tif,y\n", ids)
+
+
 @pytest.mark.parametrize("groups", [None, ["x", None, "y", "y"]])
 def test_without_parameter_the_source_knows_best(groups: list[str | None] | None) -> None:
     listing = make_listing(IDS, groups)

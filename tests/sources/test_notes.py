@@ -55,8 +55,9 @@ def test_images_without_a_group_beside_others_with_one_are_told(tmp_path: Path) 
 
 
 def test_findings_count_where_images_were_left_out() -> None:
-    found = [Finding("duplicate", "a", "b", "dropped", ""), Finding("constant", "c", "", "kept", "")]
-    assert left_out(found) == ["1 image or file left out: duplicate"]
+    found = [Finding("duplicate", name, "c", "dropped", f"the same {name}") for name in "ab"]
+    found += [Finding("constant", "c", "", "kept", "")]
+    assert left_out(found) == ["2 images or files left out: duplicate, such as a: the same a"]
 
 
 def test_the_summary_tells_what_was_read_and_what_of_it_is_used() -> None:

@@ -34,6 +34,7 @@ def make_params(**changes: object) -> PrepareParams:
         "calibration": 30,
         "unlabelled": {"share": 1.0},
         "near_duplicate_distance": 0,
+        "leave_out": [],
         "on_leak": "drop",
         "on_bad_image": "error",
     }

@@ -8,15 +8,15 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from stages.imaging.decoding import BadItem, decode, image_suffixes, read_bytes
+from stages.imaging.decoding import BadItem, image_suffixes
 from stages.imaging.files import check_names
 from stages.plumbing.errors import UserError
 from stages.plumbing.images import UNLABELLED
-from stages.sources.attempts import attempts
 from stages.sources.listing import Listing
 from stages.sources.params import CsvParams
 from stages.sources.tables import examples, opened
 from stages.sources.tree import composed
+from stages.sources.unfolding import Locator, read_pictures, with_pages
 
 _DELIMITERS = ",;\t"
 _MISSING = frozenset({"nan", "nat", "<na>", "#n/a", "null"})  # what programs write where there is no class
@@ -28,7 +28,8 @@ Row = tuple[str, str | None]  # class, '' where there is none, and group
 def find(params: CsvParams) -> Listing:
     """All files that the table names, sorted by name; a file without a class belongs to the pool.
 
-    Ids are the names in Unicode's composed form. Images that the table does not name are passed over and counted.
+    Each page of a TIFF is an image. Ids are the names in Unicode's composed form. Images that the table does not name
+    are passed over and counted.
     Raises UserError where the table cannot be read, gives a file two classes or several in one, names no file that is
     there, and for fewer than two classes.
     """
@@ -48,7 +49,7 @@ def find(params: CsvParams) -> Listing:
     images = [name for name in there if name.lower().endswith(tuple(image_suffixes()))]
     ignored = Counter({f"image that {params.table} does not name": len(set(images) - set(rows))})
     ids = sorted(rows)
-    return Listing(
+    files = Listing(
         class_names=names,
         ids=np.array(ids, dtype=np.str_),
         labels=np.array([number[rows[name][0]] for name in ids], dtype=np.int64),
@@ -57,11 +58,12 @@ def find(params: CsvParams) -> Listing:
         locators=[there[name].relative_to(root).as_posix() if name in there else name for name in ids],
         ignored=dict(+ignored),
     )
+    return with_pages(root, files)
 
 
-def read(params: CsvParams, locators: Sequence[str]) -> Iterator[Image.Image | BadItem]:
+def read(params: CsvParams, locators: Sequence[Locator]) -> Iterator[Image.Image | BadItem]:
     """The images at `locators` in order, each wholly loaded; for one that cannot be used, what is wrong with it."""
-    return attempts(lambda locator: decode(read_bytes(Path(params.path), locator)), locators)
+    return read_pictures(Path(params.path), locators)
 
 
 def _read(path: Path, params: CsvParams) -> dict[str, Row]:

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.imaging.decoding import LARGEST_PIXELS, BadItem, read_bytes
+from stages.imaging.decoding import LARGEST_PIXELS, BadItem, checked, read_bytes
 from stages.plumbing.errors import UserError
 from stages.sources.attempts import attempts
 from stages.sources.listing import Listing
 from stages.sources.params import DicomParams, Window, WindowParams
 from stages.sources.quiet import quiet
 from stages.sources.tree import list_tree
+from stages.sources.unfolding import Locator, unfold
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -28,9 +29,8 @@ if TYPE_CHECKING:
 _KEYWORDS = {"patient": "PatientID", "study": "StudyInstanceUID", "series": "SeriesInstanceUID"}
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _FAR = 1e12  # beyond every stored value, where a window shows black or white
+_MOST_FRAMES = 100_000
 _INDEX = "Media Storage Directory Storage"  # a DICOMDIR, which lists other files
-
-Locator = tuple[str, int | None]  # the file, and which of its frames; None where it has one
 
 
 def find(params: DicomParams) -> Listing:
@@ -41,25 +41,19 @@ def find(params: DicomParams) -> Listing:
     _check_library()
     root = Path(params.path)
     files = list_tree(root, frozenset({""}), "file")
-    rows, ids, locators, groups = list[int](), list[str](), list[Locator](), list[str | None]()
-    numbers: dict[str, int] = {}
-    for row, (name, locator) in enumerate(zip(files.ids.tolist(), files.locators, strict=True)):
-        header = _header(root / locator)
-        if header is None:
-            continue
-        frames = max(int(header.get("NumberOfFrames") or 1), 1)
-        own = _together(header, params.groups, name if frames > 1 else "")
-        group = f"{params.groups} {numbers.setdefault(own, len(numbers) + 1)}" if own else None
-        for frame in range(frames):
-            rows.append(row)
-            ids.append(name if frames == 1 else f"{name}#{frame + 1:04d}")
-            locators.append((locator, None if frames == 1 else frame))
-            groups.append(group)
-    passed_over = len(files) - len(set(rows))
-    listing = replace(files.take(np.array(rows, dtype=np.int64)), ids=np.array(ids, np.str_), locators=locators)
+    numbers, groups = list[Sequence[int | None]](), list[str | None]()
+    seen: dict[str, int] = {}
+    for name, locator in zip(files.ids.tolist(), files.locators, strict=True):
+        header = _header(root, locator)
+        frames = 0 if header is None else _frames(header)
+        numbers.append([None] if frames == 1 else range(frames))
+        own = "" if header is None else _together(header, params.groups, name if frames > 1 else "")
+        groups.append(f"{params.groups} {seen.setdefault(own, len(seen) + 1)}" if own else None)
+    listing = unfold(files, numbers, groups)
     _check_classes(root, listing)
+    passed_over = numbers.count(range(0))
     ignored = {**files.ignored, **({"no DICOM file by its content": passed_over} if passed_over else {})}
-    return replace(listing, groups=groups, ignored=ignored)
+    return replace(listing, ignored=ignored)
 
 
 def read(params: DicomParams, locators: Sequence[Locator]) -> Iterator[Image.Image | BadItem]:
@@ -85,6 +79,8 @@ def picture(data: bytes, frame: int | None, window: Window) -> Image.Image:
             values = pixel_array(io.BytesIO(data), index=frame, ds_out=header)
         except Exception as error:  # of any kind; its words may quote the header, so they are not passed on
             raise _undecodable(header, error) from None
+        if values.ndim != 2 + (header.SamplesPerPixel == 3):
+            raise BadItem("undecodable", "states its number of frames wrongly: export it anew or remove it")
         return Image.fromarray(_shown(values, header, window))
 
 
@@ -118,7 +114,7 @@ def _windowed(values: NDArray[np.float64], header: "Dataset", window: Window) ->
     return np.rint(255 * (values - low) / ((high - low) or 1)).clip(0, 255).astype(np.uint8)
 
 
-def _header(path: Path) -> "Dataset | None":
+def _header(root: Path, locator: str) -> "Dataset | None":
     """Of a DICOM file; None where it is none, or only lists others. A file that cannot be read is told by `read`."""
     import pydicom
     from pydicom.errors import InvalidDicomError
@@ -126,7 +122,7 @@ def _header(path: Path) -> "Dataset | None":
     tags = [*_KEYWORDS.values(), "NumberOfFrames"]
     with quiet("pydicom"):
         try:
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
+            header = pydicom.dcmread(checked(root, locator), stop_before_pixels=True, specific_tags=tags)
         except InvalidDicomError:
             return None
         except Exception:  # of any kind: damaged files are items too, which are told with their names
@@ -134,6 +130,15 @@ def _header(path: Path) -> "Dataset | None":
         meta = getattr(header, "file_meta", {})
         is_index = getattr(meta.get("MediaStorageSOPClassUID"), "name", "") == _INDEX
         return None if is_index else header
+
+
+def _frames(header: "Dataset") -> int:
+    """How many the file has; 1 where that is no number, and `read` tells."""
+    try:
+        number = int(header.get("NumberOfFrames") or 1)
+    except (TypeError, ValueError):
+        return 1
+    return number if 1 <= number <= _MOST_FRAMES else 1
 
 
 def _together(header: "Dataset", by: str, file: str) -> str:

@@ -5,18 +5,22 @@ from pathlib import Path
 
 from PIL import Image
 
-from stages.imaging.decoding import BadItem, decode, image_suffixes, read_bytes
-from stages.sources.attempts import attempts
+from stages.imaging.decoding import BadItem, image_suffixes
 from stages.sources.listing import Listing
 from stages.sources.params import FolderParams
 from stages.sources.tree import list_tree
+from stages.sources.unfolding import Locator, read_pictures, with_pages
 
 
 def find(params: FolderParams) -> Listing:
-    """All image files, in the layouts of `list_tree`. Raises UserError where they make no labelled set."""
-    return list_tree(Path(params.path), image_suffixes(), "image")
+    """All image files, in the layouts of `list_tree`; each page of a TIFF is an image, and a stack's stay together.
+
+    Raises UserError where they make no labelled set.
+    """
+    root = Path(params.path)
+    return with_pages(root, list_tree(root, image_suffixes(), "image"))
 
 
-def read(params: FolderParams, locators: Sequence[str]) -> Iterator[Image.Image | BadItem]:
+def read(params: FolderParams, locators: Sequence[Locator]) -> Iterator[Image.Image | BadItem]:
     """The images at `locators` in order, each wholly loaded; for one that cannot be used, what is wrong with it."""
-    return attempts(lambda locator: decode(read_bytes(Path(params.path), locator)), locators)
+    return read_pictures(Path(params.path), locators)

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,20 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.imaging.decoding import LARGEST_PIXELS, BadItem, read_bytes
+from stages.imaging.decoding import LARGEST_PIXELS, BadItem, checked, read_bytes
 from stages.plumbing.errors import UserError
 from stages.sources.attempts import attempts
 from stages.sources.listing import Listing
 from stages.sources.params import NiftiParams, Window, WindowParams
 from stages.sources.quiet import quiet
 from stages.sources.tree import list_tree
+from stages.sources.unfolding import Locator, unfold
 
 SUFFIXES = frozenset({".nii", ".nii.gz"})
 _AXES = {"sagittal": 0, "coronal": 1, "axial": 2}  # of a volume turned to right, anterior, superior
 _PERCENTILES = (0.5, 99.5)  # of the volume, which become black and white where there is no window
-_NO_SLICE = -1  # of a volume that has none, which `read` tells
-
-Locator = tuple[str, int]  # the file, and which of its slices
 
 
 def find(params: NiftiParams) -> Listing:
@@ -35,15 +32,8 @@ def find(params: NiftiParams) -> Listing:
     _check_library()
     root = Path(params.path)
     files = list_tree(root, SUFFIXES, "NIfTI volume")
-    rows, ids, locators, groups = list[int](), list[str](), list[Locator](), list[str | None]()
-    for row, (name, locator) in enumerate(zip(files.ids.tolist(), files.locators, strict=True)):
-        for number in _wanted(_count(root / locator, params.plane), params):
-            rows.append(row)
-            ids.append(f"{name}#{number + 1:04d}" if number != _NO_SLICE else name)
-            locators.append((locator, number))
-            groups.append(f"volume {row + 1}")
-    listing = files.take(np.array(rows, dtype=np.int64))
-    return replace(listing, ids=np.array(ids, np.str_), locators=locators, groups=groups)
+    numbers = [_wanted(_count(root, each, params.plane), params) for each in files.locators]
+    return unfold(files, numbers, [f"volume {row + 1}" for row in range(len(files))])
 
 
 def read(params: NiftiParams, locators: Sequence[Locator]) -> Iterator[Image.Image | BadItem]:
@@ -55,8 +45,10 @@ def read(params: NiftiParams, locators: Sequence[Locator]) -> Iterator[Image.Ima
     return attempts(lambda each: _slice(params, *each), locators)
 
 
-def _slice(params: NiftiParams, locator: str, number: int) -> Image.Image:
+def _slice(params: NiftiParams, locator: str, number: int | None) -> Image.Image:
     volume, low, high = _volume(Path(params.path), locator, params.window)
+    if number is None:
+        raise _damaged()
     values = np.rot90(np.take(volume, number, axis=_AXES[params.plane]))
     if params.plane != "sagittal":
         values = values[:, ::-1]
@@ -64,21 +56,21 @@ def _slice(params: NiftiParams, locator: str, number: int) -> Image.Image:
     return Image.fromarray(grey.astype(np.uint8))
 
 
-def _wanted(count: int, params: NiftiParams) -> Sequence[int]:
-    """Numbers of the slices: each `every`-th of those between the ends that are skipped."""
+def _wanted(count: int, params: NiftiParams) -> Sequence[int | None]:
+    """Numbers of the slices: each `every`-th of those between the ends that are skipped; [None] where there is none."""
     if not count:
-        return [_NO_SLICE]
+        return [None]
     first = int(count * params.skip_ends)
     return range(first, max(count - first, first + 1), params.every)
 
 
-def _count(path: Path, plane: str) -> int:
+def _count(root: Path, locator: str, plane: str) -> int:
     """Slices of a volume in this plane; 0 where it is none, or cannot be read."""
     import nibabel
 
     with quiet("nibabel.global"):
         try:
-            image: Any = nibabel.load(path)
+            image: Any = nibabel.load(checked(root, locator))
             shape = image.shape[:3] if image.shape[3:] in ((), (1,)) else ()
             orientation = nibabel.orientations.io_orientation(image.affine)
         except Exception:  # of any kind: damaged files are items too, which `read` tells with their names
@@ -140,6 +132,8 @@ def _check_shape(shape: Sequence[int]) -> None:
             f"has {len(shape)} dimensions ({' x '.join(map(str, shape))}), not 3: save one volume of it, such as a "
             "point in time, as a file of its own",
         )
+    if 0 in shape:
+        raise BadItem("empty", "has no voxels: export it anew or remove it")
     if np.prod(shape, dtype=np.float64) > LARGEST_PIXELS:
         raise BadItem("too_large", f"has more than {LARGEST_PIXELS:,} voxels: make it smaller or remove it")
 

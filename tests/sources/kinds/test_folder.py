@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from stages.imaging.decoding import BadItem
 from stages.sources.kinds import folder
@@ -60,6 +60,38 @@ def test_bad_files_are_told_in_their_place(params: FolderParams) -> None:
 
 
 def test_reading_depends_on_no_order(params: FolderParams) -> None:
-    forwards = list(folder.read(params, ["cats/1.png", "unlabelled/3.png"]))
-    backwards = list(folder.read(params, ["unlabelled/3.png", "cats/1.png"]))
+    forwards = list(folder.read(params, [("cats/1.png", None), ("unlabelled/3.png", None)]))
+    backwards = list(folder.read(params, [("unlabelled/3.png", None), ("cats/1.png", None)]))
     assert [np.asarray(each).tolist() for each in forwards] == [np.asarray(each).tolist() for each in backwards[::-1]]
+
+
+def test_the_pages_of_a_stack_are_images_that_stay_together(params: FolderParams) -> None:
+    """Neither the preview that a microscope adds nor a second file is one of them."""
+    root = Path(params.path)
+    pages = [Image.new("L", (9, 7), value) for value in (50, 60, 70)]
+    preview = {254: 1}
+    with TiffImagePlugin.AppendingTiffWriter(str(root / "dogs/stack.TIF"), new=True) as stack:
+        for index, page in enumerate(pages):
+            page.save(stack, "TIFF", tiffinfo=preview if index == 1 else {})
+            stack.newFrame()
+    pages[0].save(root / "dogs/one.tif")
+    found = folder.find(params)
+    of_stack = [row for row, name in enumerate(found.ids) if "stack" in name]
+    assert found.ids[of_stack].tolist() == ["dogs/stack.TIF#0001", "dogs/stack.TIF#0003"]
+    assert [row for row, group in enumerate(found.groups or []) if group] == of_stack
+    assert len({(found.groups or [])[row] for row in of_stack}) == 1
+    one, *_, first, third = folder.read(params, [("dogs/one.tif", None), *(found.locators[row] for row in of_stack)])
+    assert [image.getpixel((0, 0)) for image in (one, first, third) if isinstance(image, Image.Image)] == [50, 50, 70]
+
+
+def test_a_stack_that_is_cut_off_is_told_page_by_page(params: FolderParams) -> None:
+    path = Path(params.path) / "dogs/stack.tif"
+    noise = [Image.effect_noise((64, 64), 90) for _ in range(3)]
+    noise[0].save(path, save_all=True, append_images=noise[1:])
+    whole, data = folder.find(params), path.read_bytes()
+    for size, readable in ((6000, 1), (len(data) - 20, 2)):
+        path.write_bytes(data[:size])
+        for found in (whole, folder.find(params)):
+            pages = list(folder.read(params, [each for each in found.locators if each[0] == "dogs/stack.tif"]))
+            assert all(isinstance(each, Image.Image) for each in pages[:readable])
+            assert {each.fault for each in pages[readable:] if isinstance(each, BadItem)} == {"truncated"}

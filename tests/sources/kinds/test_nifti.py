@@ -94,6 +94,7 @@ def test_the_headers_range_is_taken_where_it_has_one(root: Path) -> None:
         ("four", np.zeros((4, 4, 4, 3), np.float32), "4 dimensions"),
         ("nan", np.full((4, 4, 4), np.nan, np.float32), "NaN"),
         ("flat", np.zeros((4, 4), np.float32), "2 dimensions"),
+        ("empty", np.zeros((4, 4, 0), np.float32), "no voxels"),
     ],
 )
 def test_what_is_no_volume_is_told(root: Path, name: str, values: np.ndarray, words: str) -> None:
