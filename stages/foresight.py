@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
@@ -104,10 +105,22 @@ def _of_generators(params: Params) -> Iterator[str]:
                 f"most, which tell too little above {LARGEST_DENSE} pixels: take layers: convolutional, where the kind "
                 "has them, or kind: refined_gaussian, or lower prepare.image.size"
             )
+        if getattr(section, "compile", False) and params.train_gan.device != "cpu" and _wants_triton():
+            yield (
+                f"train_gan.generators.{name}.compile is true, which needs Triton on a GPU: `make extras` installs it, "
+                "or set it to false"
+            )
     for name, arm in params.train_downstream.arms.items():
         if arm.generator is not None:
             for problem in _of_scores(arm, sections[arm.generator], params.generate.scores):
                 yield f"train_downstream.arms.{name}: {problem}"
+
+
+def _wants_triton() -> bool:
+    """Whether torch.compile would find a GPU here, and no compiler for it."""
+    import torch
+
+    return torch.cuda.is_available() and find_spec("triton") is None
 
 
 def _of_measure(measure: Measure, classes: Sequence[str]) -> Iterator[str]:

@@ -91,6 +91,14 @@ def test_dense_layers_end_where_principal_components_tell_too_little(
         foresight.check(changed, prepared())
 
 
+@pytest.mark.parametrize(("device", "gpu", "told"), [("auto", True, 1), ("auto", False, 0), ("cpu", True, 0)])
+def test_compiling_for_a_gpu_needs_triton(monkeypatch: pytest.MonkeyPatch, device: str, gpu: bool, told: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(foresight, "find_spec", lambda _: None)
+    changed = params(train_gan__generators__gan__compile=True, train_gan__device=device)
+    assert sum("Triton" in line for line in foresight._of_generators(changed)) == told
+
+
 def test_too_few_replicates_for_any_difference_are_told_beforehand_with_the_number_that_can(
     prepared: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
