@@ -42,6 +42,10 @@ lint: $(EXTRAS)
 	ruff check .
 	ruff format --check .
 	mypy
+	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
+	check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+	zizmor --offline --quiet .github
 
 # The site, in site/; a dead link or anchor stops it. MkDocs runs in an environment of its own.
 docs: $(INSTALLED)

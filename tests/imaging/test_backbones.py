@@ -1,6 +1,5 @@
 """Pretrained networks see what their weights were trained to see, and unfit ones get clear words."""
 
-import re
 import sys
 from pathlib import Path
 
