@@ -23,11 +23,11 @@ from benchmarks import parameters
 from stages.downstream.arm_data import ArmData
 from stages.downstream.arms import train_arm
 from stages.downstream.params import ArmParams
+from stages.jobs.replicate import open_replicate
 from stages.labelling.pool import Guesses
 from stages.plumbing import code, images, workdir
 from stages.plumbing.dataset import TEST, TRAIN, UNLABELLED_POOL, Dataset
 from stages.plumbing.params import PARAMS_FILE, Params, load
-from stages.replicate import open_replicate
 
 ROOT = Path(__file__).parents[1]
 SEED = 16  # nothing was ever tried with it

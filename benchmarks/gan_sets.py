@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from benchmarks import parameters
+from stages.jobs.replicate import guess_pool, open_replicate
 from stages.labelling.data import ReplicateData
 from stages.labelling.pool import Guesses
 from stages.plumbing import code, params, workdir
 from stages.plumbing.dataset import CALIBRATION, TEST, Dataset
 from stages.plumbing.errors import UserError
-from stages.replicate import guess_pool, open_replicate
 
 ROOT = Path(__file__).parents[1]
 SEEDS = 20  # replicates that are prepared at once

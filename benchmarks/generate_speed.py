@@ -24,12 +24,12 @@ import torch
 from torch import nn
 
 from benchmarks import parameters
-from stages import generate
 from stages.generators.drawing import TrainedGenerator
 from stages.generators.interface import Draws
 from stages.generators.kinds.projection import Kind
 from stages.generators.network_config import NetworkConfig
 from stages.generators.requests import BATCH
+from stages.jobs import drawing
 from stages.plumbing import images, workdir
 from stages.plumbing.dataset import TRAIN
 from stages.plumbing.images import ImageSet
@@ -109,7 +109,7 @@ def project(config: NetworkConfig) -> Iterator[tuple[nn.Module, Path]]:
         os.chdir(folder)
         try:
             _write_dataset(config)
-            trained = generate.GENERATORS / NAME / "0"
+            trained = drawing.GENERATORS / NAME / "0"
             trained.mkdir(parents=True)
             TrainedGenerator("projection", generator).save(trained)
             yield generator.network, Path(folder) / "0.parquet"
@@ -134,7 +134,7 @@ def _write_dataset(config: NetworkConfig) -> None:
 def _write(count: int, path: Path) -> None:
     """What the stage does for one replicate."""
     wanted = [range(count // len(CLASSES))] * len(CLASSES)
-    generate.draw(generate.Shard(NAME, 0, wanted, path, DEFAULT.train_gan.generators["gan"], DEFAULT.generate))
+    drawing.draw(drawing.Shard(NAME, 0, wanted, path, DEFAULT.train_gan.generators["gan"], DEFAULT.generate))
 
 
 def _seconds(work: Callable[[], None]) -> float:

@@ -1,9 +1,8 @@
 """Gathers what the last stage publishes from: all that the stages before it left, and what their classifiers tell."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from stages.comparison.leak import judge_set, withheld
 from stages.comparison.origin import control_pairs, plain_rivals
 from stages.comparison.release import kept_everywhere, published_columns
 from stages.comparison.scores import Predictions, align, align_models
+from stages.jobs.examining import Job, examine_replicate
 from stages.plumbing import images, results, workdir
 from stages.plumbing.artifacts import FilterMetrics, GanMetrics, PrepareMetrics
 from stages.plumbing.dataset import SEEN, TEST, TRAIN, VALIDATION, Dataset
@@ -22,18 +22,7 @@ from stages.plumbing.images import ImageSet
 from stages.plumbing.params import Params, as_yaml
 from stages.plumbing.stage import StageRun
 
-if TYPE_CHECKING:
-    from stages.comparison.examination import Examination
-
 LIBRARIES = ("torch", "numpy", "scikit-learn", "scipy")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One replicate to examine."""
-
-    replicate: int
-    params: Params
 
 
 def gather(
@@ -98,46 +87,6 @@ def write_sets(folder: Path, evidence: Evidence, synthetic: dict[str, ImageSet])
     for name in evidence.published:
         told = published_columns(synthetic[name].extra, evidence.params.publish_real_images)
         images.write(folder / "synthetic" / f"{name}.parquet", replace(synthetic[name], extra=told), evidence.classes)
-
-
-def examine_replicate(job: Job) -> "Examination":
-    """In a worker process: looks at the replicate's images and test set with its classifiers."""
-    from torch import from_numpy, nn
-
-    from stages.comparison.examination import LabelledImages, examine
-    from stages.downstream.heads import build
-    from stages.imaging import devices
-    from stages.imaging.backbones import open_backbone
-
-    dataset, params, classifier = Dataset.open(), job.params.evaluate, job.params.train_downstream.classifier
-    channels, size, _ = dataset.shape
-    device, given = devices.choose(params.device, "evaluate"), params.backbone
-
-    def network(arm: str) -> nn.Sequential:
-        backbone = job.params.train_downstream.arms[arm].backbone
-        new = build(backbone, classifier.kind, channels, size, len(dataset.classes), classifier.width)
-        return results.load_weights(new, arm, job.replicate).to(device)
-
-    def on_device(own: ImageSet) -> LabelledImages:
-        return LabelledImages(from_numpy(own.pixels).to(device), from_numpy(own.labels).to(device))
-
-    test = dataset.role(0, TEST)
-    truth = dataset.test_labels().loc[test.ids.tolist()].to_numpy(copy=True)
-    named = (*params.arms, *params.rivals) if params.robustness else ()
-    return examine(
-        networks={arm: network(arm) for arm in named},
-        eye=network(params.reference),
-        test=on_device(replace(test, labels=truth)),
-        # of another domain than the test set, where that was not seen: nothing could be said of their likeness
-        synthetic={
-            name: on_device(results.kept(name, job.replicate))
-            for name in job.params.train_gan.generators
-            if not job.params.prepare.shift.unseen
-        },
-        disturbances=params.robustness,
-        backbone=None if given is None else open_backbone(given.name, given.size, given.weights).to(device),
-        seed=params.seed,
-    )
 
 
 def _generator(params: Params, dataset: Dataset, name: str, synthetic: ImageSet) -> GeneratorEvidence:

@@ -1,43 +1,16 @@
 """Stage 3, once per generator: draws the synthetic images that the class plan asks for, each reproducible alone."""
 
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
 
-from stages.generators.params import GenerateParams, GeneratorParams
-from stages.generators.requests import Requests, class_plan, read_plan, requests, shards
+from stages.generators.requests import class_plan, read_plan, shards
+from stages.jobs.drawing import GENERATORS, Shard, draw
 from stages.plumbing import images, workdir
 from stages.plumbing.dataset import LABELLED, Dataset
-from stages.plumbing.images import ImageSet
 from stages.plumbing.stage import StageRun, execute
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from stages.generators.drawing import TrainedGenerator
-
 DATA = workdir.DATA / "generate"
-GENERATORS = workdir.DATA / "train_gan"
-BLOCK = 8  # batches that are handed on at a time: 50 MB at 128x128 RGB; one batch at a time costs a tenth more
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Images to draw with a replicate's generator, a range of each class, and the file that they go to."""
-
-    name: str
-    replicate: int
-    wanted: list[range]
-    path: Path
-    section: GeneratorParams
-    params: GenerateParams
 
 
 def main(run: StageRun) -> None:
@@ -57,68 +30,6 @@ def main(run: StageRun) -> None:
             images.join(folder / f"{replicate}.parquet", parts)
     by_class = {name: {"generated": int(count)} for name, count in zip(dataset.classes, generated, strict=True)}
     run.write_metrics({"generated": int(generated.sum()), "classes": by_class})
-
-
-def draw(shard: Shard) -> NDArray[np.int64]:
-    """In a worker process: draws the shard's images; how many there are of each class, (classes,)."""
-    dataset = Dataset.open()
-    generated = np.zeros(len(dataset.classes), dtype=np.int64)
-
-    def tables() -> Iterator[pa.Table]:
-        for block in _blocks(shard, dataset):
-            generated[:] += np.bincount(block.labels, minlength=len(generated))
-            yield images.as_table(block, dataset.classes)
-
-    images.write_tables(shard.path, tables())
-    return generated
-
-
-def _blocks(shard: Shard, dataset: Dataset) -> Iterator[ImageSet]:
-    """What the replicate's generator draws, block by block, with a teacher's probabilities where labels are these."""
-    import torch
-
-    from stages.generators.drawing import TrainedGenerator, source_labels
-    from stages.imaging import devices
-    from stages.labelling.soft_labels import fit_teacher
-    from stages.replicate import guess_pool, open_replicate
-
-    params, replicate = shard.params, shard.replicate
-    device = devices.choose(params.device, "generate")
-    trained = TrainedGenerator.open(GENERATORS / shard.name / str(replicate), device)
-    data = open_replicate(dataset, replicate, params.device, "generate")
-    labelled = data.with_all_labels()
-    source_ids = np.concatenate([dataset.ids(replicate, role) for role in LABELLED])
-    teacher = None
-    if shard.section.labels == "teacher":
-        teacher = fit_teacher(data, params.seed, guess_pool(dataset, replicate, data))
-    asked = requests(shard.wanted, params.seed, replicate, source_labels(trained.generator, labelled))
-    while batches := list(islice(asked, BLOCK)):
-        drawn = [_named(each, trained, labelled.images, source_ids, shard) for each in batches]
-        block = images.concatenate(drawn)
-        if teacher is not None:
-            block.extra["probabilities"] = (
-                teacher.probabilities(torch.from_numpy(block.pixels).to(device)).cpu().numpy()
-            )
-        yield block
-
-
-def _named(
-    asked: Requests, trained: "TrainedGenerator", sources: "Tensor", source_ids: NDArray[np.str_], shard: Shard
-) -> ImageSet:
-    """A batch's images with ids and columns that say where each comes from."""
-    drawn = trained.draw(asked, sources, shard.params.truncation, shard.params.scores)
-    count, index, label = asked.wanted, asked.index[: asked.wanted], int(asked.labels[0])
-    made = trained.generator.names(label, index.tolist())
-    ids = made or [f"{shard.name}-{shard.replicate}-{label}-{number}" for number in index.tolist()]
-    origin = {
-        "replicate": np.full(count, shard.replicate),
-        "seed": np.full(count, -1 if made else asked.seed),  # nothing is known of what was made elsewhere
-        "index": index,
-        "synthetic": np.full(count, True),
-        "generator": np.full(count, shard.name),
-        "source_id": np.full(count, "") if asked.sources is None else source_ids[asked.sources[:count]],
-    }
-    return ImageSet(np.array(ids), drawn.images, asked.labels[:count], extra=origin | drawn.scores)
 
 
 if __name__ == "__main__":

@@ -2,39 +2,22 @@
 
 import shutil
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.downstream import choice, records
-from stages.downstream.params import ArmParams, TrainDownstreamParams
+from stages.downstream.params import ArmParams
+from stages.jobs.classifier import Job, choose, synthetic_set, train
 from stages.plumbing import images, workdir
 from stages.plumbing.dataset import TEST, TRAIN, VALIDATION, Dataset
 from stages.plumbing.stage import StageRun, execute
 
-if TYPE_CHECKING:
-    from stages.downstream.arm_data import ArmData
-    from stages.downstream.fitting import GuessPool
-
 DATA = workdir.DATA / "train_downstream"
-
-
-@dataclass(frozen=True)
-class Job:
-    """An arm on one replicate, known by all that it depends on. chosen, stop: see `arms.train_arm`."""
-
-    unit: str
-    key: str
-    arm: ArmParams
-    replicate: int
-    params: TrainDownstreamParams
-    chosen: int = 0
-    stop: int | None = None
 
 
 def main(run: StageRun) -> None:
@@ -69,7 +52,7 @@ def _load(units: Sequence[Path], name: str) -> list[NDArray[Any]]:
 def _job(run: StageRun, arm: ArmParams, replicate: int, dataset: Dataset) -> Job:
     params = run.params.train_downstream
     shared = params.model_dump(mode="json", exclude={"arms", "scikit_learn", "device"})
-    synthetic = [_synthetic_set(arm, replicate)] if arm.adds_synthetic else []
+    synthetic = [synthetic_set(arm, replicate)] if arm.adds_synthetic else []
     weights = [Path(arm.backbone.weights)] if arm.backbone and Path(arm.backbone.weights).is_file() else []
     inputs = (run.code, shared, arm, dataset.fingerprint(replicate), *synthetic, *weights)
     return Job(f"{run.name}@{run.item}@choice", workdir.fingerprint(*inputs), arm, replicate, params)
@@ -78,71 +61,6 @@ def _job(run: StageRun, arm: ArmParams, replicate: int, dataset: Dataset) -> Job
 def _final_job(job: Job, chosen: int, stop: int | None) -> Job:
     key = workdir.fingerprint(job.key, job.params.scikit_learn, chosen, stop)
     return replace(job, unit=job.unit.removesuffix("@choice"), key=key, chosen=chosen, stop=stop)
-
-
-def _synthetic_set(arm: ArmParams, replicate: int) -> Path:
-    return Path(arm.images) / f"{replicate}.parquet"
-
-
-def choose(job: Job) -> Path:
-    """In a worker process: tries the replicate's settings, unless an earlier, perhaps killed, run finished that."""
-
-    def build(folder: Path) -> None:
-        from stages.downstream.arms import try_settings
-
-        data, ask = _data(job)
-        trials = try_settings(job.arm, data, job.params, job.replicate, ask)
-        workdir.write_json(folder / "trials.json", [asdict(trial) for trial in trials])
-
-    return _finished(job, build)
-
-
-def train(job: Job) -> Path:
-    """In a worker process: trains the chosen setting on all labels, and scikit-learn's classifiers on what it was
-    shown, unless an earlier run finished that."""
-
-    def build(folder: Path) -> None:
-        from safetensors.torch import save_file
-
-        from stages.downstream.arms import train_arm
-        from stages.downstream.classical import predict_labels
-
-        data, ask = _data(job)
-        result = train_arm(job.arm, data, job.params, job.replicate, ask, job.chosen, job.stop)
-        save_file(result.state, folder / "classifier.safetensors")
-        np.save(folder / "probabilities.npy", result.test_probabilities, allow_pickle=False)
-        for name in job.params.scikit_learn.classifiers:
-            predicted = predict_labels(name, result.shown, data.test_images.cpu(), job.params.seed)
-            np.save(folder / f"{name}.npy", predicted, allow_pickle=False)
-        facts = ("history", "images", "steps")
-        workdir.write_json(folder / "facts.json", {name: getattr(result, name) for name in facts})
-
-    return _finished(job, build)
-
-
-def _finished(job: Job, build: Callable[[Path], None]) -> Path:
-    from stages.imaging import devices
-
-    return workdir.finished(job.unit, devices.key_on(job.key, job.params.device, "train_downstream"), build)
-
-
-def _data(job: Job) -> "tuple[ArmData, GuessPool]":
-    """The replicate's images and labels, the images on the stage's device; and whom to ask for the pool's labels."""
-    from torch import from_numpy
-
-    from stages.downstream.arm_data import ArmData, SyntheticData
-    from stages.replicate import guess_pool, open_replicate
-
-    params, dataset, synthetic = job.params, Dataset.open(), None
-    seen = open_replicate(dataset, job.replicate, params.device, "train_downstream", params.deterministic)
-    device = seen.images.device
-    if job.arm.adds_synthetic:
-        kept = images.read(_synthetic_set(job.arm, job.replicate))
-        noted = ("probabilities", "realness", "latent_norm")
-        known = {name: from_numpy(kept.extra[name]) for name in noted if name in kept.extra}
-        synthetic = SyntheticData(from_numpy(kept.pixels).to(device), from_numpy(kept.labels), **known)
-    data = ArmData(seen, from_numpy(dataset.role(job.replicate, TEST).pixels).to(device), synthetic)
-    return data, partial(guess_pool, dataset, job.replicate, seen)
 
 
 if __name__ == "__main__":

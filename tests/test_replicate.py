@@ -7,12 +7,12 @@ import pyarrow as pa
 import pytest
 import torch
 
+from stages.jobs.replicate import UNIT, guess_pool, open_replicate
 from stages.labelling import pool
 from stages.labelling.data import ReplicateData
 from stages.plumbing import images, workdir
 from stages.plumbing.dataset import CALIBRATION, TEST, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
 from stages.plumbing.images import ImageSet
-from stages.replicate import UNIT, guess_pool, open_replicate
 from tests.conftest import ROOT
 from tests.labelling.toy import CLASSES, hasty_fit, toy_images
 
