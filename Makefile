@@ -8,7 +8,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 INSTALLED := .venv/.installed
 EXTRAS := .venv/.extras
 
-.PHONY: repro synthetic test drills preset ui extras lint docs bench lock clean
+.PHONY: repro synthetic test drills preset ui install extras lint docs bench lock clean
 .DELETE_ON_ERROR:
 
 repro: $(INSTALLED)
@@ -34,6 +34,9 @@ preset: $(INSTALLED)
 
 ui: $(INSTALLED)
 	@python -m stages.tracking.ui $(PORT)
+
+# What the main job needs; every other target does it by itself.
+install: $(INSTALLED)
 
 # Recordings, DICOM and NIfTI, pretrained networks, dask, S3 and torch.compile; and what tests and linters need.
 extras: $(EXTRAS)

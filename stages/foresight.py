@@ -1,7 +1,7 @@
 """Everything that can be foreseen fails first: what would stop a later stage, told before any generator is trained.
 
-It changes no result, so that no stage reruns for it. `python -m stages.foresight` looks at params.yaml alone: DVC reads
-it for its templates before any stage does, and has no words for a wrong one.
+It changes no result, so that no stage reruns for it. `python -m stages.foresight` looks at params.yaml alone and at
+whether the data that it names are there: DVC does so before any stage, and has no words for what is wrong.
 """
 
 import os
@@ -26,7 +26,7 @@ from stages.memorization.params import FilterMemorizedParams
 from stages.plumbing import workdir
 from stages.plumbing.dataset import CALIBRATION, LABELLED, ROLES, SEEN, UNLABELLED_POOL, VALIDATION, Dataset
 from stages.plumbing.errors import UserError
-from stages.plumbing.params import Params, load
+from stages.plumbing.params import PARAMS_FILE, Params, load
 
 LARGEST_DENSE = 32  # pixels a side
 MOST_COMPONENTS = 512  # of dense networks: `generators.moments`, which would import torch
@@ -324,8 +324,27 @@ def _counts(dataset: Dataset, replicate: int, *roles: str) -> NDArray[np.int64]:
     return np.bincount(dataset.labels(replicate, *roles), minlength=len(dataset.classes))
 
 
+def check_paths(params: Params) -> None:
+    """Raises UserError where DVC would find nothing in the place of a stage's data: it would only name the path.
+
+    What `dvc add` keeps may be missing: DVC fetches it.
+    """
+    prepare, sections = params.prepare, params.train_gan.generators
+    paths = {"prepare.source": prepare.source.path, "prepare.shift.source": prepare.shift.source.path}
+    paths |= {f"train_gan.generators.{name}": each.path for name, each in sections.items() if each.kind == "external"}
+    lost = [f"{key}.path: {path}" for key, path in paths.items() if not _is_there(Path(path))]
+    if lost:
+        raise UserError(
+            f"{PARAMS_FILE} names what is not there: {', '.join(lost)}; put the data there, or name another place"
+        )
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or path.with_name(f"{path.name}.dvc").exists()
+
+
 if __name__ == "__main__":
     try:
-        load()
+        check_paths(load())
     except UserError as error:
         sys.exit(str(error))

@@ -352,6 +352,15 @@ def test_images_made_elsewhere_must_be_there(prepared: Callable[..., Dataset], t
     foresight.check(changed, prepared())
 
 
+def test_data_that_are_not_there_are_told_before_dvc_looks_for_them(tmp_path: Path) -> None:
+    source = DEFAULTS["prepare"]["source"] | {"path": str(tmp_path / "scans")}
+    with pytest.raises(UserError, match=r"not there: prepare\.source\.path: .*scans; put the data there"):
+        foresight.check_paths(params(prepare__source=source))
+    (tmp_path / "scans.dvc").touch()
+    foresight.check_paths(params(prepare__source=source))
+    foresight.check_paths(params())
+
+
 def test_everything_is_told_at_once(prepared: Callable[..., Dataset]) -> None:
     wrong = params(
         filter_memorized__neighbours=50,
