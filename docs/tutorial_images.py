@@ -1,7 +1,7 @@
 """Writes the images of the tutorial to data/raw/my_images: handwritten digits that are easily confused.
 
-They come with scikit-learn. Of each of four classes, 12 go into `train`, 60 into `test`, and the others into `unlabelled`, as
-if nobody had looked at them.
+They come with scikit-learn. Of each of four classes, 12 go into `train`, 60 into `test`, and the others into
+`unlabelled`, as if nobody had looked at them.
 """
 
 from pathlib import Path
