@@ -20,7 +20,6 @@ experiments of the power for this gain that is computed from each one's own pred
 """
 
 import argparse
-import gc
 import json
 import math
 from collections import Counter
@@ -142,8 +141,6 @@ def run(case: Case, seeds: Sequence[int], parallel: Parallel) -> tuple[Counter[s
 
 def experiment(case: Case, seed: int, chosen: EvaluateParams) -> tuple[list[str], float]:
     """The outcomes of augment and stand_in, and the power to find this gain."""
-    # statsmodels' Holm collects garbage at every call, and would look through all libraries each time
-    gc.freeze()
     rivals = tuple(f"rival {number}" for number in range(case.rivals))
     question = QuestionParams(arms=(ARM,), rivals=rivals)
     params = chosen.model_copy(update={"seed": seed, "augment": question})

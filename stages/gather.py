@@ -13,6 +13,7 @@ from stages.comparison.leak import judge_set, withheld
 from stages.comparison.origin import control_pairs, plain_rivals
 from stages.comparison.release import kept_everywhere, published_columns
 from stages.comparison.scores import Predictions, align, align_models
+from stages.generators.params import FromDomainParams
 from stages.jobs.examining import Job, examine_replicate
 from stages.plumbing import images, results, workdir
 from stages.plumbing.artifacts import FilterMetrics, GanMetrics, PrepareMetrics
@@ -100,12 +101,14 @@ def _generator(params: Params, dataset: Dataset, name: str, synthetic: ImageSet)
     drawn = results.generated(name, sorted(set(shown["replicate"])), shown["id"].tolist())
     nearest = dataset.by_id(shown["nearest"].tolist())
     section, evaluate = params.train_gan.generators[name], params.evaluate
+    if isinstance(section, FromDomainParams) and params.prepare.source.kind == "drawn":
+        privacy.pop("own_source", None)  # a program drew the sources: to show one shows nobody
     leak = judge_set(
         _attacks(dataset, synthetic),
         privacy,
         evaluate.leak_margin,
         made_here=section.kind != "external",
-        translated=dataset.shifted and "own_source" in privacy and params.prepare.source.kind != "drawn",
+        translated=dataset.shifted and "own_source" in privacy,
     )
     return GeneratorEvidence(
         section=section.model_dump(mode="json"),

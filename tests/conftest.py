@@ -1,7 +1,6 @@
 """A copy of the project to run in: a clone's files in a folder whose name has spaces, without a git identity."""
 
 import fcntl
-import gc
 import os
 import shutil
 import signal
@@ -64,12 +63,6 @@ FIRST = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = {ROOT / "tests" / name: place for place, name in enumerate(FIRST)}
     items.sort(key=lambda item: order.get(item.path, len(order)))
-
-
-def pytest_collection_finish() -> None:
-    """What was imported until now stays: statsmodels, among others, has all of it searched for garbage at each call."""
-    gc.collect()
-    gc.freeze()
 
 
 def pytest_configure(config: pytest.Config) -> None:

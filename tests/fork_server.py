@@ -43,7 +43,6 @@ LIBRARIES = (
     "sklearn.semi_supervised",
     "sklearn.pipeline",
     "scipy.stats",
-    "statsmodels.stats.multitest",
     "statsmodels.stats.nonparametric",
     "matplotlib.figure",
     "matplotlib.backends.backend_agg",

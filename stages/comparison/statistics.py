@@ -205,7 +205,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """p-values adjusted so that the chance of any false rejection among them stays below the level.
 
     Holm (1979), "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6.
+    statsmodels has it too, and has all of Python's memory searched for garbage at each call: tenths of a second.
     """
-    from statsmodels.stats.multitest import multipletests
-
-    return [float(p) for p in multipletests(p_values, method="holm")[1]]
+    p, order = np.asarray(p_values), np.argsort(p_values, kind="stable")
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1.0)
+    return adjusted.tolist()

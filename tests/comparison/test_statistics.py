@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import norm
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+from statsmodels.stats.multitest import multipletests
 
 from stages.comparison.statistics import (
     VarianceParts,
@@ -208,17 +209,10 @@ def test_least_p_counts_sign_patterns_and_contrasts():
     assert least_p(1, 4) == 1.0
 
 
-def test_holm_is_the_hand_computation():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-
-
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
-def test_holm_never_lowers_a_p_and_keeps_their_order(p_values):
-    adjusted = holm(p_values)
-    assert all(a >= p or a == 1 for a, p in zip(adjusted, p_values, strict=True))
-    order = np.argsort(p_values, kind="stable")
-    assert all(np.diff(np.array(adjusted)[order]) >= 0)
+def test_holm_is_statsmodels_to_the_bit(p_values):
+    assert holm(p_values) == multipletests(p_values, method="holm")[1].tolist()
 
 
 def test_draws_that_are_not_defined_move_no_interval():
