@@ -9,8 +9,9 @@ from torch.nn.functional import one_hot
 from benchmarks import gan_contest
 from benchmarks.gan_contest import REAL, contest, kept, ours, real, section, taught
 from stages.generators.params import AdversarialParams, GaussianParams
-from stages.labelling import soft_labels
+from stages.labelling import pool, quick_classifier, soft_labels
 from tests.benchmarks.toy import make_set
+from tests.labelling.toy import hasty_fit
 
 
 def test_a_section_is_the_presets_but_for_what_is_changed() -> None:
@@ -25,8 +26,9 @@ def test_a_section_is_the_presets_but_for_what_is_changed() -> None:
 def test_a_table_has_a_row_for_each_generator(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(soft_labels, "STEPS", 20)
     monkeypatch.setattr(gan_contest, "SAMPLES", 400)
+    for module in (pool, soft_labels, quick_classifier):
+        monkeypatch.setattr(module, "fit", hasty_fit(steps=20))
     fits = {REAL: real, "gaussian": ours("gaussian"), "projection": ours("projection")}
     table = contest("halves", [make_set(), make_set()], fits, jobs=1)
     assert list(table.index) == list(fits)
