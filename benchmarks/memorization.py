@@ -2,7 +2,7 @@
 
 Each split of a set makes some images seen, some calibrate and some fresh, and plants copies of seen ones. Every method
 scores all of them, and drops what its own calibration scores say at alpha .05: they differ in their score alone.
-ours: the filter; ours_blurred: with `filter_memorized.blurred_view`; ours_features, where `--features` asks for it: with
+ours: the filter; ours_blurred: with `filter_memorized.blurred_view`; ours_features, which `--features` adds: with
 `filter_memorized.backbone` beside that. The others compare plain pixels, as published:
 
 - dcr: distance to the closest record.
@@ -199,7 +199,7 @@ def _of_ours(columns: Iterable[str]) -> list[str]:
 def rank(method: str, tables: Mapping[str, pd.DataFrame]) -> str:
     """Whether a method of ours leads or ties with each rival in every kind, on average over the sets that have it."""
     means = pd.concat(tables.values()).groupby(level=0, sort=False).mean().drop(index=FALSE_POSITIVES)
-    others = means.drop(columns=_of_ours(means))
+    others = means.drop(columns=_of_ours(means.columns))
     own, best, rival = means[method].to_dict(), others.max(axis=1).to_dict(), others.idxmax(axis=1).to_dict()
     behind = [kind for kind in own if best[kind] - own[kind] > TIE]
     where = ", ".join(f"{kind} {own[kind]:.3f} ({rival[kind]} {best[kind]:.3f})" for kind in behind)
@@ -264,7 +264,7 @@ def calibration(counts: list[int], originals: Originals) -> str:
 def figures(table: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Of each of ours: mean detection over each rival's, and the realised false-positive rate over alpha."""
     means = table.drop(index=FALSE_POSITIVES).mean()
-    others = means.drop(ours := _of_ours(table))
+    others = means.drop(ours := _of_ours(table.columns))
     return {
         method: (means[method] / others).round(3).to_dict()
         | {"false positives / alpha": round(table[method][FALSE_POSITIVES] / ALPHA, 3)}
