@@ -39,7 +39,7 @@ _QUICK = (
     ("filter_memorized.planted_copies", "5", ""),
     ("filter_memorized.shift_pixels", "0", ""),
     ("filter_memorized.blurred_view", "false", ""),
-    ("train_downstream.classifier.steps", "20", ""),
+    ("train_downstream.classifier.steps", "40", ""),
     ("train_downstream.scikit_learn.classifiers", "[nearest_neighbours]", ""),
     ("evaluate.learning_curve", "[]", ""),
     ("evaluate.bootstrap", "200", ""),

@@ -20,7 +20,7 @@ from stages.plumbing.images import UNLABELLED
 from stages.sources import registry
 from stages.sources.groups import find_groups
 from stages.sources.listing import Listing
-from stages.sources.params import AnySource, PrepareParams
+from stages.sources.params import AnySource, NoGroups, PrepareParams
 from stages.sources.tree import composed
 
 
@@ -43,6 +43,9 @@ def find(params: PrepareParams) -> Listing:
     _refuse_test_alone(listing, Path(params.source.path))
     if len(second):
         second = _with_classes_of(listing.class_names, second)
+        if isinstance(params.groups, NoGroups) and not getattr(params.shift.source, "group_column", None):
+            # numbered by the source itself: its stack 1 is not the other's
+            second = replace(second, groups=second.groups and [each and f"{SHIFTED}{each}" for each in second.groups])
         if params.shift.pool:
             listing = _joined(listing, second)
             listing = replace(listing, splits=np.where(of_second(listing), listing.splits, ""))

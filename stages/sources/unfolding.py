@@ -50,10 +50,10 @@ def read_pictures(root: Path, locators: Iterable[Locator]) -> Iterator[Image.Ima
     """The images at these places of image files, in order; for one that cannot be used, what is wrong with it."""
     for file, own in groupby(locators, key=itemgetter(0)):
         numbers = [number for _, number in own]
-        pages = [number for number in numbers if number is not None]
+        wanted = [number for number in numbers if number is not None]
         try:
             data = read_bytes(root, file)
         except BadItem as bad:
             yield from [bad] * len(numbers)
             continue
-        yield from decode_pages(data, pages) if pages else attempts(decode, [data] * len(numbers))
+        yield from decode_pages(data, wanted) if wanted else attempts(decode, [data] * len(numbers))

@@ -80,6 +80,17 @@ def test_only_classes_that_are_there_can_be_left_out(tmp_path: Path, left_out: l
             collection.find(params(source, leave_out=["else", "fine"]))
 
 
+def test_groups_that_a_source_numbers_are_not_those_of_the_other(tmp_path: Path) -> None:
+    sources = [make_tree(tmp_path / name, {"x": 2, "y": 2}) for name in "ab"]
+    for name in "ab":
+        pages = [Image.new("L", (8, 8), value) for value in (1, 2)]
+        pages[0].save(tmp_path / name / "x" / "stack.tif", save_all=True, append_images=pages[1:])
+    listing = collection.find(params(sources[0], {"source": sources[1], "simulate": "none", "pool": True}))
+    groups = [group for group in listing.groups or [] if group]
+    assert len(groups) == 4
+    assert len(set(groups)) == 2
+
+
 def test_every_locator_leads_to_its_image(tmp_path: Path) -> None:
     source, second = make_tree(tmp_path / "a", {"x": 3, "y": 2}), make_tree(tmp_path / "b", {"x": 2, "y": 2})
     everything = params(source, {"source": second, "simulate": "none", "pool": False})
