@@ -69,7 +69,7 @@ def _undecidable(params: Params) -> Iterator[str]:
             needed = next(each for each in count(replicates) if least_p(each, contrasts) <= 1 - evaluate.confidence)
             yield (
                 f"{replicates} replicate{'s' if replicates > 1 else ''} cannot show any difference in {name}, which "
-                f"compares {contrasts} pairs: from prepare.replicates: {needed} on they can"
+                f"compares {contrasts} pair{'s' if contrasts > 1 else ''}: from prepare.replicates: {needed} on they can"
             )
 
 
