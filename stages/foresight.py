@@ -67,9 +67,11 @@ def _undecidable(params: Params) -> Iterator[str]:
         contrasts = len(question.arms) * len(question.rivals)
         if least_p(replicates, contrasts) > 1 - evaluate.confidence:
             needed = next(each for each in count(replicates) if least_p(each, contrasts) <= 1 - evaluate.confidence)
+            repeated = f"{replicates} replicate{'s' if replicates > 1 else ''}"
+            pairs = f"{contrasts} pair{'s' if contrasts > 1 else ''}"
             yield (
-                f"{replicates} replicate{'s' if replicates > 1 else ''} cannot show any difference in {name}, which "
-                f"compares {contrasts} pairs: from prepare.replicates: {needed} on they can"
+                f"{repeated} cannot show any difference in {name}, which compares {pairs}: from prepare.replicates: "
+                f"{needed} on they can"
             )
 
 
