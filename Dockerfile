@@ -1,4 +1,4 @@
-# The project with exactly the packages of requirements.lock, for a CPU. `docker build -t understudy .`, then
+# The project with exactly the packages of requirements.lock. `docker build -t understudy .`, then
 # `docker run --rm understudy` answers the question for params.yaml as it was when the image was built.
 FROM python:3.11.14-slim-bookworm
 

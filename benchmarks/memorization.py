@@ -2,7 +2,8 @@
 
 Each split of a set makes some images seen, some calibrate and some fresh, and plants copies of seen ones. Every method
 scores all of them, and drops what its own calibration scores say at alpha .05: they differ in their score alone.
-ours: the filter; ours_blurred: with `filter_memorized.blurred_view`. The others compare plain pixels, as published:
+ours: the filter; ours_blurred: with `filter_memorized.blurred_view`; ours_features, which `--features` adds: with
+`filter_memorized.backbone` beside that. The others compare plain pixels, as published:
 
 - dcr: distance to the closest record.
 - nndr: nearest-neighbour distance ratio, of the nearest to the second nearest.
@@ -17,7 +18,7 @@ and those of the real sets that lie unpacked in `--data`.
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks import parameters
+from stages.downstream.params import BackboneParams
 from stages.imaging.neighbours import distinct
 from stages.memorization.conformal import cutoff_rank, dropped, rate_interval
 from stages.memorization.likeness import Likeness
@@ -42,6 +44,8 @@ SEEN, CALIBRATION, FRESH = 800, 300, 800  # images of a split at most; of a smal
 COPIES = 100  # seen images that are copied in every disguise
 CARLINI_NEIGHBOURS = 50
 OURS = ("ours", "ours_blurred")
+FEATURES = "ours_features"
+BACKBONE = BackboneParams(name="tf_efficientnet_lite0", size=96, weights="package")
 FALSE_POSITIVES = "fresh (false positives)"
 TIE = 0.01
 SURE = 0.95  # of the copies that must be found in images of LARGE pixels or more
@@ -77,9 +81,10 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", help="default: all that are there")
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--calibration-splits", type=int, default=100)
+    parser.add_argument("--features", action="store_true", help="a pretrained network's too: 10 ms an image")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
-    parallel, filters = Parallel(n_jobs=options.jobs), settings()
+    parallel, filters = Parallel(n_jobs=options.jobs), settings(options.features)
     tables: dict[str, pd.DataFrame] = {}
     sides: dict[str, int] = {}
     for name in options.sets or available(options.data):
@@ -93,7 +98,7 @@ def main() -> None:
             flush=True,
         )
     print()
-    for method in OURS:
+    for method in filters:
         print(rank(method, tables))
         print(surely_found(method, {name: table for name, table in tables.items() if sides[name] >= LARGE}))
     digits = load("digits", options.data)
@@ -179,17 +184,22 @@ def rivals(seen: Tensor, images: Tensor) -> dict[str, NDArray[np.float64]]:
     return {method: score.numpy() for method, score in scores.items()}
 
 
-def settings() -> dict[str, FilterMemorizedParams]:
-    """Those of both of ours: the default run's, without and with the blurred view."""
-    default = parameters.load().filter_memorized
-    views = zip(OURS, (False, True), strict=True)
-    return {name: default.model_copy(update={"alpha": ALPHA, "blurred_view": view}) for name, view in views}
+def settings(features: bool = False) -> dict[str, FilterMemorizedParams]:
+    """Those of ours: the default run's, without and with the blurred view, and with features beside that."""
+    default = parameters.load().filter_memorized.model_copy(update={"alpha": ALPHA})
+    sharp, blurred = (default.model_copy(update={"blurred_view": view}) for view in (False, True))
+    with_features = {FEATURES: blurred.model_copy(update={"backbone": BACKBONE})} if features else {}
+    return dict(zip(OURS, (sharp, blurred), strict=True)) | with_features
+
+
+def _of_ours(columns: Iterable[str]) -> list[str]:
+    return [name for name in columns if name in (*OURS, FEATURES)]
 
 
 def rank(method: str, tables: Mapping[str, pd.DataFrame]) -> str:
     """Whether a method of ours leads or ties with each rival in every kind, on average over the sets that have it."""
     means = pd.concat(tables.values()).groupby(level=0, sort=False).mean().drop(index=FALSE_POSITIVES)
-    others = means.drop(columns=list(OURS))
+    others = means.drop(columns=_of_ours(means.columns))
     own, best, rival = means[method].to_dict(), others.max(axis=1).to_dict(), others.idxmax(axis=1).to_dict()
     behind = [kind for kind in own if best[kind] - own[kind] > TIE]
     where = ", ".join(f"{kind} {own[kind]:.3f} ({rival[kind]} {best[kind]:.3f})" for kind in behind)
@@ -252,13 +262,13 @@ def calibration(counts: list[int], originals: Originals) -> str:
 
 
 def figures(table: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Of both of ours: mean detection over each rival's, and the realised false-positive rate over alpha."""
+    """Of each of ours: mean detection over each rival's, and the realised false-positive rate over alpha."""
     means = table.drop(index=FALSE_POSITIVES).mean()
-    others = means.drop(list(OURS))
+    others = means.drop(ours := _of_ours(table.columns))
     return {
         method: (means[method] / others).round(3).to_dict()
         | {"false positives / alpha": round(table[method][FALSE_POSITIVES] / ALPHA, 3)}
-        for method in OURS
+        for method in ours
     }
 
 

@@ -1,7 +1,7 @@
 """Everything that can be foreseen fails first: what would stop a later stage, told before any generator is trained.
 
-It changes no result, so that no stage reruns for it. `python -m stages.foresight` looks at params.yaml alone: DVC reads
-it for its templates before any stage does, and has no words for a wrong one.
+It changes no result, so that no stage reruns for it. `python -m stages.foresight` looks at params.yaml alone and at
+whether the data that it names are there: DVC does so before any stage, and has no words for what is wrong.
 """
 
 import os
@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from stages.memorization.params import FilterMemorizedParams
 from stages.plumbing import workdir
 from stages.plumbing.dataset import CALIBRATION, LABELLED, ROLES, SEEN, UNLABELLED_POOL, VALIDATION, Dataset
 from stages.plumbing.errors import UserError
-from stages.plumbing.params import Params, load
+from stages.plumbing.params import PARAMS_FILE, Params, load
 
 LARGEST_DENSE = 32  # pixels a side
 MOST_COMPONENTS = 512  # of dense networks: `generators.moments`, which would import torch
@@ -66,9 +67,11 @@ def _undecidable(params: Params) -> Iterator[str]:
         contrasts = len(question.arms) * len(question.rivals)
         if least_p(replicates, contrasts) > 1 - evaluate.confidence:
             needed = next(each for each in count(replicates) if least_p(each, contrasts) <= 1 - evaluate.confidence)
+            repeated = f"{replicates} replicate{'s' if replicates > 1 else ''}"
+            pairs = f"{contrasts} pair{'s' if contrasts > 1 else ''}"
             yield (
-                f"{replicates} replicate{'s' if replicates > 1 else ''} cannot show any difference in {name}, which "
-                f"compares {contrasts} pair{'s' if contrasts > 1 else ''}: from prepare.replicates: {needed} on they can"
+                f"{repeated} cannot show any difference in {name}, which compares {pairs}: from prepare.replicates: "
+                f"{needed} on they can"
             )
 
 
@@ -104,10 +107,22 @@ def _of_generators(params: Params) -> Iterator[str]:
                 f"most, which tell too little above {LARGEST_DENSE} pixels: take layers: convolutional, where the kind "
                 "has them, or kind: refined_gaussian, or lower prepare.image.size"
             )
+        if getattr(section, "compile", False) and params.train_gan.device != "cpu" and _wants_triton():
+            yield (
+                f"train_gan.generators.{name}.compile is true, which needs Triton on a GPU: `make extras` installs it, "
+                "or set it to false"
+            )
     for name, arm in params.train_downstream.arms.items():
         if arm.generator is not None:
             for problem in _of_scores(arm, sections[arm.generator], params.generate.scores):
                 yield f"train_downstream.arms.{name}: {problem}"
+
+
+def _wants_triton() -> bool:
+    """Whether torch.compile would find a GPU here, and no compiler for it."""
+    import torch
+
+    return torch.cuda.is_available() and find_spec("triton") is None
 
 
 def _of_measure(measure: Measure, classes: Sequence[str]) -> Iterator[str]:
@@ -118,7 +133,8 @@ def _of_measure(measure: Measure, classes: Sequence[str]) -> Iterator[str]:
 def _of_backbones(params: Params) -> Iterator[str]:
     users = {f"train_downstream.arms.{name}": arm.backbone for name, arm in params.train_downstream.arms.items()}
     found: dict[BackboneParams, str] = {}
-    for user, backbone in (users | {"evaluate": params.evaluate.backbone}).items():
+    users |= {"filter_memorized": params.filter_memorized.backbone, "evaluate": params.evaluate.backbone}
+    for user, backbone in users.items():
         if backbone is not None:
             found.setdefault(backbone, user)
     for backbone, user in found.items():
@@ -311,8 +327,27 @@ def _counts(dataset: Dataset, replicate: int, *roles: str) -> NDArray[np.int64]:
     return np.bincount(dataset.labels(replicate, *roles), minlength=len(dataset.classes))
 
 
+def check_paths(params: Params) -> None:
+    """Raises UserError where DVC would find nothing in the place of a stage's data: it would only name the path.
+
+    What `dvc add` keeps may be missing: DVC fetches it.
+    """
+    prepare, sections = params.prepare, params.train_gan.generators
+    paths = {"prepare.source": prepare.source.path, "prepare.shift.source": prepare.shift.source.path}
+    paths |= {f"train_gan.generators.{name}": each.path for name, each in sections.items() if each.kind == "external"}
+    lost = [f"{key}.path: {path}" for key, path in paths.items() if not _is_there(Path(path))]
+    if lost:
+        raise UserError(
+            f"{PARAMS_FILE} names what is not there: {', '.join(lost)}; put the data there, or name another place"
+        )
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or path.with_name(f"{path.name}.dvc").exists()
+
+
 if __name__ == "__main__":
     try:
-        load()
+        check_paths(load())
     except UserError as error:
         sys.exit(str(error))

@@ -91,6 +91,14 @@ def test_dense_layers_end_where_principal_components_tell_too_little(
         foresight.check(changed, prepared())
 
 
+@pytest.mark.parametrize(("device", "gpu", "told"), [("auto", True, 1), ("auto", False, 0), ("cpu", True, 0)])
+def test_compiling_for_a_gpu_needs_triton(monkeypatch: pytest.MonkeyPatch, device: str, gpu: bool, told: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(foresight, "find_spec", lambda _: None)
+    changed = params(train_gan__generators__gan__compile=True, train_gan__device=device)
+    assert sum("Triton" in line for line in foresight._of_generators(changed)) == told
+
+
 def test_too_few_replicates_for_any_difference_are_told_beforehand_with_the_number_that_can(
     prepared: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -342,6 +350,15 @@ def test_images_made_elsewhere_must_be_there(prepared: Callable[..., Dataset], t
         assert f"train_gan.generators.gaussian.path: {folder} is missing or empty" in line
     (folder / "cat/1.png").touch()
     foresight.check(changed, prepared())
+
+
+def test_data_that_are_not_there_are_told_before_dvc_looks_for_them(tmp_path: Path) -> None:
+    source = DEFAULTS["prepare"]["source"] | {"path": str(tmp_path / "scans")}
+    with pytest.raises(UserError, match=r"not there: prepare\.source\.path: .*scans; put the data there"):
+        foresight.check_paths(params(prepare__source=source))
+    (tmp_path / "scans.dvc").touch()
+    foresight.check_paths(params(prepare__source=source))
+    foresight.check_paths(params())
 
 
 def test_everything_is_told_at_once(prepared: Callable[..., Dataset]) -> None:

@@ -184,7 +184,7 @@ STRONG = ("randaugment", "trivialaugment", "tone_curves")  # policies under whic
 
 
 class BackboneParams(_Section):
-    """A network of timm's, pretrained elsewhere, whose features a linear head learns from.
+    """A network of timm's, pretrained elsewhere, whose features are used as they are.
 
     size: pixels of a side to which images are brought. weights: a safetensors file, or package: see
     `imaging.backbones.open_backbone`.

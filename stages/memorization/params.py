@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from stages.downstream.params import BackboneParams
+
 CONFIDENCE = 0.95  # of the guarantee `with_confidence`
 
 
@@ -20,6 +22,7 @@ class FilterMemorizedParams(BaseModel):
     neighbours: Annotated[int, Field(ge=2)]
     shift_pixels: Annotated[int, Field(ge=0)]
     blurred_view: bool
+    backbone: BackboneParams | None
     planted_copies: Annotated[int, Field(ge=2)]
     seed: Annotated[int, Field(ge=0)]
     device: Literal["auto", "cpu", "cuda"]

@@ -46,7 +46,7 @@ def on_cluster(
         import cloudpickle  # type: ignore[import-untyped]
         from distributed import KilledWorker
     except ImportError:
-        raise UserError("parallel.backend: dask needs dask: `pip install '.[dask]'`") from None
+        raise UserError("parallel.backend: dask needs dask: `make extras` installs it") from None
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # a worker need not know the project beforehand
     workdir.WORK.mkdir(exist_ok=True)

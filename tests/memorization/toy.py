@@ -15,6 +15,7 @@ PARAMS = FilterMemorizedParams(
     neighbours=5,
     shift_pixels=1,
     blurred_view=False,
+    backbone=None,
     planted_copies=20,
     seed=0,
     device="cpu",

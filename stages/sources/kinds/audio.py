@@ -103,7 +103,7 @@ def _check_params(params: AudioParams) -> None:
         import soundfile  # noqa: F401
     except (ImportError, OSError) as error:  # OSError: libsndfile itself
         raise UserError(
-            f"the source kind audio needs librosa and soundfile ({error}): `pip install '.[audio]'`"
+            f"the source kind audio needs librosa and soundfile ({error}): `make extras` installs them"
         ) from None
 
     if params.window_seconds > params.clip_seconds:

@@ -188,4 +188,4 @@ def _check_library() -> None:
     try:
         import pydicom  # noqa: F401
     except ImportError as error:
-        raise UserError(f"the source kind dicom needs pydicom ({error}): `pip install -e '.[medical]'`") from None
+        raise UserError(f"the source kind dicom needs pydicom ({error}): `make extras` installs it") from None

@@ -146,4 +146,4 @@ def _check_library() -> None:
     try:
         import nibabel  # noqa: F401
     except ImportError as error:
-        raise UserError(f"the source kind nifti needs nibabel ({error}): `pip install -e '.[medical]'`") from None
+        raise UserError(f"the source kind nifti needs nibabel ({error}): `make extras` installs it") from None

@@ -164,7 +164,7 @@ def _why_not(params: TorchvisionParams, error: Exception) -> str:
     missing = error if isinstance(error, ModuleNotFoundError) else error.__context__
     if isinstance(missing, ModuleNotFoundError):
         package = str(missing.name).partition(".")[0]
-        return f"torchvision's {name} needs a package that is missing: `pip install {package}`"
+        return f"torchvision's {name} needs a package that is missing: `.venv/bin/pip install {package}`"
     reason = " ".join(str(error).split()) or type(error).__name__
     if name in _NO_DOWNLOAD:
         return (

@@ -62,7 +62,7 @@ def test_torchvision_knows_every_set_and_split_by_these_arguments(tmp_path: Path
         torchvision._open(make_params(tmp_path, name), part, download=False)
     assert not any(words in str(caught.value) for words in ("Unknown value", "keyword", "argument", "attribute"))
     assert any(
-        words in str(caught.value) for words in ("missing or damaged in", "put its files there as", "`pip install")
+        words in str(caught.value) for words in ("missing or damaged in", "put its files there as", "pip install")
     )
 
 
@@ -205,7 +205,7 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(SVHN, "_check_integrity", lambda _: True)
     for module in (package, f"{package}.io"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(UserError, match=rf"{name} needs a package that is missing: `pip install {package}`"):
+    with pytest.raises(UserError, match=rf"{name} needs a package that is missing: `.venv/bin/pip install {package}`"):
         torchvision.find(make_params(tmp_path, name))
 
 
