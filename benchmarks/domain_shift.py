@@ -148,7 +148,9 @@ def target_labels(dataset: Dataset, params: Params) -> list[float]:
     scores = []
     for replicate in range(dataset.replicates):
         seen = open_replicate(dataset, replicate, "cpu", "train_downstream")
-        pool = everything.by_id(dataset.ids(replicate, UNLABELLED_POOL)[: len(dataset.ids(replicate, TRAIN))].tolist())
+        # at random, for a folder's images are sorted by class
+        ids = np.random.default_rng(replicate).permutation(dataset.ids(replicate, UNLABELLED_POOL))
+        pool = everything.by_id(ids[: len(dataset.ids(replicate, TRAIN))].tolist())
         pixels, labels = torch.from_numpy(pool.pixels), torch.from_numpy(pool.labels)
         own = replace(seen, images=pixels, labels=labels, from_source=None)
         found = train_arm(arm, ArmData(own, test, None), params.train_downstream, replicate, _nobody, 0, None)
