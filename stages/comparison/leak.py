@@ -24,19 +24,17 @@ WORST: tuple[Outcome, ...] = ("leaks", "cannot_tell", "no_sign")  # the question
 class SetLeak:
     """One generator's set.
 
-    sentence: for people, why it has this outcome. attacks: as `published.attack_published` gives them. least_found: the
-    kind of planted copy that the filter finds least often, and its share `detected`; None where none was planted.
+    sentence: for people, why it has this outcome. attacks: as `published.attack_published` gives them. worst: the one
+    that gives the set away, or else the one whose interval reaches farthest from a guess; None where nothing could be
+    attacked. least_found: the kind of planted copy that the filter finds least often, and its share `detected`; None
+    where none was planted.
     """
 
     outcome: Outcome
     sentence: str
     attacks: Mapping[str, Entry]
+    worst: Entry | None
     least_found: Mapping[str, Any] | None
-
-    @property
-    def worst(self) -> Entry | None:
-        """The attack whose interval reaches farthest from a guess; None where nothing could be attacked."""
-        return max(self.attacks.values(), key=_reach, default=None)
 
 
 def judge_set(
@@ -60,10 +58,12 @@ def judge_set(
     planted = privacy.get("planted", {})
     least = min(planted, key=lambda kind: planted[kind]["detected"], default=None)
     found = None if least is None else {"kind": least, "detected": planted[least]["detected"]}
-    outcome, sentence = _finding(attacks, privacy, found, margin, made_here)
+    beyond = [each for each in attacks.values() if _is_beyond(each, margin)]
+    worst = max(beyond or attacks.values(), key=_reach, default=None)
+    outcome, sentence = _finding(worst, privacy, found, margin, made_here)
     if translated:
         outcome, sentence = "leaks", f"{TRANSLATED} As to the images whose looks they have: {sentence}"
-    return SetLeak(outcome, sentence, attacks, found)
+    return SetLeak(outcome, sentence, attacks, worst, found)
 
 
 def leak_answer(
@@ -108,12 +108,10 @@ def withheld(outcome: Outcome, privacy: Entry, publish_leaking: bool) -> bool:
 
 
 def _finding(
-    attacks: Mapping[str, Entry], privacy: Entry, least_found: Entry | None, margin: float, made_here: bool
+    worst: Entry | None, privacy: Entry, least_found: Entry | None, margin: float, made_here: bool
 ) -> tuple[Outcome, str]:
-    worst = max(attacks.values(), key=_reach, default=None)
-    beyond = [each for each in attacks.values() if each["low"] > 0.5 + margin or each["high"] < 0.5 - margin]
-    if beyond:
-        return "leaks", _what_it_tells(max(beyond, key=_reach))
+    if worst is not None and _is_beyond(worst, margin):
+        return "leaks", _what_it_tells(worst)
     own_source = privacy.get("own_source")
     if own_source is not None and not own_source["publishable"]:
         share = percent(own_source["share"])
@@ -168,6 +166,11 @@ def _number(attack: Entry | None) -> str:
         return "none could be tried"
     low, high = (f"{100 * attack[end]:.0f}" for end in ("low", "high"))
     return f"right in {100 * attack['auc']:.0f} % of cases ({low} to {high}; 50 is a guess)"
+
+
+def _is_beyond(attack: Entry, margin: float) -> bool:
+    """Whether the whole interval lies farther from a guess than the margin."""
+    return bool(attack["low"] > 0.5 + margin or attack["high"] < 0.5 - margin)
 
 
 def _reach(attack: Entry | None) -> float:

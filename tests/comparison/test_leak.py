@@ -50,6 +50,13 @@ def test_a_blind_filter_or_images_from_elsewhere_are_no_evidence_for_no_leak_but
     assert judge_set({}, {}, 0.05, True).least_found is None
 
 
+def test_the_number_is_that_of_the_attack_that_gives_the_set_away_and_not_of_a_wider_one() -> None:
+    wide, sure = attack(0.2, 0.9), attack(0.551, 0.6)
+    assert judge_set({"wide": wide, "sure": sure}, FOUND, 0.05, True).worst == sure
+    assert judge_set({"wide": wide, "none": attack(0.48, 0.52)}, FOUND, 0.05, True).worst == wide
+    assert judge_set({}, FOUND, 0.05, True).worst is None
+
+
 def test_translated_images_leak_whatever_attacks_say_and_the_attacks_are_told_too() -> None:
     plain, translated = (judge_set({"a": attack(0.48, 0.52)}, FOUND, 0.05, True, each) for each in (False, True))
     assert (plain.outcome, translated.outcome) == ("no_sign", "leaks")
