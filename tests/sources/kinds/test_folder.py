@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
+from stages.imaging import decoding
 from stages.imaging.decoding import BadItem
 from stages.sources.kinds import folder
 from stages.sources.params import FolderParams
@@ -82,6 +83,17 @@ def test_the_pages_of_a_stack_are_images_that_stay_together(params: FolderParams
     assert len({(found.groups or [])[row] for row in of_stack}) == 1
     one, *_, first, third = folder.read(params, [("dogs/one.tif", None), *(found.locators[row] for row in of_stack)])
     assert [image.getpixel((0, 0)) for image in (one, first, third) if isinstance(image, Image.Image)] == [50, 50, 70]
+
+
+def test_a_stack_of_too_many_pages_is_one_bad_item(params: FolderParams, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "MOST_PAGES", 3)
+    pages = [Image.new("L", (9, 7), value) for value in range(4)]
+    for name, last in (("few", 3), ("many", 4)):
+        pages[0].save(Path(params.path) / f"dogs/{name}.tif", save_all=True, append_images=pages[1:last])
+    found = [locator for locator in folder.find(params).locators if locator[0].endswith(".tif")]
+    assert found == [*(("dogs/few.tif", page) for page in range(3)), ("dogs/many.tif", None)]
+    (bad,) = folder.read(params, found[-1:])
+    assert isinstance(bad, BadItem)
 
 
 def test_a_stack_that_is_cut_off_is_told_page_by_page(params: FolderParams) -> None:
