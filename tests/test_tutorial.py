@@ -27,7 +27,7 @@ def block(step: int, language: str) -> list[str]:
 
 def recipe(command: str) -> list[str]:
     """The words of the one command that a call of make stands for, where everything is installed."""
-    words = [*shlex.split(command), "--dry-run", "--old-file=.venv/.installed"]
+    words = [*shlex.split(command), "--dry-run", "--no-print-directory", "--old-file=.venv/.installed"]
     printed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S603
     return shlex.split(printed.replace("\\\n", ""))
 
