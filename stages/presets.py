@@ -115,16 +115,26 @@ def _fitted(text: str, folder: Path | None, by_names: bool, left_out: Sequence[s
 def quick(text: str) -> str:
     """The same parameters with so few replicates and steps that every stage runs in seconds, and nothing is decided.
 
-    Each question keeps its first rival, and arms that none names are left out: each takes seconds to begin.
+    Each question keeps its first arm and its first rival; arms that none names are left out, and generators that no arm
+    trains on: each takes seconds to begin.
     """
     loaded = Params.model_validate(YAML(typ="safe", pure=True).load(text))
-    first = {name: each.rivals[0] for name, each in loaded.evaluate.questions.items()}
-    for name in loaded.train_downstream.arms.keys() - {*loaded.evaluate.arms, *first.values()}:
+    arms, generators = loaded.train_downstream.arms, loaded.train_gan.generators
+    first = {name: (each.arms[0], each.rivals[0]) for name, each in loaded.evaluate.questions.items()}
+    kept = {arm for both in first.values() for arm in both}
+    drawing = {arms[arm].generator for arm in kept}
+    for name in arms.keys() - kept:
         text = without(text, f"train_downstream.arms.{name}")
-    rivals = [(f"evaluate.{name}.rivals", f"[{rival}]", "") for name, rival in first.items()]
-    learning = [name for name, each in loaded.train_gan.generators.items() if isinstance(each, LearningParams)]
+    for name in generators.keys() - drawing:
+        text = without(text, f"train_gan.generators.{name}")
+    asked = [
+        (f"evaluate.{name}.{role}", f"[{each}]", "")
+        for name, both in first.items()
+        for role, each in zip(("arms", "rivals"), both, strict=True)
+    ]
+    learning = [name for name in generators if name in drawing and isinstance(generators[name], LearningParams)]
     steps = [(f"train_gan.generators.{name}.steps", _QUICK_STEPS, "") for name in learning]
-    return _QUICK_HEAD + noted(text, [*rivals, *steps, *_QUICK])
+    return _QUICK_HEAD + noted(text, [*asked, *steps, *_QUICK])
 
 
 def _listing(names: list[str]) -> str:
