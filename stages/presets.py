@@ -7,6 +7,7 @@ the folder (`--folder PATH`, or that which it names) and takes what fits. `--qui
 """
 
 import argparse
+import json
 import re
 import subprocess
 import sys
@@ -115,15 +116,15 @@ def _fitted(text: str, folder: Path | None, by_names: bool, left_out: Sequence[s
 def quick(text: str) -> str:
     """The same parameters with so few replicates and steps that every stage runs in seconds, and nothing is decided.
 
-    Each question keeps its first arm and its first rival; arms that none names are left out, and generators that no arm
-    trains on: each takes seconds to begin.
+    Each question keeps its first arm and its first rival, each of these its first setting; other arms are left out, and
+    generators that no arm trains on: each takes seconds to begin.
     """
     loaded = Params.model_validate(YAML(typ="safe", pure=True).load(text))
     arms, generators = loaded.train_downstream.arms, loaded.train_gan.generators
     first = {name: (each.arms[0], each.rivals[0]) for name, each in loaded.evaluate.questions.items()}
-    kept = {arm for both in first.values() for arm in both}
+    kept = list(dict.fromkeys(arm for both in first.values() for arm in both))
     drawing = {arms[arm].generator for arm in kept}
-    for name in arms.keys() - kept:
+    for name in arms.keys() - set(kept):
         text = without(text, f"train_downstream.arms.{name}")
     for name in generators.keys() - drawing:
         text = without(text, f"train_gan.generators.{name}")
@@ -132,9 +133,18 @@ def quick(text: str) -> str:
         for name, both in first.items()
         for role, each in zip(("arms", "rivals"), both, strict=True)
     ]
+    alone = {
+        name: arms[name].model_copy(update={"settings": arms[name].settings[:1]})
+        for name in kept
+        if len(arms[name].settings) > 1
+    }
+    chosen = [
+        (f"train_downstream.arms.{name}", json.dumps(arm.model_dump(mode="json", exclude_unset=True)), "")
+        for name, arm in alone.items()
+    ]
     learning = [name for name in generators if name in drawing and isinstance(generators[name], LearningParams)]
     steps = [(f"train_gan.generators.{name}.steps", _QUICK_STEPS, "") for name in learning]
-    return _QUICK_HEAD + noted(text, [*asked, *steps, *_QUICK])
+    return _QUICK_HEAD + noted(text, [*asked, *chosen, *steps, *_QUICK])
 
 
 def _listing(names: list[str]) -> str:

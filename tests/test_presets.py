@@ -277,6 +277,7 @@ def test_any_preset_can_be_made_quick(name: str, monkeypatch: pytest.MonkeyPatch
     assert {each.steps for each in loaded.train_gan.generators.values() if hasattr(each, "steps")} <= {50}
     assert set(loaded.train_downstream.arms) == {*loaded.evaluate.arms, *loaded.evaluate.rivals}
     assert all(len(each.rivals) == len(each.arms) == 1 for each in loaded.evaluate.questions.values())
+    assert all(len(each.settings) == 1 for each in loaded.train_downstream.arms.values())
     assert set(loaded.train_gan.generators) == {each.generator for each in loaded.train_downstream.arms.values()} - {
         None
     }
