@@ -2,7 +2,7 @@
 
 Constants are CPU seconds on the two cores that this project was measured on, fitted to runs at 8 and 16 pixels (the
 default one, red_cells, fashion_scarce, chest_xrays, scanner_shift): their sums come out within a third. A GPU is not
-reckoned with, and an arm with a pretrained backbone counts as one without.
+reckoned with, nor is `evaluate.backbone`.
 """
 
 import math
@@ -16,6 +16,7 @@ from stages.plumbing.params import Params
 START = 4.0  # seconds that each stage takes to begin
 GRAPH = 12_000  # images of which label spreading holds the square in memory
 GIB = 2**30
+LOOK = 0.01  # seconds that a backbone takes for an image of 96 pixels
 LOOKS = 2500  # images whose features a head on a backbone learns from; a fifth of all is predicted on, perhaps
 
 
@@ -78,7 +79,10 @@ def _generator(section: GeneratorParams, sizes: Sizes) -> float:
 def _filter(params: FilterMemorizedParams, sizes: Sizes) -> float:
     """CPU seconds of one replicate: all pairs, shifted, mirrored and blurred."""
     views = (2 * params.shift_pixels + 1) ** 2 * (1 + sizes.flips) * (1 + params.blurred_view)
-    return 1.0 + sizes.drawn * sizes.seen * views * sizes.pixels * 1.7e-10
+    pairs = sizes.drawn * sizes.seen * views * sizes.pixels * 1.7e-10
+    if params.backbone is None:
+        return 1.0 + pairs
+    return 1.0 + pairs + (sizes.seen + sizes.drawn) * (1 + sizes.flips) * LOOK * (params.backbone.size / 96) ** 2
 
 
 def _arm(arm: ArmParams, params: TrainDownstreamParams, sizes: Sizes) -> float:
@@ -86,7 +90,7 @@ def _arm(arm: ArmParams, params: TrainDownstreamParams, sizes: Sizes) -> float:
     if arm.backbone is not None:
         shares = {getattr(each, "synthetic_share", None) for each in arm.settings}
         looks = LOOKS * (len(shares) * (len(arm.settings) > 1) + 1) + sizes.images / 5
-        return 5.0 + looks * 0.01 * (arm.backbone.size / 96) ** 2
+        return 5.0 + looks * LOOK * (arm.backbone.size / 96) ** 2
     classifier, count = params.classifier, len(arm.settings)
     step = (0.003 + 0.012 * (sizes.side / 16) ** 2 * classifier.width / 16) * classifier.batch_size / 64
     trainings = count + (count > 1)

@@ -8,6 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages import forecast
+from stages.downstream.params import BackboneParams
 from stages.forecast import Sizes, memory, seconds, told
 from stages.plumbing.pace import steps
 from stages.plumbing.params import Params
@@ -53,6 +54,18 @@ def test_an_arm_with_a_backbone_costs_by_the_pixels_that_this_looks_at() -> None
 
     assert 3 < arm(192) / arm(96) < 4
     assert arm(96) > 10 / 2 * 2 * forecast.LOOKS / 126, "126 images a second were the most that a core was seen to take"
+
+
+def test_a_filter_with_a_backbone_costs_by_the_images_and_by_the_pixels_that_this_looks_at() -> None:
+    def extra(size: int, sizes: Sizes) -> float:
+        plain, given = params(), {"name": "tf_efficientnet_lite0", "size": size, "weights": "package"}
+        section = plain.filter_memorized.model_copy(update={"backbone": BackboneParams(**given)})
+        step, asked = "filter_memorized@gan", plain.model_copy(update={"filter_memorized": section})
+        return seconds(asked, sizes, 2)[step] - seconds(plain, sizes, 2)[step]
+
+    assert extra(96, DIGITS) > 0
+    assert extra(192, DIGITS) == pytest.approx(4 * extra(96, DIGITS))
+    assert extra(96, replace(DIGITS, flips=True)) == pytest.approx(2 * extra(96, DIGITS))
 
 
 def test_replicates_cost_and_cores_save_up_to_the_jobs_allowed() -> None:
