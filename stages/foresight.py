@@ -317,6 +317,12 @@ def _of_arm(arm: ArmParams, dataset: Dataset, replicate: int) -> Iterator[str]:
             f"{' and '.join(arm.from_pool)} needs unlabelled images, but the pool is empty: raise prepare.unlabelled, "
             "set fewer images aside for other roles, or take the arm out"
         )
+    if arm.for_few_shot:
+        from stages.downstream.few_shot import shortfall
+
+        problem = shortfall(_counts(dataset, replicate, *LABELLED).tolist(), arm.for_few_shot, arm.least_many_shot)
+        if problem:
+            yield problem
     if isinstance(arm.labels, LabelBudget):
         least = _counts(dataset, replicate, *LABELLED).min()
         if least < arm.labels.per_class:
