@@ -7,10 +7,10 @@ from sklearn.datasets import load_digits
 
 from benchmarks import few_shot, parameters
 from benchmarks.gan_sets import GanSet
-from stages.downstream import fitting
 from stages.downstream import few_shot as heads
+from stages.downstream import fitting
 from stages.labelling.data import ReplicateData
-from stages.labelling.pool import Guesses, PoolLabels
+from stages.labelling.pool import Guesses, unguessed
 
 TINY = {
     "generate.plan.per_class": 40,
@@ -39,11 +39,10 @@ def digits() -> GanSet:
 
     train, validation, test, calibration = some(0, 20, 1), some(20, 24, 0), some(24, 74, 50), some(74, 120, 46)
     data = ReplicateData(*train, images[:0], *validation, classes=4, flip_ok=False)
-    nothing = PoolLabels(labels[:0], torch.empty(0))
     return GanSet(
         name="digits",
         data=data,
-        guessed=Guesses(nothing, nothing),
+        guessed=Guesses(unguessed(data), unguessed(data)),
         calibration_images=calibration[0],
         test_images=test[0],
         test_labels=test[1],
