@@ -16,6 +16,7 @@ from stages.downstream.fitting import balanced_accuracy
 from stages.downstream.params import ArmParams, TrainDownstreamParams
 from stages.downstream.pixel_delta import VERSIONS, with_pixel_deltas
 from stages.downstream.training import predict
+from stages.labelling.pool import Guesses
 from stages.plumbing.errors import UserError
 from tests.downstream.conftest import arm, section, toy
 
@@ -24,6 +25,10 @@ HEADS = ["nearest_mean", "logistic", "calibrated"]
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=Generator().manual_seed(seed))
+
+
+def nobody() -> Guesses:
+    raise AssertionError("nobody asks for the pool's labels")
 
 
 def one_shot(make_data: Any, validation: int = 2) -> ArmData:
@@ -112,7 +117,7 @@ def test_arms_learn_one_shot_and_their_state_is_the_classifier(
 ) -> None:
     monkeypatch.setattr(fitting, "LOOKS", 96)
     given, data = checked(**changes), one_shot(make_data)
-    result, again = (train_arm(given.arms["few"], data, given, 0, None, 0, None) for _ in range(2))
+    result, again = (train_arm(given.arms["few"], data, given, 0, nobody, 0, None) for _ in range(2))
     assert np.array_equal(result.test_probabilities, again.test_probabilities)
     assert balanced_accuracy(torch.from_numpy(result.test_probabilities), toy(30, 3)[1]) > 0.6
     assert result.images["real"] == 25
@@ -126,7 +131,7 @@ def test_the_features_of_a_head_never_saw_the_few_shot_images(make_data: Any) ->
     images = data.seen.images.clone()
     images[data.seen.labels == 2] = 255 - images[data.seen.labels == 2]
     other = one_shot(lambda **kept: make_data(**(kept | {"train_images": images})))
-    states = [train_arm(given.arms["few"], each, given, 0, None, 0, None).state for each in (data, other)]
+    states = [train_arm(given.arms["few"], each, given, 0, nobody, 0, None).state for each in (data, other)]
     *body, weight, bias = states[0]
     assert all(torch.equal(states[0][name], states[1][name]) for name in body)
     assert not torch.equal(states[0][weight], states[1][weight])
@@ -143,7 +148,7 @@ def test_classes_that_do_not_fit_are_told(make_data: Any, labels: list[int], wor
         data = make_data(train_labels=torch.tensor(labels))
     given = checked(settings=[{"head": "logistic"}])
     with pytest.raises(UserError, match=words):
-        train_arm(given.arms["few"], data, given, 0, None, 0, None)
+        train_arm(given.arms["few"], data, given, 0, nobody, 0, None)
 
 
 @pytest.mark.parametrize(
