@@ -18,6 +18,7 @@ KINDS = {
     "refined_gaussian": "a GAN that refines draws from the Gaussian of each class",
     "image_conditioned": "a GAN that draws from a real image of the class",
     "translation": "a GAN that makes labelled images look like those of another source",
+    "infilling": "a GAN that draws a region of a real image anew",
     "refiner": "a GAN that makes drawn images look real",
 }
 CONTROLS = ("gaussian", "external")

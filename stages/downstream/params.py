@@ -137,6 +137,12 @@ class FixMatch(_Section):
     more_rounds: int = Field(default=0, ge=0, le=10)
 
 
+class Pasted(_Section):
+    """Share of each batch made by cut and paste, the region of one image in another: see `pasting.pasted`."""
+
+    pasted_share: float = Field(gt=0, lt=1)
+
+
 class StyleMatching(_Section):
     """Under domain shift, labelled images of the source are given the target's looks: see `styles.restyled`."""
 
@@ -157,7 +163,7 @@ class Dann(_Section):
 
 _FOR_SHIFT = ("style", "coral_weight", "dann_weight")
 _FROM_POOL = (*_FOR_SHIFT, "pool_share", "fixmatch_threshold")
-_TELLING = ("synthetic_share", *_FROM_POOL, "duplicated_share", "other_seeds", "weight_decay")
+_TELLING = ("synthetic_share", *_FROM_POOL, "pasted_share", "duplicated_share", "other_seeds", "weight_decay")
 
 
 def _kind(setting: Any) -> str:
@@ -174,6 +180,7 @@ Setting = Annotated[
     | Annotated[Head, Tag("weight_decay")]
     | Annotated[PseudoLabels, Tag("pool_share")]
     | Annotated[FixMatch, Tag("fixmatch_threshold")]
+    | Annotated[Pasted, Tag("pasted_share")]
     | Annotated[StyleMatching, Tag("style")]
     | Annotated[Coral, Tag("coral_weight")]
     | Annotated[Dann, Tag("dann_weight")],
@@ -241,6 +248,11 @@ class ArmParams(_Section):
         """The keys that say something under domain shift alone."""
         batch_norm = ["batch_norm: target"] if self.batch_norm == "target" else []
         return batch_norm + self._keys(_FOR_SHIFT)
+
+    @property
+    def from_regions(self) -> list[str]:
+        """The keys that need images with regions."""
+        return self._keys(("pasted_share",))
 
     @property
     def from_pool(self) -> list[str]:
@@ -383,6 +395,8 @@ def _share_beside_real(setting: Setting) -> float | None:
             return setting.synthetic_share
         case Duplicated():
             return setting.duplicated_share
+        case Pasted():
+            return setting.pasted_share
         case FixMatch():
             return setting.unlabelled_share
         case Coral() | Dann():

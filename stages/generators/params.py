@@ -124,6 +124,25 @@ class DenseParams(AdversarialParams):
         return self
 
 
+class InfillingParams(ConditionalParams):
+    """A kind that draws a region of a real image anew.
+
+    reconstruction: weight of the mean difference between a real image's region and what is drawn there for its own
+    class, whose values lie 2 apart at most.
+    """
+
+    reconstruction: float = Field(ge=0, le=1000)
+
+    @model_validator(mode="after")
+    def _regions_have_no_colour(self) -> Self:
+        if "colour" in self.augment.policies:
+            raise ValueError(
+                f"augment.policies: colour does not go with kind: {self.kind}: its discriminator sees the region as "
+                "one more channel, so take it out"
+            )
+        return self
+
+
 class FromDomainParams(LearningParams):
     """A kind that starts from images of another domain."""
 
@@ -173,6 +192,7 @@ KINDS: dict[str, tuple[type[GeneratorParams], str]] = {
     "per_class": (AdversarialParams, "a GAN of its own for every class"),
     "refined_gaussian": (ConditionalParams, "a GAN whose convolutions refine draws from the class Gaussians"),
     "image_conditioned": (DenseParams, "a GAN that draws another image of a real image's class (DAGAN)"),
+    "infilling": (InfillingParams, "a GAN that draws a region of a real image anew, for any class"),
     "refiner": (RefinerParams, "a GAN that makes drawn images real, for images of a second domain (SimGAN)"),
     "translation": (TranslationParams, "a GAN that carries labelled images of one domain to another, unpaired"),
 }

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from math import isnan
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stages.generators import flips, health, quality
-from stages.generators.batches import DomainFeed, RandomFeed
-from stages.generators.drawing import TrainedGenerator, picture, source_labels
+from stages.generators.batches import DomainFeed, RandomFeed, RegionFeed
+from stages.generators.drawing import TrainedGenerator, picture, sources_of
 from stages.generators.interface import Feed, Generator, Learner, LearningGenerator, Plan
 from stages.generators.params import ConditionalParams, GeneratorParams, LearningParams
 from stages.generators.registry import kind
@@ -90,6 +90,8 @@ def train(
     labelled, chosen = pool.label(data, guessed), kind(params.kind)
     if chosen.starts_from == "domain":
         _check_domains(data, params.kind)
+    if chosen.starts_from == "region":
+        _check_regions(data, params.kind)
     plan, begin = chosen.study(data, labelled.real, params)
     likened = labelled.real.images[_first_to_resemble(chosen, data) :]
     judge = quality.Judge(data, likened, pool.learn(data, seed), seed)
@@ -126,6 +128,15 @@ def _check_domains(data: ReplicateData, name: str) -> None:
     if images.min() == 0:
         raise UserError(
             f"class {int(images.argmin())} has no labelled image in the source domain, which kind: {name} starts from"
+        )
+
+
+def _check_regions(data: ReplicateData, name: str) -> None:
+    """Raises UserError unless some labelled image has a region."""
+    if data.masks is None or not data.masks[: len(data.labels)].any():
+        raise UserError(
+            f"kind: {name} draws regions anew, and no labelled image has one: say in prepare.masks where they lie, or "
+            "take the generator out of train_gan.generators"
         )
 
 
@@ -261,15 +272,18 @@ def _feed(state: TrainingState, setting: Setting) -> Feed:
         first = _first_to_resemble(type(generator), setting.data)
         return DomainFeed(real[first:], real[:first], params.batch_size, generator.latent_dim, state.random)
     assert isinstance(params, ConditionalParams)
-    return RandomFeed(
-        real=real,
-        labelled=len(setting.data.labels),
-        batch_size=params.batch_size,
-        params=params.batches,
-        latent_dim=generator.latent_dim,
-        with_sources=generator.starts_from == "class",
-        random=state.random,
-    )
+    fields: dict[str, Any] = {
+        "real": real,
+        "labelled": len(setting.data.labels),
+        "batch_size": params.batch_size,
+        "params": params.batches,
+        "latent_dim": generator.latent_dim,
+        "random": state.random,
+    }
+    if generator.starts_from == "region":
+        assert setting.data.masks is not None  # by _check_regions
+        return RegionFeed(**fields, with_sources=True, masks=setting.data.masks)
+    return RandomFeed(**fields, with_sources=generator.starts_from == "class")
 
 
 def _learner(state: TrainingState, setting: Setting) -> Learner:
@@ -327,9 +341,9 @@ def _look_if_due(state: TrainingState, setting: Setting) -> NDArray[np.uint8] | 
     due = state.step % params.samples_every < params.log_every or state.step == params.steps
     if not due:
         return None
-    generator, labels = state.generator, source_labels(state.generator, data)
-    asked = few_of_each_class(data.classes, GRID_COLUMNS, setting.seed, labels)
-    state.samples[state.step] = picture(state.average.module, generator.latent_dim, asked, data.images)
+    generator = state.generator
+    asked = few_of_each_class(data.classes, GRID_COLUMNS, setting.seed, sources_of(generator, data))
+    state.samples[state.step] = picture(state.average.module, generator.latent_dim, asked, data.images, data.masks)
     state.curve.append({"step": state.step, **setting.judge.measure(state.average.module, generator)})
     _examine(state, setting)
     return state.samples[state.step]

@@ -11,14 +11,14 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from stages.generators.batches import DomainFeed, RandomFeed
+from stages.generators.batches import DomainFeed, RandomFeed, RegionFeed
 from stages.generators.interface import Batch, Draws, Feed, Learner, LearningGenerator
 from stages.generators.moments import Components, Moments
 from stages.generators.network_config import NetworkConfig
 from stages.generators.params import KINDS, NO_FOLDER, AnyGenerator, ConditionalParams, GeneratorParams, LearningParams
 from stages.labelling.data import Form
 from stages.sources.params import ImageParams
-from tests.labelling.toy import CLASSES, toy_images
+from tests.labelling.toy import CLASSES, toy_images, toy_masks
 
 CONFIG = NetworkConfig(
     layers="dense", classes=CLASSES, channels=1, size=8, latent_dim=8, width=32, components=20, spectral=True
@@ -41,6 +41,7 @@ _FIELDS: dict[str, Any] = {
     "self_regularisation": 0.1,
     "history": 40,
     "conditional": True,
+    "reconstruction": 1.0,
     "steps": 30,
     "batch_size": 32,
     "batches": {"labelled_share": None, "balanced": False},
@@ -63,6 +64,8 @@ def toy_params(kind: str = "projection", **changes: Any) -> GeneratorParams:
     """The section of a small generator of this kind."""
     schema, _ = KINDS[kind]
     fields = {name: value for name, value in _FIELDS.items() if name in schema.model_fields}
+    if kind == "infilling":
+        fields["augment"] = {"policies": ["translation", "cutout", "flip"], "limit": 0.8}
     path = "made elsewhere" if kind == "external" else NO_FOLDER
     return _SECTION.validate_python({"kind": kind, "path": path} | fields | changes)
 
@@ -86,13 +89,16 @@ def random_moments(config: NetworkConfig, seed: int = 0) -> Moments:
     return Moments(components, means, torch.randn(config.classes, count, rank, generator=random) / 4)
 
 
-def some_draws(labels: Tensor, latents: Tensor, sources: Tensor | None = None) -> Draws:
+def some_draws(labels: Tensor, latents: Tensor, sources: Tensor | None = None, masks: Tensor | None = None) -> Draws:
     """Draws of these classes, each of its class's first image."""
-    return Draws(labels, latents, torch.zeros_like(labels), sources)
+    return Draws(labels, latents, torch.zeros_like(labels), sources, masks)
 
 
 def feed_for(generator: LearningGenerator, feed: RandomFeed) -> Feed:
     """This feed, or one that draws its labelled images as those of a source domain and the others as the target's."""
+    if generator.starts_from == "region":
+        masks = toy_masks(feed.real.labels[: feed.labelled], feed.real.images.shape[-1])
+        return RegionFeed(**{**vars(feed), "latent_dim": generator.latent_dim}, masks=masks)
     if generator.starts_from != "domain":
         return replace(feed, latent_dim=generator.latent_dim)
     source, target = feed.real[: feed.labelled], feed.real[feed.labelled :]
