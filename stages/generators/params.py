@@ -67,7 +67,17 @@ class GeneratorParams(Strict):
         return self
 
 
-class GaussianParams(GeneratorParams):
+class AlignableParams(GeneratorParams):
+    """A kind that learns what the images of each class look like.
+
+    align: whether the images of each class are turned, shifted and zoomed into line before it learns, and its own
+    turned back.
+    """
+
+    align: bool
+
+
+class GaussianParams(AlignableParams):
     """rank: directions in which images of a class vary, at most."""
 
     rank: int = Field(ge=1, le=1024)
@@ -92,7 +102,7 @@ class LearningParams(GeneratorParams):
     checkpoint_every: int = Field(ge=1)
 
 
-class ConditionalParams(LearningParams):
+class ConditionalParams(AlignableParams, LearningParams):
     """A kind whose discriminator knows the classes."""
 
     objective: Annotated[HingeParams | RelativisticParams, Field(discriminator="kind")]

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import isnan
 from typing import cast
@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stages.generators import flips, health, quality
+from stages.generators import alignment, flips, health, quality
 from stages.generators.batches import DomainFeed, RandomFeed
 from stages.generators.drawing import TrainedGenerator, picture, source_labels
 from stages.generators.interface import Feed, Generator, Learner, LearningGenerator, Plan
-from stages.generators.params import ConditionalParams, GeneratorParams, LearningParams
+from stages.generators.params import AlignableParams, ConditionalParams, GeneratorParams, LearningParams
 from stages.generators.registry import kind
 from stages.generators.requests import few_of_each_class
 from stages.generators.state import Checkpoint, TrainingState, start
@@ -90,20 +90,24 @@ def train(
     labelled, chosen = pool.label(data, guessed), kind(params.kind)
     if chosen.starts_from == "domain":
         _check_domains(data, params.kind)
-    plan, begin = chosen.study(data, labelled.real, params)
-    likened = labelled.real.images[_first_to_resemble(chosen, data) :]
+    poses, real = None, labelled.real
+    if isinstance(params, AlignableParams) and params.align:
+        poses, data, real = alignment.aligned(data, real)
+    plan, begin = chosen.study(data, real, params)
+    likened = real.images[_first_to_resemble(chosen, data) :]
     judge = quality.Judge(data, likened, pool.learn(data, seed), seed)
     if not issubclass(chosen, LearningGenerator):
         generator = chosen(plan).to(data.images.device).eval()
         generator.initialise(begin)
         measures = judge.measure(generator.network, generator)
-        return TrainedGenerator(params.kind, generator, [], [{"step": 0, **measures}], labelled.quality | measures)
+        told = {"curve": [{"step": 0, **measures}], "quality": labelled.quality | measures}
+        return TrainedGenerator(params.kind, generator, **told, poses=poses)
     learning = cast(LearningParams, params)
     setting = Setting(
         data,
         learning,
         seed,
-        labelled.real,
+        real,
         partial(start, chosen, plan, begin, learning, seed, data.images.device),
         judge,
         _examiner(chosen, data, seed),
@@ -111,7 +115,7 @@ def train(
     )
     with _words_for_memory(learning):
         state = _learn(setting, checkpoint)
-    return _finished(state, chosen, plan, setting, labelled.quality)
+    return replace(_finished(state, chosen, plan, setting, labelled.quality), poses=poses)
 
 
 def _check_domains(data: ReplicateData, name: str) -> None:

@@ -32,6 +32,7 @@ _SECTION: TypeAdapter[GeneratorParams] = TypeAdapter(AnyGenerator)
 # A short training without a checkpoint; and what kinds that don't learn want.
 _FIELDS: dict[str, Any] = {
     "labels": "class",
+    "align": False,
     "rank": 8,
     "objective": HINGE,
     "layers": "dense",
