@@ -86,7 +86,7 @@ def congeal(real: TrustedImages) -> Tensor:
 
 
 def matrices(numbers: Tensor) -> Tensor:
-    """Where in an image each place of the aligned one comes from, (N, 3, 3), in coordinates of -1..1, right and down."""
+    """Where in an image the places of the aligned one come from, (N, 3, 3), in coordinates of -1..1, right and down."""
     angle, zoom, right, down = numbers.unbind(dim=1)
     cos, sin, zero = zoom.exp() * angle.cos(), zoom.exp() * angle.sin(), torch.zeros_like(angle)
     rows = [cos, -sin, right, sin, cos, down, zero, zero, torch.ones_like(angle)]

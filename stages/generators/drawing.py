@@ -39,10 +39,13 @@ class Drawn:
 
 def source_labels(generator: Generator, data: ReplicateData) -> NDArray[np.int64] | None:
     """Classes of the images that may be sources, the first labelled ones: those of the source domain for kinds that
-    start from it, all for kinds that start from another image of the class. None for kinds that start from noise."""
+    start from it, all for kinds that start from another image of the class; -1 for those that are none because the
+    generator's plan names others. None for kinds that start from noise."""
     if generator.starts_from == "noise":
         return None
-    return data.labels[: data.from_source if generator.starts_from == "domain" else None].cpu().numpy()
+    labels = data.labels[: data.from_source if generator.starts_from == "domain" else None].cpu().numpy()
+    named = generator.plan.get("sources", range(len(labels)))
+    return np.where(np.isin(np.arange(len(labels)), named), labels, -1)
 
 
 @torch.no_grad()

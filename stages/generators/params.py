@@ -173,6 +173,29 @@ class RefinerParams(FromDomainParams):
     conditional: bool
 
 
+class SingleImageParams(LearningParams):
+    """A kind that learns variants of single images, a pyramid for each.
+
+    latent_dim: maps of noise at each scale. width: maps of each network. steps: of all pyramids together, which take
+    turns. scales: of a pyramid; each is about 1.6 times as large as the one before. images_per_class: labelled images
+    of a class, the first ones, that have a pyramid and are sources. reconstruction: weight of the squared error with
+    which fixed noise gives back the image.
+    """
+
+    scales: int = Field(ge=1, le=8)
+    images_per_class: int = Field(ge=1, le=10_000)
+    reconstruction: float = Field(ge=0, le=1000)
+
+    @model_validator(mode="after")
+    def _is_not_compiled(self) -> Self:
+        if self.compile:
+            raise ValueError(
+                f"compile: true does not go with kind: {self.kind}: its networks change their size as they learn; set "
+                "it to false"
+            )
+        return self
+
+
 # The kinds of generators, a line each: name -> what its section holds, and what it is. Its networks are the class
 # `Kind` of the module of that name in `kinds/`.
 KINDS: dict[str, tuple[type[GeneratorParams], str]] = {
@@ -183,6 +206,7 @@ KINDS: dict[str, tuple[type[GeneratorParams], str]] = {
     "per_class": (AdversarialParams, "a GAN of its own for every class"),
     "refined_gaussian": (ConditionalParams, "a GAN whose convolutions refine draws from the class Gaussians"),
     "image_conditioned": (DenseParams, "a GAN that draws another image of a real image's class (DAGAN)"),
+    "single_image": (SingleImageParams, "small GANs that draw variants of one labelled image each (SinGAN)"),
     "refiner": (RefinerParams, "a GAN that makes drawn images real, for images of a second domain (SimGAN)"),
     "translation": (TranslationParams, "a GAN that carries labelled images of one domain to another, unpaired"),
 }

@@ -17,7 +17,7 @@ from stages.generators import alignment, flips, health, quality
 from stages.generators.batches import DomainFeed, RandomFeed
 from stages.generators.drawing import TrainedGenerator, picture, source_labels
 from stages.generators.interface import Feed, Generator, Learner, LearningGenerator, Plan
-from stages.generators.params import AlignableParams, ConditionalParams, GeneratorParams, LearningParams
+from stages.generators.params import AlignableParams, BatchParams, ConditionalParams, GeneratorParams, LearningParams
 from stages.generators.registry import kind
 from stages.generators.requests import few_of_each_class
 from stages.generators.state import Checkpoint, TrainingState, start
@@ -264,12 +264,12 @@ def _feed(state: TrainingState, setting: Setting) -> Feed:
     if generator.starts_from == "domain":
         first = _first_to_resemble(type(generator), setting.data)
         return DomainFeed(real[first:], real[:first], params.batch_size, generator.latent_dim, state.random)
-    assert isinstance(params, ConditionalParams)
+    alike = BatchParams(labelled_share=None, balanced=False)
     return RandomFeed(
         real=real,
         labelled=len(setting.data.labels),
         batch_size=params.batch_size,
-        params=params.batches,
+        params=params.batches if isinstance(params, ConditionalParams) else alike,
         latent_dim=generator.latent_dim,
         with_sources=generator.starts_from == "class",
         random=state.random,

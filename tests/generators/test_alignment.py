@@ -1,4 +1,4 @@
-"""Images are brought into line by what they have in common alone, and what is drawn goes back to poses that were seen."""
+"""Images are brought into line by what they have in common, and what is drawn goes back to poses that were seen."""
 
 from dataclasses import replace
 from pathlib import Path
