@@ -19,8 +19,15 @@ from numpy.typing import NDArray
 from stages import forecast
 from stages.comparison.params import Measure, SensitivityParams
 from stages.downstream.params import ArmParams, BackboneParams, LabelBudget, Synthetic
-from stages.generators.params import GeneratorParams, InfillingParams, LearningParams
+from stages.generators.params import (
+    AlignableParams,
+    GeneratorParams,
+    InfillingParams,
+    LearningParams,
+    SingleImageParams,
+)
 from stages.generators.requests import class_plan
+from stages.generators.scales import sides
 from stages.memorization.conformal import calibration_needed, check_calibration
 from stages.memorization.params import FilterMemorizedParams
 from stages.plumbing import workdir
@@ -56,7 +63,24 @@ def check(params: Params, dataset: Dataset) -> None:
 
 def notes(params: Params, dataset: Dataset) -> list[str]:
     """What a user should know before the long work begins, a line each: what cannot come out, time and memory."""
-    return [*_undecidable(params), _cost(params, dataset)]
+    return [*_undecidable(params), *_alone(params, dataset), _cost(params, dataset)]
+
+
+def _alone(params: Params, dataset: Dataset) -> Iterator[str]:
+    """Classes of one image, which alignment leaves as they are."""
+    few = np.flatnonzero(_counts(dataset, 0, *LABELLED) == 1)
+    for name, section in params.train_gan.generators.items():
+        if (
+            isinstance(section, AlignableParams)
+            and section.align
+            and len(few)
+            and not len(dataset.ids(0, UNLABELLED_POOL))
+        ):
+            classes = ", ".join(repr(dataset.classes[label]) for label in few)
+            yield (
+                f"train_gan.generators.{name}.align: a class of one image has nothing to be brought into line with, "
+                f"and stays as it is: {classes}"
+            )
 
 
 def _undecidable(params: Params) -> Iterator[str]:
@@ -108,6 +132,11 @@ def _of_generators(params: Params) -> Iterator[str]:
                 f"most, which tell too little above {LARGEST_DENSE} pixels: take layers: convolutional, where the kind "
                 "has them, or kind: refined_gaussian, or lower prepare.image.size"
             )
+        if isinstance(section, SingleImageParams):
+            try:
+                sides(params.prepare.image.size, section.scales)
+            except UserError as error:
+                yield f"train_gan.generators.{name}.{error}"
         if getattr(section, "compile", False) and params.train_gan.device != "cpu" and _wants_triton():
             yield (
                 f"train_gan.generators.{name}.compile is true, which needs Triton on a GPU: `make extras` installs it, "

@@ -27,6 +27,7 @@ _MAKERS = {
     "per_class": "per-class GAN",
     "refined_gaussian": "refined Gaussian",
     "image_conditioned": "image-to-image GAN",
+    "single_image": "single-image GAN",
     "translation": "translated",
     "infilling": "infilled",
     "refiner": "refined",

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from stages.generators.alignment import Poses
 from stages.generators.interface import Draws, Generator
 from stages.generators.registry import kind
 from stages.generators.requests import PLAN, Requests, Sources, read_plan
@@ -19,7 +20,7 @@ from stages.imaging.pixels import to_bytes, to_network_range
 from stages.labelling.data import ReplicateData
 from stages.plumbing.errors import reading
 
-WEIGHTS, HISTORY = "weights.safetensors", "history.json"
+WEIGHTS, POSES, HISTORY = "weights.safetensors", "poses.safetensors", "history.json"
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,13 @@ class Drawn:
 
 def sources_of(generator: Generator, data: ReplicateData) -> Sources | None:
     """The images that may be sources, the first labelled ones: those of the source domain for kinds that start from it,
-    all for kinds that start from another image. None for kinds that start from noise."""
+    all for kinds that start from another image; of class -1 are those that are none because the generator's plan names
+    others. None for kinds that start from noise."""
     if generator.starts_from == "noise":
         return None
     labels = data.labels[: data.from_source if generator.starts_from == "domain" else None].cpu().numpy()
+    named = generator.plan.get("sources", range(len(labels)))
+    labels = np.where(np.isin(np.arange(len(labels)), named), labels, -1)
     if generator.starts_from != "region":
         return Sources(labels)
     assert data.masks is not None  # without any, none of this kind could be trained
@@ -92,7 +96,8 @@ class TrainedGenerator:
     """A generator that is ready to draw, and what is told of how it came to be.
 
     history: mean measures by step. curve: measures of what it drew by step. quality: single numbers. samples: by step,
-    uint8 (rows * H, columns * W, C), a row for each class.
+    uint8 (rows * H, columns * W, C), a row for each class. poses: of the real images, the labelled ones first, where it
+    learned them aligned; all that is told of it, pictures too, is then about aligned images.
     """
 
     name: str
@@ -101,11 +106,14 @@ class TrainedGenerator:
     curve: list[dict[str, float]] = field(default_factory=list)
     quality: dict[str, float] = field(default_factory=dict)
     samples: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict)
+    poses: Poses | None = None
 
     def save(self, folder: Path) -> None:
         """Writes plan, weights and history; samples are the caller's."""
         tensors = {name: tensor.cpu().contiguous() for name, tensor in self.generator.state_dict().items()}
         save_file(tensors, folder / WEIGHTS)
+        if self.poses is not None:
+            save_file({name: tensor.cpu() for name, tensor in vars(self.poses).items()}, folder / POSES)
         _write(folder / PLAN, {"kind": self.name, "plan": self.generator.plan})
         _write(folder / HISTORY, {name: getattr(self, name) for name in ("history", "curve", "quality")})
 
@@ -117,19 +125,23 @@ class TrainedGenerator:
             generator = kind(planned["kind"])(planned["plan"])
             generator.load_state_dict(load_file(folder / WEIGHTS))
             history = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
-        return cls(planned["kind"], generator.eval().to(device), **history)
+            poses = Poses(**load_file(folder / POSES, device.type)) if (folder / POSES).exists() else None
+        return cls(planned["kind"], generator.eval().to(device), **history, poses=poses)
 
     @torch.no_grad()
     def draw(
         self, asked: Requests, sources: Tensor, truncation: float, scores: bool, masks: Tensor | None = None
     ) -> Drawn:
-        """The images that are wanted. Asking for other images too changes none.
+        """The images that are wanted, in the poses of seen ones. Asking for other images too changes none.
 
         sources, masks: as for `draw`. truncation: above 0 and at most 1, scales the latents: lower values give more
         typical, less varied images. scores: whether to say how typical and how real each image seems.
         """
         generator, wanted = self.generator, slice(asked.wanted)
         latents = asked.latents(generator.latent_dim)
+        if self.poses is not None and asked.sources is not None:
+            rows = torch.from_numpy(asked.sources).to(sources.device)
+            sources, asked = self.poses.align(sources[rows], rows), replace(asked, sources=np.arange(len(rows)))
         draws = _draws(generator.network, latents * np.float32(truncation), asked, sources, masks)
         images = to_bytes(generator.network(draws))
         noted = {}
@@ -138,6 +150,8 @@ class TrainedGenerator:
             logits = generator.judge(to_network_range(images), draws)
             if logits is not None:
                 noted["realness"] = logits[wanted].cpu().numpy()
+        if self.poses is not None:
+            images = to_bytes(self.poses.turn_back(to_network_range(images), asked.labels, asked.seed))
         return Drawn(images[wanted].cpu().numpy(), noted)
 
 

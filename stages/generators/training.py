@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import isnan
 from typing import Any, cast
@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stages.generators import flips, health, quality
+from stages.generators import alignment, flips, health, quality
 from stages.generators.batches import DomainFeed, RandomFeed, RegionFeed
 from stages.generators.drawing import TrainedGenerator, picture, sources_of
 from stages.generators.interface import Feed, Generator, Learner, LearningGenerator, Plan
-from stages.generators.params import ConditionalParams, GeneratorParams, LearningParams
+from stages.generators.params import AlignableParams, BatchParams, ConditionalParams, GeneratorParams, LearningParams
 from stages.generators.registry import kind
 from stages.generators.requests import few_of_each_class
 from stages.generators.state import Checkpoint, TrainingState, start
@@ -92,20 +92,24 @@ def train(
         _check_domains(data, params.kind)
     if chosen.starts_from == "region":
         _check_regions(data, params.kind)
-    plan, begin = chosen.study(data, labelled.real, params)
-    likened = labelled.real.images[_first_to_resemble(chosen, data) :]
+    poses, real = None, labelled.real
+    if isinstance(params, AlignableParams) and params.align:
+        poses, data, real = alignment.aligned(data, real)
+    plan, begin = chosen.study(data, real, params)
+    likened = real.images[_first_to_resemble(chosen, data) :]
     judge = quality.Judge(data, likened, pool.learn(data, seed), seed)
     if not issubclass(chosen, LearningGenerator):
         generator = chosen(plan).to(data.images.device).eval()
         generator.initialise(begin)
         measures = judge.measure(generator.network, generator)
-        return TrainedGenerator(params.kind, generator, [], [{"step": 0, **measures}], labelled.quality | measures)
+        told = {"curve": [{"step": 0, **measures}], "quality": labelled.quality | measures}
+        return TrainedGenerator(params.kind, generator, **told, poses=poses)
     learning = cast(LearningParams, params)
     setting = Setting(
         data,
         learning,
         seed,
-        labelled.real,
+        real,
         partial(start, chosen, plan, begin, learning, seed, data.images.device),
         judge,
         _examiner(chosen, data, seed),
@@ -113,7 +117,7 @@ def train(
     )
     with _words_for_memory(learning):
         state = _learn(setting, checkpoint)
-    return _finished(state, chosen, plan, setting, labelled.quality)
+    return replace(_finished(state, chosen, plan, setting, labelled.quality), poses=poses)
 
 
 def _check_domains(data: ReplicateData, name: str) -> None:
@@ -271,12 +275,12 @@ def _feed(state: TrainingState, setting: Setting) -> Feed:
     if generator.starts_from == "domain":
         first = _first_to_resemble(type(generator), setting.data)
         return DomainFeed(real[first:], real[:first], params.batch_size, generator.latent_dim, state.random)
-    assert isinstance(params, ConditionalParams)
+    alike = BatchParams(labelled_share=None, balanced=False)
     fields: dict[str, Any] = {
         "real": real,
         "labelled": len(setting.data.labels),
         "batch_size": params.batch_size,
-        "params": params.batches,
+        "params": params.batches if isinstance(params, ConditionalParams) else alike,
         "latent_dim": generator.latent_dim,
         "random": state.random,
     }

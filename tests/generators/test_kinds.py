@@ -204,7 +204,7 @@ def calls(generator: LearningGenerator, feed: Feed) -> tuple[dict[str, int], set
     return counted, others
 
 
-@pytest.mark.parametrize("name", [name for name in LEARNING if name != "per_class"])
+@pytest.mark.parametrize("name", [name for name in LEARNING if name not in ("per_class", "single_image")])
 def test_learning_calls_the_very_modules_that_are_compiled(
     make: Callable[..., LearningGenerator], feed: Feed, name: str
 ) -> None:

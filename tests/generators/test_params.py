@@ -81,7 +81,7 @@ def test_compiling_what_is_differentiated_twice_is_refused_in_words(name: str) -
         toy_params(name, compile=True, objective=RELATIVISTIC)
 
 
-@pytest.mark.parametrize("name", ["translation", "refiner"])
+@pytest.mark.parametrize("name", ["translation", "refiner", "single_image"])
 def test_kinds_that_the_compiler_stumbles_on_are_not_compiled(name: str) -> None:
     with pytest.raises(ValidationError, match=f"compile: true does not go with kind: {name}"):
         toy_params(name, compile=True)

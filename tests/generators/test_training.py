@@ -16,7 +16,7 @@ from stages.generators.adversarial import AdversarialGenerator
 from stages.generators.drawing import TrainedGenerator, sources_of
 from stages.generators.interface import Feed, Learner
 from stages.generators.moments import measure
-from stages.generators.params import KINDS, FromDomainParams, GeneratorParams
+from stages.generators.params import GeneratorParams
 from stages.generators.registry import kind
 from stages.generators.requests import requests
 from stages.generators.state import start
@@ -272,7 +272,7 @@ def descend(adam: torch.optim.Optimizer, loss: Tensor) -> None:
 
 
 @pytest.mark.drill
-@pytest.mark.parametrize("kind", [name for name in LEARNING if not issubclass(KINDS[name][0], FromDomainParams)])
+@pytest.mark.parametrize("kind", ADVERSARIAL)
 def test_compiled_networks_learn_about_the_same(kind: str) -> None:
     params = {"steps": 3, "log_every": 1, "batch_size": 16, "width": 16}
     plain, compiled = (made(toy_data(2), toy_params(kind, **params, compile=each)) for each in (False, True))

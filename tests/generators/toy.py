@@ -32,9 +32,13 @@ _SECTION: TypeAdapter[GeneratorParams] = TypeAdapter(AnyGenerator)
 # A short training without a checkpoint; and what kinds that don't learn want.
 _FIELDS: dict[str, Any] = {
     "labels": "class",
+    "align": False,
     "rank": 8,
     "objective": HINGE,
     "layers": "dense",
+    "scales": 2,
+    "images_per_class": 2,
+    "reconstruction": 10.0,
     "range": "local",
     "cycle": 0.0,
     "identity": 0.0,
