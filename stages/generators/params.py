@@ -124,16 +124,6 @@ class AdversarialParams(ConditionalParams):
     layers: Literal["dense", "convolutional"]
 
 
-class DenseParams(AdversarialParams):
-    """A kind whose networks are dense alone."""
-
-    @model_validator(mode="after")
-    def _has_no_convolutions(self) -> Self:
-        if self.layers != "dense":
-            raise ValueError(f"layers: {self.layers} is not there for kind: {self.kind} yet; take dense")
-        return self
-
-
 class InfillingParams(ConditionalParams):
     """A kind that draws a region of a real image anew.
 
@@ -230,7 +220,7 @@ KINDS: dict[str, tuple[type[GeneratorParams], str]] = {
     "auxiliary": (AdversarialParams, "one GAN for all classes, whose discriminator also names the class (AC-GAN)"),
     "per_class": (AdversarialParams, "a GAN of its own for every class"),
     "refined_gaussian": (ConditionalParams, "a GAN whose convolutions refine draws from the class Gaussians"),
-    "image_conditioned": (DenseParams, "a GAN that draws another image of a real image's class (DAGAN)"),
+    "image_conditioned": (AdversarialParams, "a GAN that draws another image of a real image's class (DAGAN)"),
     "infilling": (InfillingParams, "a GAN that draws a region of a real image anew, for any class"),
     "single_image": (SingleImageParams, "small GANs that draw variants of one labelled image each (SinGAN)"),
     "refiner": (RefinerParams, "a GAN that makes drawn images real, for images of a second domain (SimGAN)"),

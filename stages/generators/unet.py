@@ -9,6 +9,7 @@ from stages.generators.network_config import NetworkConfig
 
 LARGEST_MAP = 32  # pixels a side; of larger images, each map's pixel stands for a block of theirs
 HALVINGS = 2
+GRID = 2  # numbers a side of a coarse map
 
 
 def block_side(size: int) -> int:
@@ -20,6 +21,18 @@ def noise_side(size: int) -> int:
     """Pixels a side of the noise map for images of `size` pixels."""
     block = block_side(size)
     return -(-size // (block * 2**HALVINGS)) * 2**HALVINGS
+
+
+class CoarseMap(nn.Module):
+    """Latents (N, inputs) to maps (N, 1, size, size) that change slowly: what a whole image is drawn from."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.numbers = nn.Linear(inputs, GRID**2)
+
+    def forward(self, latents: Tensor, size: int) -> Tensor:
+        return functional.interpolate(self.numbers(latents).unflatten(1, (1, GRID, GRID)), size, mode="bilinear")
 
 
 class UNet(nn.Module):

@@ -93,11 +93,6 @@ def test_only_external_images_have_a_folder_and_they_need_one(name: str, path: s
         toy_params(name, path=path)
 
 
-def test_a_kind_with_dense_networks_alone_has_no_others() -> None:
-    with pytest.raises(ValidationError, match="layers"):
-        toy_params("image_conditioned", layers="convolutional")
-
-
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -45,7 +45,6 @@ _FIELDS: dict[str, Any] = {
     "self_regularisation": 0.1,
     "history": 40,
     "conditional": True,
-    "reconstruction": 1.0,
     "steps": 30,
     "batch_size": 32,
     "batches": {"labelled_share": None, "balanced": False},
@@ -110,13 +109,12 @@ def feed_for(generator: LearningGenerator, feed: RandomFeed) -> Feed:
 
 
 class OneBatch(Feed):
-    """The same batch each time."""
+    """The same batch each time, whatever it is to be drawn among."""
 
     def __init__(self, batch: Batch) -> None:
-        self.batch = batch
+        self.batch, self.labels = batch, batch.labels
 
-    def draw(self, among: Tensor | None = None) -> Batch:
-        assert among is None
+    def draw(self, among: Tensor | None = None) -> Batch:  # noqa: ARG002
         return self.batch
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from stages.generators.adversarial import AdversarialGenerator, adversarial_step, judge
 from stages.generators.interface import Draws, Feed, Learner, Plan
@@ -20,10 +19,8 @@ from stages.generators.moments import Moments
 from stages.generators.network_config import Layers, NetworkConfig
 from stages.generators.params import ConditionalParams, InfillingParams
 from stages.generators.two_judges import TwoJudges
-from stages.generators.unet import UNet, noise_side
+from stages.generators.unet import CoarseMap, UNet, noise_side
 from stages.labelling.data import ReplicateData, TrustedImages
-
-GRID = 2  # the latent's map, that many numbers a side, enlarged to the image
 
 
 class Infiller(nn.Module):
@@ -35,7 +32,7 @@ class Infiller(nn.Module):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.shading = nn.Linear(config.latent_dim, GRID**2)
+        self.coarse = CoarseMap(config.latent_dim)
         self.refine = UNet(config, config.channels + 2)
         self.noise = noise_side(config.size)
 
@@ -45,10 +42,9 @@ class Infiller(nn.Module):
         kept = 1 - draws.masks
         mean = (draws.sources * kept).sum(dim=(2, 3), keepdim=True) / kept.sum(dim=(2, 3), keepdim=True).clamp_min(1)
         start = torch.where(draws.masks > 0, mean, draws.sources)
-        latents, noise = draws.latents.split([self.shading.in_features, self.noise**2], dim=1)
-        coarse = self.shading(latents).unflatten(1, (1, GRID, GRID))
-        shading = functional.interpolate(coarse, start.shape[-1], mode="bilinear")
-        seen, noise = torch.cat([start, draws.masks, shading], dim=1), noise.unflatten(1, (1, self.noise, self.noise))
+        latents, noise = draws.latents.split([self.coarse.inputs, self.noise**2], dim=1)
+        coarse = self.coarse(latents, start.shape[-1])
+        seen, noise = torch.cat([start, draws.masks, coarse], dim=1), noise.unflatten(1, (1, self.noise, self.noise))
         drawn = limited(start + self.refine(seen, noise, draws.labels))
         return torch.where(draws.masks > 0, drawn, draws.sources)
 
