@@ -157,6 +157,18 @@ def test_sources_take_turns_among_those_of_the_class() -> None:
         assert source == by_class[label][index % len(by_class[label])]
 
 
+def test_a_region_is_drawn_in_images_of_all_classes_that_take_turns() -> None:
+    masked = np.array([True, False, True, False, False, True])
+    regions = Sources(np.array([2, 0, 0, 1, 2, 0]), masked)
+    for label, lenders in ((0, {2, 5}), (1, {0, 2, 5})):
+        rows, masks = regions.of_class(label, np.arange(60), (0,))
+        assert masks is not None
+        assert sorted(rows[:6].tolist()) == list(range(6)), "each has its turn"
+        assert (masks[masked[rows]] == rows[masked[rows]]).all(), "a region of its own stays"
+        assert set(masks[~masked[rows]].tolist()) <= lenders, "of the class, or of any where that has none"
+        assert (regions.of_class(label, np.arange(40, 60), (0,))[0] == rows[40:]).all(), "whatever else is asked for"
+
+
 def test_without_sources_there_are_none() -> None:
     assert {source for _, source in rows(of([2, 2, 2]), sources=None).values()} == {None}
 
