@@ -81,8 +81,8 @@ def test_shards_are_whole_batches_and_together_all_that_is_wanted(counts: list[i
 @pytest.mark.parametrize("batches", [1, 2, 3, 8])
 def test_an_image_is_the_same_in_whatever_shard_it_is_asked_for(batches: int) -> None:
     counts = [BATCH + 9, 0, 2 * BATCH]
-    parts = [rows(ranges, sources=np.array([0, 2, 2])) for ranges in shards(counts, batches)]
-    whole = rows(of(counts), sources=np.array([0, 2, 2]))
+    parts = [rows(ranges, sources=Sources(np.array([0, 2, 2]))) for ranges in shards(counts, batches)]
+    whole = rows(of(counts), sources=Sources(np.array([0, 2, 2])))
     assert {key: row for part in parts for key, row in part.items()} == whole
     assert sum(map(len, parts)) == sum(counts)
 

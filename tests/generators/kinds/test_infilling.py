@@ -162,8 +162,8 @@ def test_a_lesion_is_put_into_healthy_images_and_taken_out_of_ill_ones(monkeypat
     monkeypatch.setattr(pool, "fit", hasty_fit(steps=1))
     data = planted()
     params = toy_params(
-        "infilling", steps=60, batch_size=24, width=8, latent_dim=2, generator_learning_rate=4e-3, ema_decay=0.9,
-        discriminator_learning_rate=2e-3, reconstruction=10.0, log_every=60, samples_every=60,
+        "infilling", steps=45, batch_size=16, width=8, latent_dim=2, generator_learning_rate=4e-3, ema_decay=0.9,
+        discriminator_learning_rate=2e-3, reconstruction=10.0, log_every=45, samples_every=45,
         augment={"policies": [], "limit": 0.0},
     )  # fmt: skip
     made = train(data, pool.unguessed(data), params, 0, lambda _: None, Memory())
