@@ -17,7 +17,7 @@ def to_pixels(image: Image.Image, params: ImageParams) -> NDArray[np.uint8]:
     """The image as uint8 (C, size, size), C 1 (grey, by luma) or 3 (RGB); a function of `image` and `params` alone.
 
     EXIF orientation is applied. What is transparent shows white, as on paper and in most viewers: on black, dark
-    drawings would vanish. Grey of more than 8 bits and floats are scaled as `_eight_bits` says. An image that has the
+    drawings would vanish. Grey of more than 8 bits and floats are scaled as `eight_bits` says. An image that has the
     wanted size and 8-bit pixels keeps them bit for bit; every other one is resized with antialiasing:
     `pad` shows all of it, centred, beside its own median edge colour, since bars of another colour would tell a
     network each image's aspect; `crop` shows its central square; `stretch` shows all of it, out of proportion.
@@ -58,7 +58,7 @@ def _upright(image: Image.Image) -> Image.Image:
 def _plain(image: Image.Image) -> Image.Image:
     """The image in mode L or RGB."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _eight_bits(image)
+        return eight_bits(image)
     if image.has_transparency_data:
         opaque = Image.new("RGBA", image.size, "white")
         opaque.alpha_composite(image.convert("RGBA"))
@@ -71,7 +71,7 @@ def _plain(image: Image.Image) -> Image.Image:
     return image if image.mode == "L" else image.convert("RGB")
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def eight_bits(image: Image.Image) -> Image.Image:
     """Grey of whole numbers or floats as 8-bit grey.
 
     Values are measurements, so 0 stays black and all images of a scanner get one scale: white is the largest value of

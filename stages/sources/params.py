@@ -207,6 +207,7 @@ class NoSource(_Source):
 SourceParams = (
     DigitsParams
     | DrawnParams
+    | PlantedParams
     | FolderParams
     | CsvParams
     | TorchvisionParams
@@ -214,7 +215,6 @@ SourceParams = (
     | AudioParams
     | DicomParams
     | NiftiParams
-    | PlantedParams
 )
 AnySource = SourceParams | NoSource
 

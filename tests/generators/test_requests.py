@@ -81,8 +81,8 @@ def test_shards_are_whole_batches_and_together_all_that_is_wanted(counts: list[i
 @pytest.mark.parametrize("batches", [1, 2, 3, 8])
 def test_an_image_is_the_same_in_whatever_shard_it_is_asked_for(batches: int) -> None:
     counts = [BATCH + 9, 0, 2 * BATCH]
-    parts = [rows(ranges, sources=np.array([0, 2, 2])) for ranges in shards(counts, batches)]
-    whole = rows(of(counts), sources=np.array([0, 2, 2]))
+    parts = [rows(ranges, sources=Sources(np.array([0, 2, 2]))) for ranges in shards(counts, batches)]
+    whole = rows(of(counts), sources=Sources(np.array([0, 2, 2])))
     assert {key: row for part in parts for key, row in part.items()} == whole
     assert sum(map(len, parts)) == sum(counts)
 
@@ -155,6 +155,18 @@ def test_sources_take_turns_among_those_of_the_class() -> None:
     drawn = rows(of([BATCH + 4, 3, 5]))
     for (label, index), (_, source) in drawn.items():
         assert source == by_class[label][index % len(by_class[label])]
+
+
+def test_a_region_is_drawn_in_images_of_all_classes_that_take_turns() -> None:
+    masked = np.array([True, False, True, False, False, True])
+    regions = Sources(np.array([2, 0, 0, 1, 2, 0]), masked)
+    for label, lenders in ((0, {2, 5}), (1, {0, 2, 5})):
+        rows, masks = regions.of_class(label, np.arange(60), (0,))
+        assert masks is not None
+        assert sorted(rows[:6].tolist()) == list(range(6)), "each has its turn"
+        assert (masks[masked[rows]] == rows[masked[rows]]).all(), "a region of its own stays"
+        assert set(masks[~masked[rows]].tolist()) <= lenders, "of the class, or of any where that has none"
+        assert (regions.of_class(label, np.arange(40, 60), (0,))[0] == rows[40:]).all(), "whatever else is asked for"
 
 
 def test_without_sources_there_are_none() -> None:
