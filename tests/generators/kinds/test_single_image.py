@@ -108,9 +108,19 @@ def test_only_the_first_images_of_a_class_are_sources_and_each_is_drawn_by_its_o
         torch.from_numpy(asked.labels), torch.randn(128, kind.latent_dim), rows, DATA.images[rows] / 127.5 - 1
     )
     assert kind.network.owners(draws)[:4].tolist() == [2, 3, 2, 3]
-    alone = kind.network.each[3](draws.latents[[1]], 1)
+    alone = kind.network.each[3].variants(draws.latents[[1]], kind.plan["rearrangement"])
     torch.testing.assert_close(kind.network(draws)[1:2], alone)
     assert torch.equal(kind.network.owners(replace(draws, labels=torch.zeros_like(rows))) // 2, torch.zeros_like(rows))
+
+
+def test_rearrangement_leads_from_the_layout_of_the_image_to_noise_alone() -> None:
+    torch.manual_seed(0)
+    pyramid, latents = Pyramid(1, [4, 8], width=8, maps=2), torch.randn(3, 2 * (16 + 64))
+    assert torch.equal(pyramid.variants(latents, 1.0), pyramid(latents, 1))
+    kept = pyramid.variants(latents, 0.0)  # and the finer scale, which has not learned, adds nothing
+    torch.testing.assert_close(kept, pyramid.reconstruction(1).expand_as(kept))
+    halfway = pyramid.variants(latents, 0.5) - kept
+    assert 0 < halfway.square().mean() < (pyramid(latents, 1) - kept).square().mean()
 
 
 def test_scales_end_at_the_image_and_a_coarsest_that_is_too_small_is_refused() -> None:
