@@ -3,9 +3,10 @@
 Of each class one image is drawn at random. Kind `single_image` learns a pyramid from each; a quick classifier then
 learns from as many images of each class in every arm, and names other images of the set: copies of the one image;
 copies with classic augmentation, the rival; variants with classic augmentation; and half of each. Variants are drawn by
-the same pyramids at two values of `rearrangement`. The ratios are accuracies over the rival's. Beside it stand the CPU seconds that a pyramid
-took, the error of the image that fixed noise gives back, and the share of variants that lie nearer to their source than
-to any of the test images. `python -m benchmarks.single_image --data FOLDER` prints a table for each set that is there.
+the same pyramids at two values of `rearrangement`. The ratios are accuracies over the rival's. Beside them stand the
+CPU seconds that a pyramid took, the error of the image that fixed noise gives back, and the share of variants that lie
+nearer to their source than to any of the test images. `python -m benchmarks.single_image --data FOLDER` prints a table
+for each set that is there.
 """
 
 import argparse
