@@ -48,7 +48,7 @@ SOURCES: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Split:
-    """Grey images uint8 (N, 1, 28, 28) and labels (N,): some of each class to learn from, and others to be tested on."""
+    """Grey images uint8 (N, 1, 28, 28) and labels (N,): some of each class to learn from, and others for the test."""
 
     images: Tensor
     labels: Tensor

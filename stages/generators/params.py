@@ -194,12 +194,14 @@ class SingleImageParams(LearningParams):
     latent_dim: maps of noise at each scale. width: maps of each network. steps: of all pyramids together, which take
     turns. scales: of a pyramid; each is about 1.6 times as large as the one before. images_per_class: labelled images
     of a class, the first ones, that have a pyramid and are sources. reconstruction: weight of the squared error with
-    which fixed noise gives back the image.
+    which fixed noise gives back the image. rearrangement: how far the noise of a drawn image's coarsest scale, which
+    decides its layout, is from the fixed one: 1 is independent of it (SinGAN), 0 keeps the image's layout.
     """
 
     scales: int = Field(ge=1, le=8)
     images_per_class: int = Field(ge=1, le=10_000)
     reconstruction: float = Field(ge=0, le=1000)
+    rearrangement: float = Field(ge=0, le=1)
 
     @model_validator(mode="after")
     def _is_not_compiled(self) -> Self:
