@@ -97,10 +97,16 @@ def arm_words(arm: ArmParams, generators: Mapping[str, GeneratorParams]) -> str:
     generators: all of params.yaml, by name; generators of one kind are numbered in their order.
     """
     adapted = "adapted batch norm" if arm.batch_norm == "target" else ""
-    pretrained = "pretrained network" if arm.backbone else ""
-    parts = [_images(arm, generators), pretrained, _policy(arm), _BALANCING.get(arm.balancing, ""), adapted]
+    parts = [_images(arm, generators), _network(arm), _policy(arm), _BALANCING.get(arm.balancing, ""), adapted]
     words = " + ".join(part for part in parts if part).replace(" + no ", ", no ")
     return f"{words}, {arm.labels.per_class} labels per class" if isinstance(arm.labels, LabelBudget) else words
+
+
+def _network(arm: ArmParams) -> str:
+    if arm.backbone is None:
+        return ""
+    tuned = any(getattr(setting, "fine_tuning_rate", None) for setting in arm.settings)
+    return "fine-tuned network" if tuned else "pretrained network"
 
 
 def maker_words(name: str, kinds: Mapping[str, str]) -> str:
