@@ -28,7 +28,7 @@ from stages.imputation.gain import Incomplete, complete, fit
 RATES = (0.2, 0.5)
 IMAGES, LABELLED = 1200, 10  # in all, half to learn from; labelled ones of a class
 FIRST_SEED = 1000
-STEPS, BATCH_SIZE = 3000, 64
+STEPS, BATCH_SIZE = 1500, 64
 SIDE = 16  # of the clothes
 Fill = Callable[[Incomplete, Incomplete, int], list[NDArray[np.uint8]]]
 
