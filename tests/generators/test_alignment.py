@@ -128,6 +128,7 @@ def test_an_aligned_generator_draws_poses_repeats_itself_and_comes_back_from_dis
     whole = made(True, memory)
     resumed = made(True, Memory(memory.history[0]) if memory.history else Memory())
     whole.save(tmp_path)
+    assert whole.poses is not None
     again = TrainedGenerator.open(tmp_path, torch.device("cpu"))
     sources = data.labels.numpy() if kind == "image_conditioned" else None
     for asked in requests([range(3)] * 3, 1, 0, sources):
