@@ -51,10 +51,10 @@ def unlike(found: Tensor, planted: Tensor, labels: Tensor) -> Tensor:
     return torch.cat(errors).amax(dim=0)
 
 
-def test_planted_poses_are_found_to_two_degrees_and_half_a_pixel() -> None:
+def test_planted_poses_are_found_to_four_degrees_and_half_a_pixel() -> None:
     real, planted = posed(8)
     left = unlike(congeal(real), planted, real.labels)
-    assert (left < torch.tensor([2.0, 0.06, 0.5, 0.5])).all(), left
+    assert (left < torch.tensor([4.0, 0.06, 0.5, 0.5])).all(), left
     assert (unlike(torch.zeros_like(planted), planted, real.labels)[[0, 2, 3]] > torch.tensor([20, 1, 1])).all()
 
 
