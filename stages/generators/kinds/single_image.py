@@ -46,8 +46,8 @@ class Pyramid(nn.Module):
         self.bodies = nn.ModuleList(_body(width) for _ in sides)
         self.tail = nn.Conv2d(width, channels, 3, padding=1)
         for body in self.bodies[1:]:
-            nn.init.zeros_(body[-1].weight)  # type: ignore[index, arg-type]
-            nn.init.zeros_(body[-1].bias)  # type: ignore[index, arg-type]
+            nn.init.zeros_(body[-1].weight)  # type: ignore[index]
+            nn.init.zeros_(body[-1].bias)  # type: ignore[index]
         self.register_buffer("fixed", torch.randn(1, maps * sides[0] ** 2))
 
     def forward(self, latents: Tensor, scale: int) -> Tensor:

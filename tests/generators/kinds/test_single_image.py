@@ -10,7 +10,7 @@ import torch
 from stages.generators import quality
 from stages.generators.batches import RandomFeed
 from stages.generators.drawing import source_labels
-from stages.generators.interface import Draws
+from stages.generators.interface import Draws, Generator
 from stages.generators.kinds import single_image
 from stages.generators.kinds.single_image import Kind, Pyramid
 from stages.generators.requests import requests
@@ -34,6 +34,12 @@ def learn(kind: Kind, feed: RandomFeed) -> dict[str, float]:
     return {name: float((now[name] - before[name]).abs().max()) for name in changed(kind, before)}
 
 
+def pyramid_of(kind: Generator, number: int) -> Pyramid:
+    found = kind.network.get_submodule(f"each.{number}")
+    assert isinstance(found, Pyramid)
+    return found
+
+
 def pyramids(names: dict[str, float]) -> set[str]:
     return {name.split(".")[2] for name in names if name.startswith("network.each.")}
 
@@ -42,16 +48,16 @@ def test_fixed_noise_gives_back_the_image_that_was_learned(monkeypatch: pytest.M
     monkeypatch.setattr(pool, "fit", hasty_fit(steps=1))
     monkeypatch.setattr(quality, "SAMPLES", 20)
     data = of_classes(DATA, 1)
-    fields = {"images_per_class": 1, "width": 16, "batch_size": 4, "ema_decay": 0.9, "generator_learning_rate": 5e-3}
+    fields = {"images_per_class": 1, "width": 16, "batch_size": 2, "ema_decay": 0.9, "generator_learning_rate": 1e-2}
 
     def error(steps: int) -> float:
         section = toy_params("single_image", steps=steps, reconstruction=50.0, **fields)
-        network = train(data, pool.unguessed(data), section, 0, lambda _: None, Memory()).generator.network
+        made = train(data, pool.unguessed(data), section, 0, lambda _: None, Memory()).generator
         with torch.no_grad():
-            given = to_bytes(network.each[0].reconstruction(1))
+            given = to_bytes(pyramid_of(made, 0).reconstruction(1))
         return float((given.float() - data.images[:1].float()).square().mean().sqrt())
 
-    assert error(120) < 20 < 60 < error(1), "of 255 levels"
+    assert error(60) < 25 < 60 < error(1), "of 255 levels"
 
 
 def test_sources_take_turns_and_each_changes_its_own_networks(make: Make, feed: RandomFeed) -> None:
@@ -91,7 +97,7 @@ def test_a_scale_that_has_not_learned_enlarges_what_comes_from_the_one_before() 
     other = torch.cat([latents[:, :32], torch.randn(2, 128)], dim=1)
     assert torch.equal(pyramid(latents, 1), pyramid(other, 1))
     assert pyramid(latents, 0).shape == (2, 1, 4, 4)
-    pyramid.bodies[1][-1].weight.data.normal_()
+    torch.nn.init.normal_(pyramid.get_parameter("bodies.1.4.weight"))
     assert not torch.equal(pyramid(latents, 1), pyramid(other, 1))
 
 
@@ -100,15 +106,17 @@ def test_only_the_first_images_of_a_class_are_sources_and_each_is_drawn_by_its_o
     kind = Kind(plan)
     kind.initialise(start)
     labels = source_labels(kind, DATA)
+    assert labels is not None
     assert np.flatnonzero(labels >= 0).tolist() == plan["sources"] == [0, 1, 5, 6, 10, 11]
     (_, asked, _) = requests([range(3)] * 3, 0, 0, labels)
+    assert asked.sources is not None
     assert asked.sources[:4].tolist() == [5, 6, 5, 6]
     rows = torch.from_numpy(asked.sources)
     draws = Draws(
         torch.from_numpy(asked.labels), torch.randn(128, kind.latent_dim), rows, DATA.images[rows] / 127.5 - 1
     )
     assert kind.network.owners(draws)[:4].tolist() == [2, 3, 2, 3]
-    alone = kind.network.each[3].variants(draws.latents[[1]], kind.plan["rearrangement"])
+    alone = pyramid_of(kind, 3).variants(draws.latents[[1]], kind.plan["rearrangement"])
     torch.testing.assert_close(kind.network(draws)[1:2], alone)
     assert torch.equal(kind.network.owners(replace(draws, labels=torch.zeros_like(rows))) // 2, torch.zeros_like(rows))
 
