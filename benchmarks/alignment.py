@@ -25,7 +25,7 @@ from torch import Tensor
 from benchmarks import parameters
 from benchmarks.gan_contest import Nowhere
 from stages.generators.alignment import congeal, matrices, resample
-from stages.generators.drawing import TrainedGenerator
+from stages.generators.drawing import TrainedGenerator, sources_of
 from stages.generators.params import KINDS, GeneratorParams
 from stages.generators.requests import requests
 from stages.generators.training import train
@@ -76,7 +76,8 @@ def split(name: str, folder: Path, per_class: int, seed: int) -> Split:
         of_part = listing.take(np.concatenate(rows))
         images = [np.asarray(image.convert("L")) for image in registry.read(source, of_part.locators)]  # type: ignore[union-attr]
         parts += [torch.from_numpy(np.stack(images))[:, None], torch.from_numpy(of_part.labels)]
-    return Split(*parts, classes=len(classes))
+    images, labels, test_images, test_labels = parts
+    return Split(images, labels, test_images, test_labels, len(classes))
 
 
 def askew(images: Tensor, degrees: float, pixels: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -119,7 +120,7 @@ def section(kind: str, **changes: Any) -> GeneratorParams:
 
 def drawn(made: TrainedGenerator, data: ReplicateData, seed: int) -> tuple[Tensor, Tensor]:
     """DRAWN images of each class, and their labels."""
-    sources = data.labels.numpy() if made.generator.starts_from == "class" else None
+    sources = sources_of(made.generator, data)
     asked = list(requests([range(DRAWN)] * data.classes, seed, 0, sources))
     images = [torch.from_numpy(made.draw(each, data.images, 1.0, scores=False).images) for each in asked]
     return torch.cat(images), torch.arange(data.classes).repeat_interleave(DRAWN)
@@ -172,15 +173,8 @@ def main() -> None:
     table = pd.DataFrame(found).groupby(["set", "generator", "align"], sort=False)["accuracy"].agg(["mean", "std"])
     print(f"\n{table.round(3).to_string()}\n\n{pd.DataFrame(errors).groupby('set').mean().round(2).to_string()}")
     means = table["mean"].unstack("align")
-    print(
-        json.dumps(
-            {
-                " ".join(key): round(float(row["True"] / row["False"]), 3)
-                for key, row in means.iterrows()
-                if row["True"] > 0
-            }
-        )
-    )
+    ratios = (means["True"] / means["False"]).dropna().round(3)
+    print(json.dumps({f"{name} {kind}": ratio for (name, kind), ratio in ratios.items()}))
 
 
 if __name__ == "__main__":

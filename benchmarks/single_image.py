@@ -24,6 +24,7 @@ from benchmarks import parameters
 from benchmarks.alignment import DRAWN, FIRST_SEED, SOURCES, Split, drawn, split, taught
 from benchmarks.gan_contest import Nowhere
 from stages.downstream.augment import classic
+from stages.generators.kinds.single_image import Pyramids
 from stages.generators.params import KINDS, GeneratorParams
 from stages.generators.training import train
 from stages.imaging.distance import distances, unit_vectors
@@ -90,6 +91,7 @@ def main() -> None:
             made = train(data, pool.unguessed(data), params, seed, lambda _: None, Nowhere())
             seconds = (process_time() - started) / own.classes
             network, variants = made.generator.network, dict[float, Tensor]()
+            assert isinstance(network, Pyramids)
             for freedom in REARRANGEMENTS:
                 network.rearrangement = freedom
                 variants[freedom], labels = drawn(made, data, seed)

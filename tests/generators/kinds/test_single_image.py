@@ -9,7 +9,7 @@ import torch
 
 from stages.generators import quality
 from stages.generators.batches import RandomFeed
-from stages.generators.drawing import source_labels
+from stages.generators.drawing import sources_of
 from stages.generators.interface import Draws, Generator
 from stages.generators.kinds import single_image
 from stages.generators.kinds.single_image import Kind, Pyramid
@@ -105,10 +105,10 @@ def test_only_the_first_images_of_a_class_are_sources_and_each_is_drawn_by_its_o
     plan, start = Kind.study(DATA, None, toy_params("single_image", images_per_class=2))  # type: ignore[arg-type]
     kind = Kind(plan)
     kind.initialise(start)
-    labels = source_labels(kind, DATA)
-    assert labels is not None
-    assert np.flatnonzero(labels >= 0).tolist() == plan["sources"] == [0, 1, 5, 6, 10, 11]
-    (_, asked, _) = requests([range(3)] * 3, 0, 0, labels)
+    sources = sources_of(kind, DATA)
+    assert sources is not None
+    assert np.flatnonzero(sources.labels >= 0).tolist() == plan["sources"] == [0, 1, 5, 6, 10, 11]
+    (_, asked, _) = requests([range(3)] * 3, 0, 0, sources)
     assert asked.sources is not None
     assert asked.sources[:4].tolist() == [5, 6, 5, 6]
     rows = torch.from_numpy(asked.sources)
