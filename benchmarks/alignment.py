@@ -76,8 +76,8 @@ def split(name: str, folder: Path, per_class: int, seed: int) -> Split:
         of_part = listing.take(np.concatenate(rows))
         images = [np.asarray(image.convert("L")) for image in registry.read(source, of_part.locators)]  # type: ignore[union-attr]
         parts += [torch.from_numpy(np.stack(images))[:, None], torch.from_numpy(of_part.labels)]
-    images, labels, test_images, test_labels = parts
-    return Split(images, labels, test_images, test_labels, len(classes))
+    learned, learned_labels, tested, tested_labels = parts
+    return Split(learned, learned_labels, tested, tested_labels, len(classes))
 
 
 def askew(images: Tensor, degrees: float, pixels: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -174,7 +174,7 @@ def main() -> None:
     print(f"\n{table.round(3).to_string()}\n\n{pd.DataFrame(errors).groupby('set').mean().round(2).to_string()}")
     means = table["mean"].unstack("align")
     ratios = (means["True"] / means["False"]).dropna().round(3)
-    print(json.dumps({f"{name} {kind}": ratio for (name, kind), ratio in ratios.items()}))
+    print(json.dumps({" ".join(map(str, key)): ratio for key, ratio in zip(ratios.index, ratios, strict=True)}))
 
 
 if __name__ == "__main__":
