@@ -286,7 +286,7 @@ def _feed(state: TrainingState, setting: Setting) -> Feed:
     }
     if generator.starts_from == "region":
         assert setting.data.masks is not None  # by _check_regions
-        return RegionFeed(**fields, with_sources=True, masks=setting.data.masks)
+        return RegionFeed(**fields, with_sources=True, masks=setting.data.masks[: fields["labelled"]])
     return RandomFeed(**fields, with_sources=generator.starts_from == "class")
 
 
