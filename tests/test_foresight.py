@@ -19,11 +19,13 @@ from stages.generators import moments
 from stages.imaging.distance import alignments
 from stages.memorization.filtering import MemorizationFilter, Originals
 from stages.plumbing import images, workdir
-from stages.plumbing.dataset import CALIBRATION, TEST, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
+from stages.plumbing.dataset import CALIBRATION, MASKS, TEST, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
 from stages.plumbing.errors import UserError
 from stages.plumbing.images import ImageSet
 from stages.plumbing.params import Params
+from stages.sources.masks import as_table
 from tests.conftest import DEFAULT_PARAMS, ROOT
+from tests.generators.toy import toy_params
 
 DEFAULTS = YAML(typ="safe", pure=True).load(DEFAULT_PARAMS)
 CLASSES = ["cat", "dog"]
@@ -73,6 +75,23 @@ def problems(changed: Params, dataset: Dataset) -> list[str]:
 
 def test_the_defaults_pass_where_there_is_enough_of_everything(prepared: Callable[..., Dataset]) -> None:
     foresight.check(params(), prepared())
+
+
+def test_a_pyramid_of_too_many_scales_is_told(prepared: Callable[..., Dataset]) -> None:
+    section = toy_params("single_image", scales=4).model_dump()
+    (problem,) = problems(params(train_gan__generators__one=section), prepared())
+    assert "train_gan.generators.one.scales: 4 leaves 2 x 2 of 8 x 8 pixels" in problem
+
+
+@pytest.mark.parametrize(("cats", "told"), [(1, True), (2, False)])
+def test_a_class_of_one_image_that_is_to_be_aligned_is_noted(
+    prepared: Callable[..., Dataset], cats: int, told: bool
+) -> None:
+    """Images are of both classes in turn, the first ones for training."""
+    sizes = {TRAIN: 2 * cats, VALIDATION: 0, UNLABELLED_POOL: 0}
+    for align in (False, True):
+        lines = foresight.notes(params(train_gan__generators__gaussian__align=align), prepared(**sizes))
+        assert any("generators.gaussian.align" in line and "'cat', 'dog'" in line for line in lines) == (told and align)
 
 
 @pytest.mark.parametrize(
@@ -233,6 +252,25 @@ def test_a_generator_between_domains_needs_two_and_a_batch_of_the_target(prepare
     foresight.check(translating(batch_size=40), prepared(shifted=True))
     (line,) = problems(translating(batch_size=41), prepared(shifted=True))
     assert "translation.batch_size is 41, but the target has 40 images in the pool and in validation" in line
+
+
+def test_regions_that_are_drawn_or_pasted_must_be_there(prepared: Callable[..., Dataset]) -> None:
+    values = copy.deepcopy(DEFAULTS)
+    planted = YAML(typ="safe", pure=True).load(ROOT / "presets/planted_lesions.yaml")
+    values["train_gan"]["generators"] |= planted["train_gan.generators"]
+    values["train_downstream"]["arms"]["pasted"] = planted["train_downstream.arms"]["pasted"]
+    wanted, dataset = Params.model_validate(values), prepared()
+    drawn, pasted = problems(wanted, dataset)
+    assert "generators.infilling draws regions anew, but no labelled image has one: set prepare.masks" in drawn
+    assert "arms.pasted: pasted_share pastes regions, but no labelled image has one" in pasted
+    region = np.pad(np.ones((3, 3), bool), (0, 5))
+    for role, found in ((TEST, 2), (TRAIN, 0)):
+        own = dict.fromkeys(dataset.ids(0, role).tolist(), region)
+        images.write_table(dataset.folder / MASKS, as_table(own))
+        if found:
+            assert len(problems(wanted, Dataset.open(dataset.folder))) == found
+        else:
+            foresight.check(wanted, Dataset.open(dataset.folder))
 
 
 def test_of_each_group_one_image_calibrates(prepared: Callable[..., Dataset]) -> None:

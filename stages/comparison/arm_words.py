@@ -12,6 +12,7 @@ from stages.downstream.params import (
     FixMatch,
     LabelBudget,
     OtherSeeds,
+    Pasted,
     PixelDelta,
     PseudoLabels,
     StyleMatching,
@@ -28,7 +29,9 @@ _MAKERS = {
     "per_class": "per-class GAN",
     "refined_gaussian": "refined Gaussian",
     "image_conditioned": "image-to-image GAN",
+    "single_image": "single-image GAN",
     "translation": "translated",
+    "infilling": "infilled",
     "refiner": "refined",
 }
 _POLICIES = {
@@ -46,6 +49,7 @@ _BY_SETTING: dict[type, str] = {
     Dann: "DANN",
     Duplicated: "copies of real images",
     OtherSeeds: "other random seeds",
+    Pasted: "pasted regions",
     PixelDelta: "pixel differences",
 }
 _HEADS = {
@@ -61,6 +65,7 @@ _GLOSSARY = (
     (
         ("GAN", "images drawn by a neural network that learned from the real images"),
         ("translated", "labelled images of the one source, made to look like the other's by a neural network"),
+        ("infilled", "real images, of which a neural network drew one region anew"),
         ("refined", "drawn images, made to look real by a neural network"),
         ("Gaussian", "images drawn from a formula for each class, without a network"),
         ("foreign", "images made elsewhere"),
@@ -90,6 +95,7 @@ _GLOSSARY = (
         ("fitted tone curve", "labelled images get the brightness curve that brings them closest to unlabelled ones"),
         ("style matching", "labelled images are made to look like unlabelled ones, without a network"),
         ("CORAL", "what the classifier sees in both domains is made to vary alike"),
+        ("pasted regions", "a region of one real image is set into another, with the seam hidden"),
         ("DANN", "what the classifier sees is made to hide the domain"),
         ("adapted batch norm", "the classifier is set to the brightness and contrast of the unlabelled images"),
         ("nearest mean", "the class whose images look nearest, on average, to a network that learned other classes"),
@@ -182,7 +188,7 @@ def _synthetic_images(arm: ArmParams, setting: Synthetic, maker: str) -> str:
 
 def _policy(arm: ArmParams) -> str:
     """How images are changed; "" for the policy that one expects of such an arm."""
-    expected = dict.fromkeys((PseudoLabels, StyleMatching, Coral, Dann), "classic")
+    expected = dict.fromkeys((PseudoLabels, Pasted, StyleMatching, Coral, Dann), "classic")
     expected |= {FixMatch: STRONG[0], Synthetic: "" if arm.real else "classic"}
     return "" if arm.augment == expected.get(type(arm.settings[0])) else _POLICIES[arm.augment]
 

@@ -88,8 +88,9 @@ class Synthetic(_Section):
 
     loss_weight: what a synthetic image counts in the loss, beside 1 for a real one. filter: null trains on all that the
     memorization filter kept. shuffled_labels: a control that must hurt, wrong labels. more_rounds: so many further
-    trainings, on pseudo-labels of the whole pool by the last one's classifier. weight_decay, fine_tuning_rate: as in
-    `Head`.
+    trainings, on pseudo-labels of the whole pool by the last one's classifier. weight_decay: of the linear head of an
+    arm with a backbone, see `heads.fit_head`. fine_tuning_rate: the learning rate at which backbone and head then learn
+    together, see `fitting.fine_tuned`; null keeps the backbone frozen.
     """
 
     synthetic_share: float = Field(gt=0, le=1)
@@ -137,6 +138,12 @@ class FixMatch(_Section):
     more_rounds: int = Field(default=0, ge=0, le=10)
 
 
+class Pasted(_Section):
+    """Share of each batch made by cut and paste, the region of one image in another: see `pasting.pasted`."""
+
+    pasted_share: float = Field(gt=0, lt=1)
+
+
 class StyleMatching(_Section):
     """Under domain shift, labelled images of the source are given the target's looks: see `styles.restyled`."""
 
@@ -175,7 +182,15 @@ class PixelDelta(_Section):
 _FOR_FEW_SHOT = ("head", "pixel_delta")
 _FOR_SHIFT = ("style", "coral_weight", "dann_weight")
 _FROM_POOL = (*_FOR_SHIFT, "pool_share", "fixmatch_threshold")
-_TELLING = ("synthetic_share", *_FROM_POOL, "duplicated_share", "other_seeds", *_FOR_FEW_SHOT, "weight_decay")
+_TELLING = (
+    "synthetic_share",
+    *_FROM_POOL,
+    "pasted_share",
+    "duplicated_share",
+    "other_seeds",
+    *_FOR_FEW_SHOT,
+    "weight_decay",
+)
 
 
 def _kind(setting: Any) -> str:
@@ -192,6 +207,7 @@ Setting = Annotated[
     | Annotated[Head, Tag("weight_decay")]
     | Annotated[PseudoLabels, Tag("pool_share")]
     | Annotated[FixMatch, Tag("fixmatch_threshold")]
+    | Annotated[Pasted, Tag("pasted_share")]
     | Annotated[StyleMatching, Tag("style")]
     | Annotated[Coral, Tag("coral_weight")]
     | Annotated[Dann, Tag("dann_weight")]
@@ -261,6 +277,11 @@ class ArmParams(_Section):
         """The keys that say something under domain shift alone."""
         batch_norm = ["batch_norm: target"] if self.batch_norm == "target" else []
         return batch_norm + self._keys(_FOR_SHIFT)
+
+    @property
+    def from_regions(self) -> list[str]:
+        """The keys that need images with regions."""
+        return self._keys(("pasted_share",))
 
     @property
     def for_few_shot(self) -> list[str]:
@@ -441,6 +462,8 @@ def _share_beside_real(setting: Setting) -> float | None:
             return setting.synthetic_share
         case Duplicated():
             return setting.duplicated_share
+        case Pasted():
+            return setting.pasted_share
         case FixMatch():
             return setting.unlabelled_share
         case Coral() | Dann():

@@ -67,7 +67,17 @@ class GeneratorParams(Strict):
         return self
 
 
-class GaussianParams(GeneratorParams):
+class AlignableParams(GeneratorParams):
+    """A kind that learns what the images of each class look like.
+
+    align: whether the images of each class are turned, shifted and zoomed into line before it learns, and its own
+    turned back.
+    """
+
+    align: bool
+
+
+class GaussianParams(AlignableParams):
     """rank: directions in which images of a class vary, at most."""
 
     rank: int = Field(ge=1, le=1024)
@@ -108,19 +118,32 @@ class ConditionalParams(LearningParams):
         return self
 
 
-class AdversarialParams(ConditionalParams):
+class RefiningParams(AlignableParams, ConditionalParams):
+    """A kind that refines draws from the class Gaussians."""
+
+
+class AdversarialParams(AlignableParams, ConditionalParams):
     """A kind whose networks are of either sort of layers."""
 
     layers: Literal["dense", "convolutional"]
 
 
-class DenseParams(AdversarialParams):
-    """A kind whose networks are dense alone."""
+class InfillingParams(ConditionalParams):
+    """A kind that draws a region of a real image anew.
+
+    reconstruction: weight of the mean difference between a real image's region and what is drawn there for its own
+    class, whose values lie 2 apart at most.
+    """
+
+    reconstruction: float = Field(ge=0, le=1000)
 
     @model_validator(mode="after")
-    def _has_no_convolutions(self) -> Self:
-        if self.layers != "dense":
-            raise ValueError(f"layers: {self.layers} is not there for kind: {self.kind} yet; take dense")
+    def _regions_have_no_colour(self) -> Self:
+        if "colour" in self.augment.policies:
+            raise ValueError(
+                f"augment.policies: colour does not go with kind: {self.kind}: its discriminator sees the region as "
+                "one more channel, so take it out"
+            )
         return self
 
 
@@ -163,6 +186,31 @@ class RefinerParams(FromDomainParams):
     conditional: bool
 
 
+class SingleImageParams(LearningParams):
+    """A kind that learns variants of single images, a pyramid for each.
+
+    latent_dim: maps of noise at each scale. width: maps of each network. steps: of all pyramids together, which take
+    turns. scales: of a pyramid; each is about 1.6 times as large as the one before. images_per_class: labelled images
+    of a class, the first ones, that have a pyramid and are sources. reconstruction: weight of the squared error with
+    which fixed noise gives back the image. rearrangement: how far the noise of a drawn image's coarsest scale, which
+    decides its layout, is from the fixed one: 1 is independent of it (SinGAN), 0 keeps the image's layout.
+    """
+
+    scales: int = Field(ge=1, le=8)
+    images_per_class: int = Field(ge=1, le=10_000)
+    reconstruction: float = Field(ge=0, le=1000)
+    rearrangement: float = Field(ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _is_not_compiled(self) -> Self:
+        if self.compile:
+            raise ValueError(
+                f"compile: true does not go with kind: {self.kind}: its networks change their size as they learn; set "
+                "it to false"
+            )
+        return self
+
+
 # The kinds of generators, a line each: name -> what its section holds, and what it is. Its networks are the class
 # `Kind` of the module of that name in `kinds/`.
 KINDS: dict[str, tuple[type[GeneratorParams], str]] = {
@@ -171,8 +219,10 @@ KINDS: dict[str, tuple[type[GeneratorParams], str]] = {
     "projection": (AdversarialParams, "one GAN for all classes, whose discriminator compares image and class"),
     "auxiliary": (AdversarialParams, "one GAN for all classes, whose discriminator also names the class (AC-GAN)"),
     "per_class": (AdversarialParams, "a GAN of its own for every class"),
-    "refined_gaussian": (ConditionalParams, "a GAN whose convolutions refine draws from the class Gaussians"),
-    "image_conditioned": (DenseParams, "a GAN that draws another image of a real image's class (DAGAN)"),
+    "refined_gaussian": (RefiningParams, "a GAN whose convolutions refine draws from the class Gaussians"),
+    "image_conditioned": (AdversarialParams, "a GAN that draws another image of a real image's class (DAGAN)"),
+    "infilling": (InfillingParams, "a GAN that draws a region of a real image anew, for any class"),
+    "single_image": (SingleImageParams, "small GANs that draw variants of one labelled image each (SinGAN)"),
     "refiner": (RefinerParams, "a GAN that makes drawn images real, for images of a second domain (SimGAN)"),
     "translation": (TranslationParams, "a GAN that carries labelled images of one domain to another, unpaired"),
 }

@@ -12,7 +12,7 @@ from stages.imaging import devices
 from stages.labelling import pool
 from stages.labelling.data import Form, ReplicateData
 from stages.plumbing import code, workdir
-from stages.plumbing.dataset import TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
+from stages.plumbing.dataset import LABELLED, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
 
 UNIT = "labelling"
 
@@ -22,6 +22,7 @@ def open_replicate(
 ) -> ReplicateData:
     """What teachers and generators may see of a replicate, on the device that this section of params.yaml asks for."""
     train, unlabelled, validation = (dataset.role(replicate, role) for role in (TRAIN, UNLABELLED_POOL, VALIDATION))
+    masks = [dataset.masks(replicate, role) for role in LABELLED]
     data = ReplicateData(
         images=torch.from_numpy(train.pixels),
         labels=torch.from_numpy(train.labels),
@@ -32,6 +33,7 @@ def open_replicate(
         flip_ok=dataset.flip_ok,
         form=Form(dataset.classes, dataset.image),
         from_source=len(train) if dataset.shifted else None,
+        masks=None if masks[0] is None or masks[1] is None else torch.from_numpy(np.concatenate([masks[0], masks[1]])),
     )
     return data.to(devices.choose(device, section, deterministic))
 

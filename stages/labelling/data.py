@@ -1,6 +1,7 @@
 """What teachers and generators may see of a replicate."""
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +27,8 @@ class ReplicateData:
     `flip_ok`: whether a mirrored image keeps its class. `form`: for generators that read images themselves.
     `from_source`: under domain shift, how many of the first labelled images are of the source domain; all others,
     labelled or not, are of the target domain. None where there is one domain alone.
+    `masks`: the region of each labelled image and, after these, of each validation image, bool (N, 1, H, W), empty
+    where an image has none; None where regions are not known of.
     """
 
     images: Tensor
@@ -37,6 +40,7 @@ class ReplicateData:
     flip_ok: bool
     form: Form | None = None
     from_source: int | None = None
+    masks: Tensor | None = None
 
     @property
     def of_target(self) -> Tensor:
@@ -45,7 +49,8 @@ class ReplicateData:
 
     def to(self, device: torch.device | str) -> "ReplicateData":
         """The same data on a device."""
-        moved = {field.name: getattr(self, field.name).to(device) for field in fields(self) if field.type is Tensor}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {name: each.to(device) for name, each in values.items() if isinstance(each, Tensor)}
         return replace(self, **moved)
 
     def with_all_labels(self) -> "ReplicateData":

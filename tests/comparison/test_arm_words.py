@@ -90,6 +90,7 @@ def test_the_words_under_domain_shift() -> None:
         {"labels": {"per_class": 5}},
         {"settings": [{"other_seeds": 1}]},
         {"settings": [{"duplicated_share": 0.5}]},
+        {"settings": [{"pasted_share": 0.5}]},
         {"images": "data/filter_memorized/a", "settings": [{"synthetic_share": 0.5}]},
         {"images": "data/filter_memorized/b", "settings": [{"synthetic_share": 0.5}]},
     ],

@@ -68,6 +68,13 @@ def test_images_that_show_their_own_source_leak_whatever_attacks_say() -> None:
     assert outcome(privacy=SHOWN) == "leaks"
 
 
+def test_images_that_keep_most_of_a_real_one_leak_however_few_resemble_it() -> None:
+    kept = {"own_source": {"share": 0.0, "publishable": 1, "kept": 1}}
+    found = judge_set({"a": attack(0.48, 0.52)}, kept, 0.05, True)
+    assert (found.outcome, "kept to the pixel" in found.sentence) == ("leaks", True)
+    assert withheld("leaks", {"own_source": kept["own_source"] | {"publishable": 0}}, publish_leaking=True)
+
+
 @pytest.mark.parametrize(
     ("found", "privacy", "publish_leaking", "expected"),
     [

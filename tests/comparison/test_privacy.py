@@ -127,3 +127,11 @@ def test_likeness_to_the_own_source_is_told_with_what_follows_from_it(section, p
     told = section(own_source=own).own_source.replace("\N{NO-BREAK SPACE}", " ")
     assert "80 of 2 000 resemble it as a copy would (4.0 %, 95 % interval 3.0 % to 5.0 %)" in told
     assert words in told
+
+
+@pytest.mark.parametrize(("publishable", "words"), [(0, "therefore withheld"), (1, "So may this set")])
+def test_a_set_that_keeps_real_pixels_is_withheld_whatever_the_filter_counts(section, publishable, words):
+    own = {"images": 9, "resembling": 0, "share": 0.0, "low": 0.0, "high": 0.3, "publishable": publishable, "kept": 1}
+    told = section(own_source=own).own_source
+    assert "nothing of it may be published unless the real images themselves may" in told
+    assert words in told

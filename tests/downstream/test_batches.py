@@ -30,13 +30,16 @@ def make_arm(arm: Callable[..., dict[str, Any]]) -> Callable[..., ArmParams]:
 
 
 def real(data: ArmData) -> Labelled:
-    return Labelled(data.seen.images, data.seen.labels, data.seen.of_target)
+    masks = torch.zeros(len(data.seen.labels), 1, 8, 8, dtype=torch.bool)
+    masks[::2, :, 2:5, 2:5] = True
+    return Labelled(data.seen.images, data.seen.labels, data.seen.of_target, masks)
 
 
 SETTINGS = [
     ({}, {"real": 64}),
     (SYNTHETIC | {"settings": [{"synthetic_share": 0.25}]}, {"real": 48, "synthetic": 16}),
     ({"settings": [{"duplicated_share": 0.25}]}, {"real": 64}),
+    ({"settings": [{"pasted_share": 0.25}]}, {"real": 64}),
     ({"settings": [{"pool_share": 0.5, "teacher": "classifier"}]}, {"real": 8, "pseudo_labelled": 56}),
     ({"settings": [{"other_seeds": 1}]}, {"real": 64}),
 ]

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from scipy import stats
 
 from stages.generators.params import BalancePlan, FactorPlan
-from stages.generators.requests import BATCH, Requests, class_plan, few_of_each_class, requests, shards
+from stages.generators.requests import BATCH, Requests, Sources, class_plan, few_of_each_class, requests, shards
 from stages.plumbing.errors import UserError
 
 COUNTS = st.lists(st.integers(1, 500), min_size=2, max_size=12)
@@ -47,11 +46,11 @@ def test_an_impossible_plan_is_refused_in_words(plan: BalancePlan | FactorPlan, 
         class_plan([3, 7], plan)
 
 
-SOURCES = np.array([2, 0, 0, 1, 2, 0])  # labels of the images that may be sources
+SOURCES = Sources(np.array([2, 0, 0, 1, 2, 0]))
 
 
 def rows(
-    wanted: list[range], seed: int = 4, replicate: int = 1, sources: NDArray[np.int64] | None = SOURCES
+    wanted: list[range], seed: int = 4, replicate: int = 1, sources: Sources | None = SOURCES
 ) -> dict[tuple[int, int], Row]:
     """Latents and source of each image that is wanted, by class and index."""
     drawn: dict[tuple[int, int], Row] = {}
@@ -82,8 +81,8 @@ def test_shards_are_whole_batches_and_together_all_that_is_wanted(counts: list[i
 @pytest.mark.parametrize("batches", [1, 2, 3, 8])
 def test_an_image_is_the_same_in_whatever_shard_it_is_asked_for(batches: int) -> None:
     counts = [BATCH + 9, 0, 2 * BATCH]
-    parts = [rows(ranges, sources=np.array([0, 2, 2])) for ranges in shards(counts, batches)]
-    whole = rows(of(counts), sources=np.array([0, 2, 2]))
+    parts = [rows(ranges, sources=Sources(np.array([0, 2, 2]))) for ranges in shards(counts, batches)]
+    whole = rows(of(counts), sources=Sources(np.array([0, 2, 2])))
     assert {key: row for part in parts for key, row in part.items()} == whole
     assert sum(map(len, parts)) == sum(counts)
 
@@ -152,10 +151,22 @@ def test_latents_are_standard_normal_and_independent() -> None:
 
 
 def test_sources_take_turns_among_those_of_the_class() -> None:
-    by_class = {label: np.flatnonzero(label == SOURCES).tolist() for label in range(3)}
+    by_class = {label: np.flatnonzero(label == SOURCES.labels).tolist() for label in range(3)}
     drawn = rows(of([BATCH + 4, 3, 5]))
     for (label, index), (_, source) in drawn.items():
         assert source == by_class[label][index % len(by_class[label])]
+
+
+def test_a_region_is_drawn_in_images_of_all_classes_that_take_turns() -> None:
+    masked = np.array([True, False, True, False, False, True])
+    regions = Sources(np.array([2, 0, 0, 1, 2, 0]), masked)
+    for label, lenders in ((0, {2, 5}), (1, {0, 2, 5})):
+        rows, masks = regions.of_class(label, np.arange(60), (0,))
+        assert masks is not None
+        assert sorted(rows[:6].tolist()) == list(range(6)), "each has its turn"
+        assert (masks[masked[rows]] == rows[masked[rows]]).all(), "a region of its own stays"
+        assert set(masks[~masked[rows]].tolist()) <= lenders, "of the class, or of any where that has none"
+        assert (regions.of_class(label, np.arange(40, 60), (0,))[0] == rows[40:]).all(), "whatever else is asked for"
 
 
 def test_without_sources_there_are_none() -> None:

@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "sources": ("imaging", "plumbing.images", "plumbing.parts", "plumbing.dataset", "plumbing.parallel"),
     "generators": ("labelling", "imaging"),
     "memorization": ("imaging",),
+    "imputation": ("generators", "imaging"),
     "downstream": ("labelling", "imaging"),
     "comparison": ("downstream", "memorization", "imaging"),
     "plumbing": ("plumbing",),

@@ -6,9 +6,10 @@ import pyarrow.compute as pc
 import pytest
 
 from stages.plumbing import images, workdir
-from stages.plumbing.dataset import CALIBRATION, SEEN, TEST, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
+from stages.plumbing.dataset import CALIBRATION, MASKS, SEEN, TEST, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
 from stages.plumbing.errors import UserError
 from stages.plumbing.images import UNLABELLED, ImageSet
+from stages.sources.masks import as_table
 
 ROLES = [TRAIN, UNLABELLED_POOL, VALIDATION, CALIBRATION, TEST, TEST]
 
@@ -109,6 +110,23 @@ def test_a_replicates_fingerprint_depends_on_its_images_and_roles_alone(tmp_path
     changed = write_dataset(tmp_path / "3", 1, first_pixel=7)
     assert one.fingerprint(0) == two.fingerprint(0)
     assert len({one.fingerprint(0), two.fingerprint(1), changed.fingerprint(0)}) == 3
+
+
+def test_regions_are_those_of_the_role_and_part_of_what_a_replicate_is_made_of(tmp_path: Path) -> None:
+    plain = write_dataset(tmp_path, replicates=2)
+    before = plain.fingerprint(0)
+    assert plain.masks(0, TRAIN) is None
+    region = np.arange(64).reshape(8, 8) < 20
+    found = {}
+    for name in ("i0", "i1"):
+        images.write_table(tmp_path / MASKS, as_table({name: region}))
+        dataset = Dataset.open(tmp_path)
+        found[name] = dataset.masks(0, TRAIN, VALIDATION)
+        assert dataset.fingerprint(0) != before
+    assert [each.shape for each in found.values()] == [(2, 1, 8, 8)] * 2
+    assert np.array_equal(found["i0"][0, 0], region)
+    assert not found["i0"][1].any()
+    assert not found["i1"].any(), "that image has another role"
 
 
 def test_an_image_counts_as_unseen_only_where_its_disturbed_version_is_too(tmp_path: Path) -> None:

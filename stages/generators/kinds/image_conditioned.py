@@ -1,17 +1,27 @@
-"""Another image of a real image's class: DAGAN in its thinnest form.
+"""Another image of a real image's class: DAGAN.
 
 Antoniou, Storkey and Edwards, "Data Augmentation Generative Adversarial Networks" (2017): an encoder reads a source
 image, noise decides what becomes of it, and the discriminator judges pairs, a source beside another real image of its
-class or beside a generated one, so that copying the source is no way to win.
+class or beside a generated one, so that copying the source is no way to win. Pairs are of classes with two images or
+more. Convolutional networks are told no class: what they learn from these, they do to the one image of another class.
 """
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from stages.generators.adversarial import AdversarialGenerator, ConditionalDiscriminator
+from stages.generators.adversarial import AdversarialGenerator, ConditionalDiscriminator, adversarial_step
 from stages.generators.dense import DenseGenerator, DenseTrunk
-from stages.generators.interface import Draws
+from stages.generators.interface import Draws, Feed, Learner, Plan
+from stages.generators.layers import limited
+from stages.generators.moments import Moments
 from stages.generators.network_config import NetworkConfig
+from stages.generators.params import ConditionalParams
+from stages.generators.two_judges import TwoJudges
+from stages.generators.unet import CoarseMap, UNet, noise_side
+from stages.labelling.data import ReplicateData, TrustedImages
+from stages.plumbing.errors import UserError
 
 LIKENESS = 0.5  # correlation of source and image, in the components, before the network has learned anything
 
@@ -55,11 +65,69 @@ class PairDiscriminator(ConditionalDiscriminator):
         return self.psi(features).squeeze(1) + trust * (self.embed(labels) * own).sum(dim=1)
 
 
+class SourceUNet(nn.Module):
+    """Draws to images (N, C, H, W) about [-1, 1]: the source, and what a U-Net adds to it, at first nothing.
+
+    latents: `latent_dim` numbers for the whole image, which become a coarse map, and behind them one for each pixel of
+    the U-Net's maps.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.coarse = CoarseMap(config.latent_dim)
+        self.refine = UNet(replace(config, classes=1), config.channels + 1)
+        self.noise = noise_side(config.size)
+
+    def forward(self, draws: Draws) -> Tensor:
+        assert draws.sources is not None  # kinds that start from sources get them
+        latents, noise = draws.latents.split([self.coarse.inputs, self.noise**2], dim=1)
+        seen = torch.cat([draws.sources, self.coarse(latents, draws.sources.shape[-1])], dim=1)
+        noise = noise.unflatten(1, (1, self.noise, self.noise))
+        return limited(draws.sources + self.refine(seen, noise, torch.zeros_like(draws.labels)))
+
+
+class PairJudges(TwoJudges):
+    """Judge patches of an image on top of its source, and the whole pair; of no class."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__(replace(config, channels=2 * config.channels, classes=1))
+
+    def features(self, images: Tensor, sources: Tensor | None) -> Tensor:
+        """Maps (N, F, h, w) of images and sources, one on top of the other."""
+        assert sources is not None  # kinds that start from sources get them
+        return super().features(torch.cat([images, sources], dim=1), None)
+
+    def logits(self, features: Tensor, labels: Tensor, trust: Tensor) -> Tensor:
+        """Logits (N, 1 + patches) from maps (N, F, h, w)."""
+        return super().logits(features, torch.zeros_like(labels), torch.zeros_like(trust))
+
+
 class Kind(AdversarialGenerator):
     """A GAN that starts from real images."""
 
     starts_from = "class"
     Discriminator = PairDiscriminator
 
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        if self.config.layers == "convolutional":
+            self.latent_dim += noise_side(self.config.size) ** 2
+
+    @classmethod
+    def study(cls, data: ReplicateData, real: TrustedImages, params: ConditionalParams) -> tuple[Plan, Moments | None]:
+        if real.labels.bincount().max() < 2:
+            raise UserError(
+                f"kind: {params.kind} learns from two images of a class, and every class has one: raise "
+                "prepare.labels_per_class for some class, or take the generator out"
+            )
+        return super().study(data, real, params)
+
     def build(self) -> tuple[nn.Module, nn.Module]:
+        if self.config.layers == "convolutional":
+            return SourceUNet(self.config), PairJudges(self.config)
         return SourceGenerator(self.config), PairDiscriminator(self.config)
+
+    def learn(self, feed: Feed, learner: Learner) -> dict[str, Tensor]:
+        several = feed.labels.bincount()[feed.labels] > 1
+        batch = feed.draw(among=several.nonzero().squeeze(1))
+        return adversarial_step(self.network, self.discriminator, self.objective, batch, learner)
