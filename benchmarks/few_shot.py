@@ -29,7 +29,8 @@ from stages.downstream.arm_data import ArmData, SyntheticData
 from stages.downstream.arms import train_arm, try_settings
 from stages.downstream.choice import choose
 from stages.downstream.few_shot import few_shot_classes
-from stages.generators.requests import class_plan
+from stages.generators.drawing import sources_of
+from stages.generators.requests import class_plan, requests
 from stages.plumbing.params import Params
 
 # preset, the folder that must be there, and the labels (train, validation) of classes that have many
@@ -124,8 +125,11 @@ def drawn(gan_set: GanSet, params: Params, seed: int) -> SyntheticData:
     """As many images of each class as `generate.plan` says of the rarest, but for those that the filter drops."""
     made = train(gan_set, params.train_gan.generators["gan"], seed)
     labels = torch.bincount(gan_set.data.with_all_labels().labels, minlength=gan_set.data.classes).tolist()
-    images, classes = sampler(made, gan_set)(max(class_plan(labels, params.generate.plan)), seed)
-    own = kept(images, gan_set)
+    count = max(class_plan(labels, params.generate.plan))
+    images, classes = sampler(made, gan_set)(count, seed)
+    asked = requests([range(count)] * gan_set.data.classes, seed, 0, sources_of(made.generator, gan_set.data))
+    sources = [each.sources[: each.wanted] for each in asked if each.sources is not None]
+    own = kept(images, gan_set, np.concatenate(sources) if sources else None)
     return SyntheticData(images[own], classes[own])
 
 

@@ -10,9 +10,11 @@ from pathlib import Path
 from time import process_time
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from joblib import Parallel, delayed
+from numpy.typing import NDArray
 from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor
 from torch.nn.functional import one_hot
@@ -129,13 +131,18 @@ def score(name: str, fit: Fit, gan_set: GanSet, teacher: Teacher, seed: int) -> 
     )
 
 
-def kept(images: Tensor, gan_set: GanSet) -> Tensor:
-    """Which images pass the filter, bool (N,); in development, which has no calibration images, all."""
+def kept(images: Tensor, gan_set: GanSet, sources: NDArray[np.int64] | None = None) -> Tensor:
+    """Which images pass the filter, bool (N,); in development, which has no calibration images, all.
+
+    sources: the rows (N,) of the labelled images that they were drawn from, if any.
+    """
     if len(gan_set.calibration_images) == 0:
         return torch.ones(len(images), dtype=torch.bool)
     seen = torch.cat([gan_set.data.images, gan_set.data.unlabelled])
     originals = Originals(seen, gan_set.calibration_images, gan_set.data.flip_ok)
-    return torch.from_numpy(~MemorizationFilter(originals, gan_set.params.filter_memorized).decide(images).dropped)
+    return torch.from_numpy(
+        ~MemorizationFilter(originals, gan_set.params.filter_memorized).decide(images, sources=sources).dropped
+    )
 
 
 def taught(images: Tensor, probabilities: Tensor, gan_set: GanSet, seed: int) -> float:
