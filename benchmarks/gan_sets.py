@@ -118,7 +118,27 @@ def load(name: str, seed: int, folder: Path, part: Part) -> GanSet:
         raise UserError(f"there is no set {name!r}: choose one of {', '.join(_RECIPES)}")
     if not 0 <= seed < SEEDS:
         raise UserError(f"the sets are prepared for seeds 0 to {SEEDS - 1}: {seed} is none of them")
-    dataset, preset = _prepared(name, folder)
+    recipe = _RECIPES[name]
+    changes = {**recipe.changes, "prepare.replicates": SEEDS}
+    if recipe.source is not None:
+        changes["prepare.source.path"] = str(source_in(folder, recipe.source))
+    return opened(name, recipe.preset, {**parameters.TWO_ARMS, **changes}, seed, part)
+
+
+def source_in(folder: Path, name: str) -> Path:
+    """The unpacked source. Raises UserError when it is missing."""
+    source = (folder / name).resolve()
+    if not source.is_dir():
+        raise UserError(f"{source} is missing: unpack {name} there, or leave out its sets")
+    return source
+
+
+def opened(name: str, preset: str, changes: Mapping[str, Any], seed: int, part: Part) -> GanSet:
+    """Replicate `seed` of the preset with changes, as the stage `prepare` leaves it; see `load`."""
+    given = parameters.load(changes, preset)
+    key = workdir.fingerprint(given.prepare, code.digest(code.closure(Path("stages/prepare.py"))))
+    text = parameters.text(changes, preset)
+    dataset = Dataset.open(workdir.finished(f"benchmarks/{name}", key, lambda target: _prepare(text, target)))
     data = open_replicate(dataset, seed, "cpu", "train_gan")
     calibration = torch.from_numpy(dataset.role(seed, CALIBRATION).pixels)
     if part == "development":
@@ -135,23 +155,8 @@ def load(name: str, seed: int, folder: Path, part: Part) -> GanSet:
         calibration_images=calibration,
         test_images=test_images,
         test_labels=test_labels,
-        params=preset,
+        params=given,
     )
-
-
-def _prepared(name: str, folder: Path) -> tuple[Dataset, params.Params]:
-    """The set as the stage `prepare` leaves it, kept by its parameters and the stage's code; and all its parameters."""
-    recipe = _RECIPES[name]
-    changes = {**parameters.TWO_ARMS, **recipe.changes, "prepare.replicates": SEEDS}
-    if recipe.source is not None:
-        source = (folder / recipe.source).resolve()
-        if not source.is_dir():
-            raise UserError(f"{source} is missing: unpack {recipe.source} there, or leave out the set {name}")
-        changes["prepare.source.path"] = str(source)
-    preset = parameters.load(changes, recipe.preset)
-    key = workdir.fingerprint(preset.prepare, code.digest(code.closure(Path("stages/prepare.py"))))
-    text = parameters.text(changes, recipe.preset)
-    return Dataset.open(workdir.finished(f"benchmarks/{name}", key, lambda target: _prepare(text, target))), preset
 
 
 def _prepare(text: str, target: Path) -> None:

@@ -8,10 +8,12 @@ from stages.downstream.params import (
     Coral,
     Dann,
     Duplicated,
+    FewShotHead,
     FixMatch,
     LabelBudget,
     OtherSeeds,
     Pasted,
+    PixelDelta,
     PseudoLabels,
     StyleMatching,
     Synthetic,
@@ -42,6 +44,19 @@ _POLICIES = {
     "cutmix": "CutMix",
 }
 _STYLES = {"histogram": "histogram matching", "fourier": "Fourier matching", "tone_curve": "fitted tone curve"}
+_BY_SETTING: dict[type, str] = {
+    Coral: "CORAL",
+    Dann: "DANN",
+    Duplicated: "copies of real images",
+    OtherSeeds: "other random seeds",
+    Pasted: "pasted regions",
+    PixelDelta: "pixel differences",
+}
+_HEADS = {
+    "nearest_mean": "nearest mean",
+    "logistic": "head on frozen features",
+    "calibrated": "calibrated distributions",
+}
 _BALANCING = {"oversampling": "oversampling", "class_weights": "class weights"}
 _QUALITY = {"confidence": "most recognisable", "discriminator": "most real-looking", "truncation": "most typical"}
 _RARE = " for rare classes"
@@ -83,6 +98,10 @@ _GLOSSARY = (
         ("pasted regions", "a region of one real image is set into another, with the seam hidden"),
         ("DANN", "what the classifier sees is made to hide the domain"),
         ("adapted batch norm", "the classifier is set to the brightness and contrast of the unlabelled images"),
+        ("nearest mean", "the class whose images look nearest, on average, to a network that learned other classes"),
+        ("frozen features", "a network learned the classes with many labels; only its last layer learns all"),
+        ("calibrated distributions", "the same, with made-up features that vary as those of similar classes do"),
+        ("pixel differences", "images of classes with few labels, changed as two images of another class differ"),
         ("oversampling", "images of rare classes are shown more often"),
         ("class weights", "images of rare classes count more"),
     ),
@@ -134,17 +153,9 @@ def _images(arm: ArmParams, generators: Mapping[str, GeneratorParams]) -> str:
             return _fixmatch([each.more_rounds for each in arm.settings if isinstance(each, FixMatch)])
         case StyleMatching():
             return _STYLES[first.style] if len(arm.settings) == 1 else "style matching"
-        case Coral():
-            return "CORAL"
-        case Dann():
-            return "DANN"
-        case Pasted():
-            return "pasted regions"
-        case Duplicated():
-            return "copies of real images"
-        case OtherSeeds():
-            return "other random seeds"
-    return ""
+        case FewShotHead():
+            return _HEADS[first.head] if len(arm.settings) == 1 else "heads on frozen features"
+    return _BY_SETTING.get(type(first), "")
 
 
 def _self_training(rounds: list[int]) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from stages.downstream.few_shot import shortfall
 from stages.downstream.params import ArmParams, LabelBudget, QualityFilter, Synthetic
 from stages.labelling.data import ReplicateData
 from stages.plumbing.errors import UserError
@@ -91,7 +92,8 @@ def check_data(arm: ArmParams, data: ArmData) -> None:
 
     Raises:
         UserError: labels that do not fit the images, a class without real or synthetic images, an empty pool, one
-            domain where two are needed, a filter by what is not known of the synthetic images.
+            domain where two are needed, no few-shot classes for what is for these, a filter by what is not known of the
+            synthetic images.
     """
     seen = data.seen
     if arm.real:
@@ -113,8 +115,15 @@ def check_data(arm: ArmParams, data: ArmData) -> None:
             f"{' and '.join(arm.from_regions)} needs images with regions, but there are none: say in prepare.masks "
             "where they lie, or remove the arm"
         )
+    if problem := shortfall(label_counts(seen), arm.for_few_shot, arm.least_many_shot):
+        raise UserError(problem)
     if arm.adds_synthetic:
         _check_synthetic(arm, data)
+
+
+def label_counts(seen: ReplicateData) -> list[int]:
+    """Labels of each class (K,), whether choices are to be made on them or not."""
+    return torch.bincount(seen.with_all_labels().labels, minlength=seen.classes).tolist()
 
 
 def _check_synthetic(arm: ArmParams, data: ArmData) -> None:

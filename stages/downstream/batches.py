@@ -8,12 +8,14 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import one_hot
 
-from stages.downstream.arm_data import ArmData, Labelled, SyntheticData
+from stages.downstream.arm_data import ArmData, Labelled, SyntheticData, label_counts
+from stages.downstream.few_shot import few_shot_classes
 from stages.downstream.params import (
     ArmParams,
     Duplicated,
     FixMatch,
     Pasted,
+    PixelDelta,
     PseudoLabels,
     QualityFilter,
     Setting,
@@ -21,6 +23,7 @@ from stages.downstream.params import (
     Synthetic,
 )
 from stages.downstream.pasting import pasted
+from stages.downstream.pixel_delta import with_pixel_deltas
 from stages.downstream.sampling import class_weights, draw_order, top_up_shares
 from stages.downstream.selection import best_of_every_class, select_balanced
 from stages.downstream.styles import restyled
@@ -116,6 +119,10 @@ def _parts(
         case Duplicated():
             copies = round(setting.duplicated_share * places)
             return [*real_parts(real, places - copies), *real_parts(real, copies)]
+        case PixelDelta():
+            assert real is not None  # by the schema
+            few = few_shot_classes(label_counts(data.seen))
+            return real_parts(with_pixel_deltas(real, few, setting.pixel_delta, seed), places)
     return real_parts(real, places)
 
 

@@ -7,14 +7,16 @@ from functools import cached_property
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from stages.downstream.alignment import Term, train_aligned
-from stages.downstream.arm_data import ArmData, Labelled, labelled_images
+from stages.downstream.arm_data import ArmData, Labelled, label_counts, labelled_images
 from stages.downstream.augment import Policy, build_policy, on_first
 from stages.downstream.batches import Part, compose, real_parts
 from stages.downstream.coral import CovarianceTerm
 from stages.downstream.dann import DomainCritic
 from stages.downstream.domains import Domains
+from stages.downstream.few_shot import Tukey, calibrated, few_shot_classes, nearest_mean
 from stages.downstream.fixmatch import train_fixmatch
 from stages.downstream.heads import fit_head
 from stages.downstream.mixing import build_mixing
@@ -23,6 +25,7 @@ from stages.downstream.params import (
     ArmParams,
     Coral,
     Dann,
+    FewShotHead,
     FixMatch,
     Head,
     OtherSeeds,
@@ -30,7 +33,7 @@ from stages.downstream.params import (
     Synthetic,
     TrainDownstreamParams,
 )
-from stages.downstream.sampling import draw_order
+from stages.downstream.sampling import class_weights, draw_order
 from stages.downstream.training import (
     Examples,
     Seeds,
@@ -49,6 +52,7 @@ from stages.labelling.pool import Guesses
 GuessPool = Callable[[], Guesses]  # the ensemble's labels of the pool
 AT_ONCE = 1000  # images that are augmented together, or a few more: of 128 pixels in colour, 200 MB
 LOOKS = 2500  # images that a backbone's features are taken of, once
+FEW_SHOT_DECAY = 0.1  # weight decay of the heads for few-shot classes that are fitted
 PLAIN = 1 / 5  # of these are not augmented, as what is predicted on: on red cells that gains 2 points
 
 
@@ -86,6 +90,16 @@ class Bench:
         return open_backbone(given.name, given.size, given.weights).to(self.data.test_images.device)
 
     @cached_property
+    def many_shot_body(self) -> nn.Sequential:
+        """All but the last layer of the arm's classifier, trained on the classes with many labels alone, frozen."""
+        few = torch.tensor(few_shot_classes(label_counts(self.data.seen)))
+        rows = (~few[self.labelled.labels]).nonzero().squeeze(1)
+        images = self.labelled.images[rows.to(self.labelled.images.device)]
+        many = Labelled(images, self.labelled.labels[rows], self.labelled.of_target[rows])
+        trained = fit(real_parts(many, self.params.classifier.batch_size), self, self.seeds)
+        return trained.model[:-1].requires_grad_(False)
+
+    @cached_property
     def seen_by_backbone(self) -> dict[Setting, tuple[Tensor, Tensor]]:
         """Features (N, F) and targets (N, K) by setting, which all weight decays and rates share."""
         return {}
@@ -104,6 +118,8 @@ def fit_setting(
             headed = _fit_head(setting, parts, bench)
             rate = setting.fine_tuning_rate
             return headed if rate is None else fine_tuned(headed.model, rate, parts, bench, validate, stop)
+        case FewShotHead():
+            return _fit_few_shot(setting, parts, bench)
         case FixMatch(more_rounds=0):
             return _fit_fixmatch(setting, bench, validate, stop)
         case Coral() | Dann():
@@ -183,13 +199,42 @@ def _fit_head(setting: Head | Synthetic, parts: Sequence[Part], bench: Bench) ->
     assert setting.weight_decay is not None  # by the schema
     key = setting.model_copy(update={"weight_decay": 1.0, "fine_tuning_rate": None})
     if key not in bench.seen_by_backbone:
-        looks = shown(parts, bench, LOOKS, round(PLAIN * LOOKS))
-        targets = targets_of(looks, bench.params.classifier.label_smoothing)
-        different, places = looks.images.unique(dim=0, return_inverse=True)  # without augmentation there are few
-        bench.seen_by_backbone[key] = (in_batches(bench.backbone, different)[places], targets)
-    head, loss, iterations = fit_head(*bench.seen_by_backbone[key], setting.weight_decay)
-    model = nn.Sequential(bench.backbone, head).eval()
-    return Trained(model, [{"step": iterations, "loss": loss}], iterations)
+        bench.seen_by_backbone[key] = _looks(bench.backbone, parts, bench)
+    return _headed([bench.backbone], *bench.seen_by_backbone[key], setting.weight_decay)
+
+
+def _looks(body: nn.Module, parts: Sequence[Part], bench: Bench) -> tuple[Tensor, Tensor]:
+    """Features (LOOKS, F) and targets (LOOKS, K) of what the network of other arms would be shown first."""
+    looks = shown(parts, bench, LOOKS, round(PLAIN * LOOKS))
+    targets = targets_of(looks, bench.params.classifier.label_smoothing)
+    different, places = looks.images.unique(dim=0, return_inverse=True)  # without augmentation there are few
+    return in_batches(body, different)[places], targets
+
+
+def _headed(body: Sequence[nn.Module], features: Tensor, targets: Tensor, weight_decay: float) -> Trained:
+    """The body's layers with the head that is fitted to what they see."""
+    head, loss, iterations = fit_head(features, targets, weight_decay)
+    return Trained(nn.Sequential(*body, head).eval(), [{"step": iterations, "loss": loss}], iterations)
+
+
+def _fit_few_shot(setting: FewShotHead, parts: Sequence[Part], bench: Bench) -> Trained:
+    """A head for all classes on the backbone's features, or on those of a network that learned the many-shot ones."""
+    few, classes = few_shot_classes(label_counts(bench.data.seen)), bench.data.seen.classes
+    body = [bench.backbone] if bench.arm.backbone else list(bench.many_shot_body)
+    if setting.head == "logistic":
+        return _headed(body, *_looks(nn.Sequential(*body), parts, bench), FEW_SHOT_DECAY)
+    if setting.head == "calibrated":
+        body.append(Tukey())
+    features = in_batches(nn.Sequential(*body).eval(), bench.labelled.images)
+    labels = bench.labelled.labels.to(features.device)
+    if setting.head == "nearest_mean":
+        head = nearest_mean(features, labels, classes)
+        loss = float(functional.cross_entropy(head(features), labels))
+        return Trained(nn.Sequential(*body, head).eval(), [{"step": 1, "loss": loss}], 1)
+    features, labels = calibrated(features, labels, few, bench.seeds.order)
+    weights = class_weights(torch.bincount(labels, minlength=classes))[labels]
+    targets = functional.one_hot(labels, classes) * weights.unsqueeze(1)
+    return _headed(body, features, targets, FEW_SHOT_DECAY)
 
 
 def shown(parts: Sequence[Part], bench: Bench, count: int, plain: int = 0) -> Examples:

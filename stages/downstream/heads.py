@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stages.downstream.classifiers import build_classifier
+from stages.downstream.few_shot import Tukey
 from stages.downstream.params import BackboneParams, NetworkKind
 from stages.imaging.backbones import build_backbone
 
@@ -13,14 +14,22 @@ TOLERANCE = 1e-5  # of the gradient
 
 
 def build(
-    backbone: BackboneParams | None, kind: NetworkKind, channels: int, size: int, classes: int, width: int
+    backbone: BackboneParams | None,
+    kind: NetworkKind,
+    channels: int,
+    size: int,
+    classes: int,
+    width: int,
+    is_calibrated: bool = False,
 ) -> nn.Sequential:
     """An arm's classifier, whose weights are still to be loaded: the backbone with a head, or without one the network
-    that `classifiers.build_classifier` builds."""
+    that `classifiers.build_classifier` builds. is_calibrated: whether the head reads transformed features."""
     if backbone is None:
-        return build_classifier(kind, channels, size, classes, width, seed=0)
-    body = build_backbone(backbone.name, backbone.size)
-    return nn.Sequential(body, nn.Linear(body.features, classes))
+        network = build_classifier(kind, channels, size, classes, width, seed=0)
+    else:
+        body = build_backbone(backbone.name, backbone.size)
+        network = nn.Sequential(body, nn.Linear(body.features, classes))
+    return nn.Sequential(*network[:-1], Tukey(), network[-1]) if is_calibrated else network
 
 
 def fit_head(features: Tensor, targets: Tensor, weight_decay: float) -> tuple[nn.Linear, float, int]:

@@ -161,9 +161,28 @@ class Dann(_Section):
     dann_weight: float = Field(gt=0)
 
 
+class FewShotHead(_Section):
+    """A head for all classes, on features that were learned from the classes with many labels, or on the backbone's.
+
+    nearest_mean: the class whose mean is nearest. logistic: logistic regression on the images as other arms see them.
+    calibrated: the same on images without augmentation, beside whose features few-shot classes get more, drawn from
+    Gaussians that borrow mean and covariance from the others: see `few_shot`.
+    """
+
+    head: Literal["nearest_mean", "logistic", "calibrated"]
+
+
+class PixelDelta(_Section):
+    """Images of few-shot classes get so much of the difference of two images of another class: see `pixel_delta`."""
+
+    pixel_delta: float = Field(gt=0, le=1)
+
+
+_FOR_FEW_SHOT = ("head", "pixel_delta")
 _FOR_SHIFT = ("style", "coral_weight", "dann_weight")
 _FROM_POOL = (*_FOR_SHIFT, "pool_share", "fixmatch_threshold")
-_TELLING = ("synthetic_share", *_FROM_POOL, "pasted_share", "duplicated_share", "other_seeds", "weight_decay")
+_CONTROLS = ("duplicated_share", "other_seeds")
+_TELLING = ("synthetic_share", *_FROM_POOL, "pasted_share", *_CONTROLS, *_FOR_FEW_SHOT, "weight_decay")
 
 
 def _kind(setting: Any) -> str:
@@ -183,7 +202,9 @@ Setting = Annotated[
     | Annotated[Pasted, Tag("pasted_share")]
     | Annotated[StyleMatching, Tag("style")]
     | Annotated[Coral, Tag("coral_weight")]
-    | Annotated[Dann, Tag("dann_weight")],
+    | Annotated[Dann, Tag("dann_weight")]
+    | Annotated[FewShotHead, Tag("head")]
+    | Annotated[PixelDelta, Tag("pixel_delta")],
     Discriminator(_kind),
 ]
 
@@ -253,6 +274,19 @@ class ArmParams(_Section):
     def from_regions(self) -> list[str]:
         """The keys that need images with regions."""
         return self._keys(("pasted_share",))
+    def for_few_shot(self) -> list[str]:
+        """The keys that say something where some classes have few labels and others many alone."""
+        return self._keys(_FOR_FEW_SHOT)
+
+    @property
+    def least_many_shot(self) -> int:
+        """How many classes with many labels there must be."""
+        return 2 if self.backbone is None and "head" in self.for_few_shot else 1
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the classifier's head reads features after Tukey's transformation."""
+        return isinstance(self.settings[0], FewShotHead) and self.settings[0].head == "calibrated"
 
     @property
     def from_pool(self) -> list[str]:
@@ -318,15 +352,38 @@ class ArmParams(_Section):
             raise ValueError(
                 "weight_decay and fine_tuning_rate are of a head on pretrained features: state the arm's backbone too"
             )
-        if self.backbone is not None and not all(decays):
+        headed = [decay or isinstance(each, FewShotHead) for decay, each in zip(decays, self.settings, strict=True)]
+        if self.backbone is not None and not all(headed):
             raise ValueError(
                 "backbone: a head learns on its features, so every setting must be {weight_decay: 0.1}, another number "
-                "above 0, or synthetic_share with such a weight_decay"
+                "above 0, or synthetic_share with such a weight_decay, or one of the heads for few-shot classes"
             )
         if self.backbone is not None and (self.augment in ("mixup", "cutmix") or self.batch_norm == "target"):
             raise ValueError(
                 "backbone: a head is fitted to single images, and batch norm keeps the statistics that it came with: "
                 "augment: mixup, cutmix and batch_norm: target cannot be"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _few_shot_fits_the_rest(self) -> Self:
+        if not self.for_few_shot:
+            return self
+        key = self.for_few_shot[0]
+        if self.labels != "all":
+            raise ValueError(f"{key} is for classes with fewer labels than others, which labels: per_class makes alike")
+        calibrated = {isinstance(each, FewShotHead) and each.head == "calibrated" for each in self.settings}
+        if len(calibrated) > 1:
+            raise ValueError("head: calibrated transforms its features, so its arm has no setting without it")
+        if key == "head" and (self.augment in ("mixup", "cutmix") or self.for_shift):
+            raise ValueError(
+                "head: a head is fitted to single images of one domain: augment: mixup, cutmix and what is for domain "
+                "shift cannot be"
+            )
+        if "pixel_delta" in self.for_few_shot and self.balancing == "none":
+            raise ValueError(
+                "pixel_delta makes 20 images of each that a few-shot class has: set balancing: oversampling or "
+                "class_weights, so that they count as one class"
             )
         return self
 

@@ -34,8 +34,8 @@ def examine_replicate(job: Job) -> "Examination":
     device, given = devices.choose(params.device, "evaluate"), params.backbone
 
     def network(arm: str) -> nn.Sequential:
-        backbone = job.params.train_downstream.arms[arm].backbone
-        new = build(backbone, classifier.kind, channels, size, len(dataset.classes), classifier.width)
+        own, classes = job.params.train_downstream.arms[arm], len(dataset.classes)
+        new = build(own.backbone, classifier.kind, channels, size, classes, classifier.width, own.is_calibrated)
         return results.load_weights(new, arm, job.replicate).to(device)
 
     def on_device(own: ImageSet) -> LabelledImages:

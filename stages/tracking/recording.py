@@ -204,9 +204,10 @@ def _write_comparison(tree: Tree, given: Json, numbers: Json, model: str) -> lis
             tree.log(f"{arm}/{row['replicate']}", run_contents.arm_replicate(str(arm), own, facts, row))
     arm, replicate, score = run_contents.best_classifier(scores, measure)
     classifier = {name: given["train_downstream"]["classifier"][name] for name in ("kind", "width")}
-    backbone = given["train_downstream"]["arms"][arm].get("backbone")
+    own = given["train_downstream"]["arms"][arm]
     config = classifier | {
-        "backbone": backbone,
+        "backbone": own.get("backbone"),
+        "calibrated": own["settings"][0].get("head") == "calibrated",
         "image": dataset.image.model_dump(mode="json"),
         "classes": dataset.classes,
     }

@@ -1,7 +1,8 @@
 """The trained classifier as an MLflow model, in MLflow's way "models from code": only MLflow executes this file.
 
 It is packed with the project's files that it imports, the weights as safetensors and a JSON file that says what to
-build: `kind` and `width` of the network, or the `backbone` in its place (else null), `image` (what `prepare` makes of
+build: `kind` and `width` of the network, or the `backbone` in its place (else null), `calibrated`
+(see `ArmParams.is_calibrated`), `image` (what `prepare` makes of
 every image) and `classes` (their names in the order of the outputs).
 """
 
@@ -36,7 +37,13 @@ class ServedClassifier(PythonModel):
         self._image = ImageParams(**config["image"])
         backbone = BackboneParams(**config["backbone"]) if config["backbone"] else None
         self._network = build(
-            backbone, config["kind"], self._image.channel_count, self._image.size, len(self._classes), config["width"]
+            backbone,
+            config["kind"],
+            self._image.channel_count,
+            self._image.size,
+            len(self._classes),
+            config["width"],
+            config["calibrated"],
         )
         self._network.load_state_dict(load_file(context.artifacts["weights"]))
 
