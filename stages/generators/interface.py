@@ -48,6 +48,14 @@ class Batch:
     draws: Draws
 
 
+@dataclass(frozen=True)
+class Examples:
+    """Real images with their labels, guessed ones too. labelled: how many of the first have a given label."""
+
+    real: TrustedImages
+    labelled: int
+
+
 class Generator(nn.Module, ABC):
     """One kind of generator. An instance is built from its plan alone, untrained, and holds its plan.
 
@@ -73,6 +81,11 @@ class Generator(nn.Module, ABC):
 
         params: the generator's section. real: all images it may learn from, the labelled ones first.
         """
+
+    @classmethod
+    def examples(cls, _data: ReplicateData, given: Examples, _params: Any) -> Examples:
+        """What it learns from, of what is given."""
+        return given
 
     def initialise(self, start: Any) -> None:
         """Puts the networks where learning starts; kinds that don't learn are ready then."""

@@ -114,13 +114,15 @@ class AdversarialParams(ConditionalParams):
     layers: Literal["dense", "convolutional"]
 
 
-class DenseParams(AdversarialParams):
-    """A kind whose networks are dense alone."""
+class ImageConditionedParams(AdversarialParams):
+    """A kind that starts from another image of the class."""
 
     @model_validator(mode="after")
-    def _has_no_convolutions(self) -> Self:
-        if self.layers != "dense":
-            raise ValueError(f"layers: {self.layers} is not there for kind: {self.kind} yet; take dense")
+    def _has_no_compiled_convolutions(self) -> Self:
+        if self.compile and self.layers == "convolutional":
+            raise ValueError(
+                f"compile: true does not go with kind: {self.kind} of layers: convolutional; set it to false"
+            )
         return self
 
 
@@ -172,7 +174,7 @@ KINDS: dict[str, tuple[type[GeneratorParams], str]] = {
     "auxiliary": (AdversarialParams, "one GAN for all classes, whose discriminator also names the class (AC-GAN)"),
     "per_class": (AdversarialParams, "a GAN of its own for every class"),
     "refined_gaussian": (ConditionalParams, "a GAN whose convolutions refine draws from the class Gaussians"),
-    "image_conditioned": (DenseParams, "a GAN that draws another image of a real image's class (DAGAN)"),
+    "image_conditioned": (ImageConditionedParams, "a GAN that draws another image of a real image's class (DAGAN)"),
     "refiner": (RefinerParams, "a GAN that makes drawn images real, for images of a second domain (SimGAN)"),
     "translation": (TranslationParams, "a GAN that carries labelled images of one domain to another, unpaired"),
 }

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from stages.generators import flips, health, quality
 from stages.generators.batches import DomainFeed, RandomFeed
 from stages.generators.drawing import TrainedGenerator, picture, source_labels
-from stages.generators.interface import Feed, Generator, Learner, LearningGenerator, Plan
+from stages.generators.interface import Examples, Feed, Generator, Learner, LearningGenerator, Plan
 from stages.generators.params import ConditionalParams, GeneratorParams, LearningParams
 from stages.generators.registry import kind
 from stages.generators.requests import few_of_each_class
 from stages.generators.state import Checkpoint, TrainingState, start
 from stages.imaging.augmentation import adapt, allowed, augment
 from stages.labelling import pool
-from stages.labelling.data import ReplicateData, TrustedImages
+from stages.labelling.data import ReplicateData
 from stages.plumbing.errors import UserError
 
 GRID_COLUMNS = 10
@@ -58,7 +58,7 @@ class Setting:
     data: ReplicateData
     params: LearningParams
     seed: int
-    real: TrustedImages
+    examples: Examples
     begin: Callable[[], TrainingState]
     judge: quality.Judge
     examiner: flips.Examiner | None
@@ -103,7 +103,7 @@ def train(
         data,
         learning,
         seed,
-        labelled.real,
+        chosen.examples(data, Examples(labelled.real, len(data.labels)), learning),
         partial(start, chosen, plan, begin, learning, seed, data.images.device),
         judge,
         _examiner(chosen, data, seed),
@@ -256,14 +256,14 @@ def _first_to_resemble(chosen: type[Generator], data: ReplicateData) -> int:
 
 
 def _feed(state: TrainingState, setting: Setting) -> Feed:
-    params, generator, real = setting.params, state.generator, setting.real
+    params, generator, real = setting.params, state.generator, setting.examples.real
     if generator.starts_from == "domain":
         first = _first_to_resemble(type(generator), setting.data)
         return DomainFeed(real[first:], real[:first], params.batch_size, generator.latent_dim, state.random)
     assert isinstance(params, ConditionalParams)
     return RandomFeed(
         real=real,
-        labelled=len(setting.data.labels),
+        labelled=setting.examples.labelled,
         batch_size=params.batch_size,
         params=params.batches,
         latent_dim=generator.latent_dim,

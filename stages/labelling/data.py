@@ -16,6 +16,9 @@ class Form:
     image: ImageParams
 
 
+NO_IMAGES, NO_LABELS = torch.empty(0, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
+
+
 @dataclass(frozen=True)
 class ReplicateData:
     """A replicate's images as teachers and generators see them.
@@ -25,7 +28,8 @@ class ReplicateData:
     `unlabelled` may be empty. The validation images, which may be none, train nothing: choices are made on them.
     `flip_ok`: whether a mirrored image keeps its class. `form`: for generators that read images themselves.
     `from_source`: under domain shift, how many of the first labelled images are of the source domain; all others,
-    labelled or not, are of the target domain. None where there is one domain alone.
+    labelled or not, are of the target domain. None where there is one domain alone. `few_shot`: those classes that have
+    few labels. `other_images`, `other_labels`: of other classes, numbered from `classes` on, which are never tested.
     """
 
     images: Tensor
@@ -37,6 +41,9 @@ class ReplicateData:
     flip_ok: bool
     form: Form | None = None
     from_source: int | None = None
+    few_shot: tuple[int, ...] = ()
+    other_images: Tensor = NO_IMAGES
+    other_labels: Tensor = NO_LABELS
 
     @property
     def of_target(self) -> Tensor:
