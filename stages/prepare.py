@@ -9,7 +9,7 @@ from stages.plumbing import images, workdir
 from stages.plumbing.dataset import Dataset
 from stages.plumbing.parts import Parts
 from stages.plumbing.stage import StageRun, execute
-from stages.sources import checks, collection, domains, duplicates, few_shot, findings, intake, notes, splits
+from stages.sources import checks, collection, domains, duplicates, findings, intake, notes, other_classes, splits
 
 DATA = workdir.DATA / "prepare"
 SCRATCH = workdir.WORK / "prepare"
@@ -44,12 +44,12 @@ def main(run: StageRun) -> None:
     roles = splits.all_roles(
         labels[own], kept.splits[own], groups[own], names, params, None if target is None else target[own]
     )
-    roles = few_shot.with_other_classes(roles, own, labels, groups)
+    roles = other_classes.with_others(roles, own, labels, groups)
 
     def disturbed() -> Parts:
         return domains.disturb_all(found.parts, params.shift.simulate, kept.class_names, scratch, run.fan_out)
 
-    of_roles = domains.notes_of_roles(roles, labels, kept, params) + few_shot.notes_of_roles(roles, kept, params)
+    of_roles = domains.notes_of_roles(roles, labels, kept, params) + other_classes.notes(roles, kept)
     with run.replacing(DATA) as folder:
         tables = domains.tables(found.parts, resolved.rows, labels, kept.groups, roles, params.shift, disturbed)
         images.write_tables(folder / "images.parquet", tables)
@@ -57,7 +57,7 @@ def main(run: StageRun) -> None:
         images.write_table(folder / "findings.parquet", findings.as_table(everything, found.listing.ids, found.parts))
         facts = {"name": collection.name(params), "classes": names, "replicates": params.replicates}
         facts |= {"image": params.image.model_dump(mode="json"), "shifted": params.shift.pool}
-        facts |= few_shot.facts(kept, params)
+        facts |= {"other_classes": kept.class_names[len(names) :]} if kept.others else {}
         workdir.write_json(folder / "dataset.json", facts)
         foresight.check(run.params, Dataset.open(folder))
         _say(of_roles + foresight.notes(run.params, Dataset.open(folder)))

@@ -33,7 +33,6 @@ def open_replicate(
         flip_ok=dataset.flip_ok,
         form=Form(dataset.classes, dataset.image),
         from_source=len(train) if dataset.shifted else None,
-        few_shot=tuple(dataset.classes.index(name) for name in dataset.few_shot),
         other_images=torch.from_numpy(other.pixels),
         other_labels=torch.from_numpy(other.labels),
     )

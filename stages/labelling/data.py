@@ -28,8 +28,8 @@ class ReplicateData:
     `unlabelled` may be empty. The validation images, which may be none, train nothing: choices are made on them.
     `flip_ok`: whether a mirrored image keeps its class. `form`: for generators that read images themselves.
     `from_source`: under domain shift, how many of the first labelled images are of the source domain; all others,
-    labelled or not, are of the target domain. None where there is one domain alone. `few_shot`: those classes that have
-    few labels. `other_images`, `other_labels`: of other classes, numbered from `classes` on, which are never tested.
+    labelled or not, are of the target domain. None where there is one domain alone. `other_images`,
+    `other_labels`: of other classes, numbered from `classes` on, which are never tested.
     """
 
     images: Tensor
@@ -41,7 +41,6 @@ class ReplicateData:
     flip_ok: bool
     form: Form | None = None
     from_source: int | None = None
-    few_shot: tuple[int, ...] = ()
     other_images: Tensor = NO_IMAGES
     other_labels: Tensor = NO_LABELS
 
@@ -49,6 +48,14 @@ class ReplicateData:
     def of_target(self) -> Tensor:
         """Which of the labelled images are of the target domain, bool (N,); with one domain alone, all."""
         return torch.arange(len(self.labels), device=self.labels.device) >= (self.from_source or 0)
+
+    @property
+    def few_shot(self) -> Tensor:
+        """The classes that have at most half of the labels of the one with the most, int64 (F,): all, where none has so
+        few and there are other classes."""
+        labels = torch.cat([self.labels, self.validation_labels]).bincount(minlength=self.classes)
+        few = (2 * labels <= labels.max()).nonzero().squeeze(1)
+        return torch.arange(self.classes, device=few.device) if not len(few) and len(self.other_labels) else few
 
     def to(self, device: torch.device | str) -> "ReplicateData":
         """The same data on a device."""

@@ -36,9 +36,8 @@ SEEN = (*LABELLED, UNLABELLED_POOL)  # all that a replicate's generators learn f
 class Dataset:
     """The prepared data set: name, class names in the order of labels, what every image is, and its replicates.
 
-    shifted: whether train images are of a source domain, and those of all other roles of a target domain. few_shot:
-    those of the classes that have few labels. other_classes: names of those that are learned from and never tested;
-    their labels follow on those of `classes`.
+    shifted: whether train images are of a source domain, and those of all other roles of a target domain.
+    other_classes: names of those that are learned from and never tested; their labels follow on those of `classes`.
     """
 
     folder: Path
@@ -47,7 +46,6 @@ class Dataset:
     image: ImageParams
     replicates: int
     shifted: bool
-    few_shot: Sequence[str] = ()
     other_classes: Sequence[str] = ()
 
     @property
@@ -123,7 +121,6 @@ class Dataset:
             self.classes,
             self.image,
             self.shifted,
-            *self.few_shot,
             replicate,
             self._roles["id"][own],
             self._roles["role"][own],

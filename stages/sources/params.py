@@ -240,16 +240,6 @@ class OtherClassesParams(_Section):
     leave_out: tuple[ClassName, ...]
 
 
-class FewShotParams(_Section):
-    """Classes with few labels beside the many-shot ones, which are all others.
-
-    classes: their names, or how many, drawn once for all replicates. labels: training labels of each.
-    """
-
-    classes: Annotated[int, Field(ge=1)] | Annotated[tuple[ClassName, ...], Field(min_length=1)]
-    labels: int = Field(ge=1)
-
-
 class ImageParams(_Section):
     """What every image becomes, and what holds for all of them."""
 
@@ -338,7 +328,6 @@ class PrepareParams(_Section):
     test_share: float = Field(gt=0, lt=1)
     labels_per_class: LabelsPerClass
     imbalance_factor: float = Field(ge=1, allow_inf_nan=False)
-    few_shot: FewShotParams | None
     validation_per_class: Labels
     calibration: int = Field(ge=1)
     unlabelled: Annotated[
@@ -354,20 +343,5 @@ class PrepareParams(_Section):
             raise ValueError(
                 f"other_classes (kind: {self.other_classes.source.kind}) and a second domain (shift) exclude each "
                 "other: set other_classes.source, or shift.source and shift.simulate, to none"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _few_labels_are_stated_once(self) -> Self:
-        wanted = self.labels_per_class
-        if self.few_shot is not None and (isinstance(wanted, dict) or self.imbalance_factor > 1):
-            raise ValueError(
-                "few_shot says which classes have few labels, so labels_per_class must be one number for all others "
-                "(or all), and imbalance_factor 1"
-            )
-        if self.few_shot is not None and isinstance(wanted, int) and self.few_shot.labels >= wanted:
-            raise ValueError(
-                f"few_shot.labels: {self.few_shot.labels} is no less than labels_per_class: {wanted}, which all other "
-                "classes have"
             )
         return self

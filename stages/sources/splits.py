@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from stages.plumbing.dataset import CALIBRATION, ROLES, TEST, TRAIN, UNLABELLED_POOL, VALIDATION
 from stages.plumbing.errors import UserError
 from stages.sources.allotment import Needs, Sizes, allot, counted, hold_out, stratified_order
-from stages.sources.few_shot import few_shot_classes
 from stages.sources.params import PoolCount, PoolShare, PrepareParams
 
 Labels = NDArray[np.int64]
@@ -117,9 +116,7 @@ def replicate_roles(
 
 
 def check_regime(class_names: list[str], params: PrepareParams) -> None:
-    """Raises UserError when `labels_per_class` by name, or `few_shot`, does not fit the classes, or the former does not
-    go with the factor."""
-    few_shot_classes(class_names, params)
+    """Raises UserError when `labels_per_class` by name and the classes differ, or when it and the factor exclude."""
     wanted = params.labels_per_class
     if not isinstance(wanted, dict):
         return
@@ -181,15 +178,6 @@ def _candidates(
 
 
 def _train_sizes(everything: Sizes, params: PrepareParams, class_names: list[str]) -> Callable[[Sizes], Sizes]:
-    """`_many_train_sizes`, but for few-shot classes, which have the labels that the regime leaves them."""
-    many, regime = _many_train_sizes(everything, params, class_names), params.few_shot
-    if regime is None:
-        return many
-    few = few_shot_classes(class_names, params)
-    return lambda available: np.where(few, regime.labels, many(available))
-
-
-def _many_train_sizes(everything: Sizes, params: PrepareParams, class_names: list[str]) -> Callable[[Sizes], Sizes]:
     """Number of train images of each class (K,), as a function of how many there are to choose from (K,).
 
     everything: (K,) images that could be train in some replicate; they rank the classes, alike in every replicate.

@@ -26,7 +26,6 @@ def make_params(**changes: object) -> PrepareParams:
         "source": {"kind": "digits", "path": "data/raw/digits"},
         "shift": {"source": {"kind": "none", "path": "data/raw/none"}, "simulate": "none", "pool": False},
         "other_classes": {"source": {"kind": "none", "path": "data/raw/none"}, "leave_out": []},
-        "few_shot": None,
         "image": {"size": 8, "channels": "grey", "fit": "pad", "flip_ok": False},
         "groups": {"kind": "none"},
         "test_share": 0.5,
