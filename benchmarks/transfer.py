@@ -2,8 +2,9 @@
 
 Arms as in docs/arms.md, on real sets, by their development sets: `classic` and `transfer`, whose weight decay
 validation chooses, and both with the class Gaussians' images added. Means over the classes and the seeds. All labels of
-a class count, `--labels` of them and those of validation. Then images per second on one core, beside timm's network
-alone in the batches that it likes. `python -m benchmarks.transfer`
+a class count, `--labels` of them and those of validation. With `--fine-tuning` there is a further arm, whose backbone
+learns too, which takes minutes a training on a CPU. Then images per second on one core, beside timm's network alone in
+the batches that it likes. `python -m benchmarks.transfer`
 """
 
 import json
@@ -29,6 +30,7 @@ from stages.labelling.data import ReplicateData
 SETS = ("fashion_28", "red_cells")
 SIZES = (96, 128, 192)
 DECAYS = (0.03, 0.1, 0.3, 1.0)
+RATES = (0.0001, 0.001)
 PLAIN = {"real": True, "labels": "all", "balancing": "none", "augment": "classic"}
 REAL, ADDED = PLAIN | {"images": "data/prepare"}, PLAIN | {"images": "data/filter_memorized/gaussian"}
 
@@ -37,10 +39,14 @@ def main() -> None:
     arguments = parser(__doc__, seeds=2)
     arguments.add_argument("--labels", type=int, help="training labels of each class; default: the set's")
     arguments.add_argument("--size", type=int, default=SIZES[0], help="pixels that images are enlarged to")
+    arguments.add_argument("--fine-tuning", action="store_true", help="a further arm, whose backbone learns too")
     options = arguments.parse_args()
     gains: dict[str, Any] = {}
     for name, sets in sets_of(options, SETS, "development").items():
-        work = (delayed(scores)(own, options.labels, options.size, seed) for seed, own in enumerate(sets))
+        work = (
+            delayed(scores)(own, options.labels, options.size, options.fine_tuning, seed)
+            for seed, own in enumerate(sets)
+        )
         found = pd.DataFrame(Parallel(n_jobs=options.jobs)(work))
         table = pd.DataFrame({"accuracy": found.mean(), "±": found.std(ddof=0)})
         print(f"\n{name}\n{table.round(3).to_string()}", flush=True)
@@ -49,27 +55,30 @@ def main() -> None:
     print(json.dumps(gains | {"of timm's pace": speed["ratio"].round(2).to_dict()}))
 
 
-def arms(size: int) -> dict[str, ArmParams]:
+def arms(size: int, fine_tuning: bool) -> dict[str, ArmParams]:
     backbone = {"backbone": {"name": PACKAGED, "size": size, "weights": IN_PACKAGE}}
     decays: list[dict[str, float]] = [{"weight_decay": decay} for decay in DECAYS]
     added: dict[str, list[dict[str, float]]] = {"settings": [{"synthetic_share": 0.5}]}
-    stated = {
+    stated: dict[str, dict[str, Any]] = {
         "classic": REAL | {"settings": [{}]},
         "transfer": REAL | backbone | {"settings": decays},
         "gaussian + classic": ADDED | added,
         "gaussian + transfer": ADDED | backbone | {"settings": [{"synthetic_share": 0.5} | each for each in decays]},
     }
+    if fine_tuning:
+        tuned = [{"weight_decay": 0.1, "fine_tuning_rate": rate} for rate in RATES]
+        stated["fine-tuned"] = REAL | backbone | {"settings": tuned}
     return {name: ArmParams.model_validate(each) for name, each in stated.items()}
 
 
-def scores(gan_set: GanSet, labels: int | None, size: int, seed: int) -> dict[str, float]:
+def scores(gan_set: GanSet, labels: int | None, size: int, fine_tuning: bool, seed: int) -> dict[str, float]:
     """Accuracy of each arm, of one replicate; in a process of one thread."""
     torch.set_num_threads(1)
     gan_set = replace(gan_set, data=fewer(gan_set, labels)) if labels else gan_set
     sample, _ = ours("gaussian")(gan_set, seed)
     images, classes = sample(SAMPLES // gan_set.data.classes, seed)
     params, found = gan_set.params.train_downstream, {}
-    for name, arm in arms(size).items():
+    for name, arm in arms(size, fine_tuning).items():
         data = ArmData(
             gan_set.data, gan_set.test_images, SyntheticData(images, classes) if arm.adds_synthetic else None
         )

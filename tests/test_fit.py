@@ -62,6 +62,7 @@ def test_what_is_chosen_passes_prepare(counts: dict[str, int], side: int, colour
     arms = set(chosen.train_downstream.arms)
     assert ("fixmatch" in arms) == ("unlabelled" in counts)
     assert ("oversampled_classic" in arms) == (counts["a"] > 2 * counts["b"])
+    assert ("gan_transfer" in arms) == ("transfer" in chosen.evaluate.augment.rivals) == (side >= 32)
     execute("prepare", stages.prepare.main)
     assert "chosen:" in Path("params.yaml").read_text()
 

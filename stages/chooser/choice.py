@@ -11,6 +11,7 @@ from stages.memorization.conformal import calibration_needed
 
 LARGEST = 32  # pixels: the GANs were measured up to here, and each step of larger ones takes longer
 SMALLEST = 8
+LEAST_PRETRAINED = 32  # pixels: what a network that learned from photographs can read
 FEW_COLOURED = 0.05  # share of images in colour that are outliers among grey ones
 MANY_LABELS = 4000  # labelled images beside the test set, from which on a run takes part of them
 MOST_VALIDATION = 10  # of each class
@@ -28,6 +29,7 @@ Sizes = NDArray[np.int64]
 class Held:
     """What is there. counts: labelled images of each class (K,) beside given test and validation sets. unlabelled:
     images without a label. per_group: images of a patient, speaker or slide in the mean, 0 where none is known.
+    pretrained: whether there is a pretrained network, and images large enough for it.
     """
 
     counts: Sizes
@@ -35,6 +37,7 @@ class Held:
     per_group: float
     has_test: bool
     has_validation: bool
+    pretrained: bool
 
     def left(self, test_share: float) -> Sizes:
         """Labelled images of each class (K,) beside the test set, about."""

@@ -86,7 +86,8 @@ def of_choice(choice: Choice, held: Held) -> Iterator[Setting]:
     yield from _of_plan(choice, held)
     has_pool = choice.labels != "all" or held.unlabelled > choice.calibration
     labels = int(left.min()) if choice.labels == "all" else int(choice.labels)
-    yield from (Setting(key, value, why) for key, value, why in arms(has_pool, held.is_unbalanced, labels // 2))
+    for each in arms(has_pool, held.is_unbalanced, labels // 2, held.pretrained):
+        yield Setting(*each)
 
 
 def _why_labels(choice: Choice, held: Held) -> str:

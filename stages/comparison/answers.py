@@ -74,13 +74,14 @@ def augment(arms: Mapping[str, Rivals], plain: Mapping[str, str], rule: Rule) ->
     sentences = {arm: _augment_sentence(arm, outcomes[arm], arms[arm], plain[arm], rule) for arm in arms}
     outcome, arm = _leading(outcomes, arms, AUGMENT)
     rivals, words = arms[arm], rule.words
+    decisive = plain[arm] if outcome in ("worse", "no_better") else worst(rivals)
     headline = {
         "helps": "Yes, better than every rival",
         "worse": f"No, worse than {words[plain[arm]]}",
         "no_better": f"No better than {words[_excluded(rivals, rule)]}",
         "undecided": "Not decided",
     }
-    return _answer(outcome, headline[outcome], _number(arm, rivals, plain[arm], rule), sentences, outcomes, arms, rule)
+    return _answer(outcome, headline[outcome], _number(arm, rivals, decisive, rule), sentences, outcomes, arms, rule)
 
 
 def stand_in(arms: Mapping[str, Rivals], rule: Rule) -> Answer:

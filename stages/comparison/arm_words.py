@@ -11,6 +11,7 @@ from stages.downstream.params import (
     FixMatch,
     LabelBudget,
     OtherSeeds,
+    Pasted,
     PseudoLabels,
     StyleMatching,
     Synthetic,
@@ -26,7 +27,9 @@ _MAKERS = {
     "per_class": "per-class GAN",
     "refined_gaussian": "refined Gaussian",
     "image_conditioned": "image-to-image GAN",
+    "single_image": "single-image GAN",
     "translation": "translated",
+    "infilling": "infilled",
     "refiner": "refined",
 }
 _POLICIES = {
@@ -47,6 +50,7 @@ _GLOSSARY = (
     (
         ("GAN", "images drawn by a neural network that learned from the real images"),
         ("translated", "labelled images of the one source, made to look like the other's by a neural network"),
+        ("infilled", "real images, of which a neural network drew one region anew"),
         ("refined", "drawn images, made to look real by a neural network"),
         ("Gaussian", "images drawn from a formula for each class, without a network"),
         ("foreign", "images made elsewhere"),
@@ -76,6 +80,7 @@ _GLOSSARY = (
         ("fitted tone curve", "labelled images get the brightness curve that brings them closest to unlabelled ones"),
         ("style matching", "labelled images are made to look like unlabelled ones, without a network"),
         ("CORAL", "what the classifier sees in both domains is made to vary alike"),
+        ("pasted regions", "a region of one real image is set into another, with the seam hidden"),
         ("DANN", "what the classifier sees is made to hide the domain"),
         ("adapted batch norm", "the classifier is set to the brightness and contrast of the unlabelled images"),
         ("oversampling", "images of rare classes are shown more often"),
@@ -93,10 +98,16 @@ def arm_words(arm: ArmParams, generators: Mapping[str, GeneratorParams]) -> str:
     generators: all of params.yaml, by name; generators of one kind are numbered in their order.
     """
     adapted = "adapted batch norm" if arm.batch_norm == "target" else ""
-    pretrained = "pretrained network" if arm.backbone else ""
-    parts = [_images(arm, generators), pretrained, _policy(arm), _BALANCING.get(arm.balancing, ""), adapted]
+    parts = [_images(arm, generators), _network(arm), _policy(arm), _BALANCING.get(arm.balancing, ""), adapted]
     words = " + ".join(part for part in parts if part).replace(" + no ", ", no ")
     return f"{words}, {arm.labels.per_class} labels per class" if isinstance(arm.labels, LabelBudget) else words
+
+
+def _network(arm: ArmParams) -> str:
+    if arm.backbone is None:
+        return ""
+    tuned = any(getattr(setting, "fine_tuning_rate", None) for setting in arm.settings)
+    return "fine-tuned network" if tuned else "pretrained network"
 
 
 def maker_words(name: str, kinds: Mapping[str, str]) -> str:
@@ -127,6 +138,8 @@ def _images(arm: ArmParams, generators: Mapping[str, GeneratorParams]) -> str:
             return "CORAL"
         case Dann():
             return "DANN"
+        case Pasted():
+            return "pasted regions"
         case Duplicated():
             return "copies of real images"
         case OtherSeeds():
@@ -164,7 +177,7 @@ def _synthetic_images(arm: ArmParams, setting: Synthetic, maker: str) -> str:
 
 def _policy(arm: ArmParams) -> str:
     """How images are changed; "" for the policy that one expects of such an arm."""
-    expected = dict.fromkeys((PseudoLabels, StyleMatching, Coral, Dann), "classic")
+    expected = dict.fromkeys((PseudoLabels, Pasted, StyleMatching, Coral, Dann), "classic")
     expected |= {FixMatch: STRONG[0], Synthetic: "" if arm.real else "classic"}
     return "" if arm.augment == expected.get(type(arm.settings[0])) else _POLICIES[arm.augment]
 

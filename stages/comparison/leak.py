@@ -11,6 +11,7 @@ Outcome = Literal["no_sign", "leaks", "cannot_tell"]
 Entry = Mapping[str, Any]
 
 TRANSLATED = "each is one of the labelled real images in other looks, and who knows that image may recognise it."
+KEPT = "each is one of the labelled real images, kept to the pixel but for one region."
 SURELY_FOUND = 0.5  # of a kind of planted copy: where less is found, the filter is blind to it
 ANSWERS: dict[Outcome, str] = {
     "no_sign": "No sign of a leak",
@@ -113,6 +114,8 @@ def _finding(
     if worst is not None and _is_beyond(worst, margin):
         return "leaks", _what_it_tells(worst)
     own_source = privacy.get("own_source")
+    if own_source is not None and own_source.get("kept"):
+        return "leaks", KEPT
     if own_source is not None and not own_source["publishable"]:
         share = percent(own_source["share"])
         return "leaks", f"{share} of the images show the very real image that they were drawn from."

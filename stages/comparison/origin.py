@@ -17,7 +17,9 @@ KINDS = {
     "per_class": "a GAN for each class",
     "refined_gaussian": "a GAN that refines draws from the Gaussian of each class",
     "image_conditioned": "a GAN that draws from a real image of the class",
+    "single_image": "small GANs that draw variants of one labelled image each",
     "translation": "a GAN that makes labelled images look like those of another source",
+    "infilling": "a GAN that draws a region of a real image anew",
     "refiner": "a GAN that makes drawn images look real",
 }
 CONTROLS = ("gaussian", "external")

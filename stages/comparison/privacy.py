@@ -196,6 +196,12 @@ def _set_tests(entry: Entry | None) -> Entry | None:
 def _own_source(entry: Entry | None) -> str:
     if entry is None:
         return ""
+    if entry.get("kept"):
+        outcome = "So may this set." if entry["publishable"] else "The set is therefore withheld."
+        return (
+            "Each image is a real one, kept to the pixel but for one region: nothing of it may be published unless the "
+            f"real images themselves may (evaluate.publish_real_images). {outcome}"
+        )
     share, low, high = (percent(entry[name]) for name in ("share", "low", "high"))
     outcome = "This is rare enough to give the set away." if entry["publishable"] else "The set is therefore withheld."
     return (

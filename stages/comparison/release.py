@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 # For the arms alone: what a discriminator knows of an image may tell what it was trained on.
 INTERNAL = ("realness", "latent_norm")
+NAMING = ("source_id", "mask_id")  # of real images
 
 
 def kept_everywhere(kept: NDArray[np.str_], judged: NDArray[np.str_]) -> NDArray[np.int64]:
@@ -26,10 +27,12 @@ def kept_everywhere(kept: NDArray[np.str_], judged: NDArray[np.str_]) -> NDArray
 def published_columns(columns: Mapping[str, NDArray[Any]], name_real_images: bool) -> dict[str, NDArray[Any]]:
     """What is told of each synthetic image: all but what is internal.
 
-    `source_id` names the real image that one was drawn from. Unless real images may be named it is empty: it would say
-    that this very file, and perhaps this patient, was among the data.
+    `source_id` and `mask_id` name real images: that which one was drawn from, and that whose region was drawn anew.
+    Unless real images may be named they are empty: they would say that this very file, and perhaps this patient, was
+    among the data.
     """
     published = {name: column for name, column in columns.items() if name not in INTERNAL}
-    if "source_id" in published and not name_real_images:
-        published["source_id"] = np.full_like(published["source_id"], "")
+    for name in NAMING:
+        if name in published and not name_real_images:
+            published[name] = np.full_like(published[name], "")
     return published

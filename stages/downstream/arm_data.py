@@ -39,11 +39,15 @@ class ArmData:
 
 @dataclass(frozen=True)
 class Labelled:
-    """Real images with their labels, and which are of the target domain, bool (N,); both on the CPU."""
+    """Real images with their labels, and which are of the target domain, bool (N,); both on the CPU.
+
+    masks: bool (N, 1, H, W), their regions, empty for those that have none; None where regions are not known of.
+    """
 
     images: Tensor
     labels: Tensor
     of_target: Tensor
+    masks: Tensor | None = None
 
 
 def labelled_images(arm: ArmParams, data: ArmData, final: bool, seed: int) -> Labelled:
@@ -58,10 +62,11 @@ def labelled_images(arm: ArmParams, data: ArmData, final: bool, seed: int) -> La
     seen = data.seen
     given = seen if arm.labels == "all" and not final else seen.with_all_labels()
     images, labels, of_target = given.images, given.labels.cpu(), given.of_target.cpu()
+    masks = None if given.masks is None else given.masks[: len(labels)]
     if isinstance(arm.labels, LabelBudget):
         chosen = _first_of_each_class(labels, len(seen.labels), arm.labels.per_class, seen.classes, seed)
-        return Labelled(images[chosen], labels[chosen], of_target[chosen])
-    return Labelled(images, labels, of_target)
+        return Labelled(images[chosen], labels[chosen], of_target[chosen], None if masks is None else masks[chosen])
+    return Labelled(images, labels, of_target, masks)
 
 
 def _first_of_each_class(labels: Tensor, preferred: int, count: int, classes: int, seed: int) -> Tensor:
@@ -102,6 +107,11 @@ def check_data(arm: ArmParams, data: ArmData) -> None:
         raise UserError(
             f"{' and '.join(arm.from_pool)} needs unlabelled images, but the pool is empty: remove the arm, or let "
             "prepare set fewer images aside for other roles"
+        )
+    if arm.from_regions and (seen.masks is None or not seen.masks[: len(seen.labels)].any()):
+        raise UserError(
+            f"{' and '.join(arm.from_regions)} needs images with regions, but there are none: say in prepare.masks "
+            "where they lie, or remove the arm"
         )
     if arm.adds_synthetic:
         _check_synthetic(arm, data)

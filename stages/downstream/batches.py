@@ -13,12 +13,14 @@ from stages.downstream.params import (
     ArmParams,
     Duplicated,
     FixMatch,
+    Pasted,
     PseudoLabels,
     QualityFilter,
     Setting,
     StyleMatching,
     Synthetic,
 )
+from stages.downstream.pasting import pasted
 from stages.downstream.sampling import class_weights, draw_order, top_up_shares
 from stages.downstream.selection import best_of_every_class, select_balanced
 from stages.downstream.styles import restyled
@@ -105,6 +107,12 @@ def _parts(
             return [*real_parts(real, kept), _pseudo_labelled(setting, data, places - kept, advice)]
         case StyleMatching():
             return [_restyled(part, setting, data, seed) for part in real_parts(real, places)]
+        case Pasted():
+            assert real is not None  # by the schema
+            assert real.masks is not None  # by check_data
+            drawn = round(setting.pasted_share * places)
+            images, labels = pasted(real.images, real.labels, real.masks, seed)
+            return [*real_parts(real, places - drawn), Part("real", images, labels, drawn)]
         case Duplicated():
             copies = round(setting.duplicated_share * places)
             return [*real_parts(real, places - copies), *real_parts(real, copies)]

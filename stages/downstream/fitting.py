@@ -1,7 +1,8 @@
 """One training of an arm: the classifier on one replicate, by one setting."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -86,7 +87,7 @@ class Bench:
 
     @cached_property
     def seen_by_backbone(self) -> dict[Setting, tuple[Tensor, Tensor]]:
-        """Features (N, F) and targets (N, K) by setting, which all weight decays share."""
+        """Features (N, F) and targets (N, K) by setting, which all weight decays and rates share."""
         return {}
 
     def validate(self, model: nn.Module) -> float:
@@ -100,7 +101,9 @@ def fit_setting(
     """validate, stop: see `train_classifier`."""
     match setting:
         case Head(weight_decay=float()) | Synthetic(weight_decay=float()):
-            return _fit_head(setting, parts, bench)
+            headed = _fit_head(setting, parts, bench)
+            rate = setting.fine_tuning_rate
+            return headed if rate is None else fine_tuned(headed.model, rate, parts, bench, validate, stop)
         case FixMatch(more_rounds=0):
             return _fit_fixmatch(setting, bench, validate, stop)
         case Coral() | Dann():
@@ -112,9 +115,14 @@ def fit_setting(
 
 
 def fit(
-    parts: Sequence[Part], bench: Bench, seeds: Seeds, validate: Validate | None = None, stop: int | None = None
+    parts: Sequence[Part],
+    bench: Bench,
+    seeds: Seeds,
+    validate: Validate | None = None,
+    stop: int | None = None,
+    start: nn.Sequential | None = None,
 ) -> Trained:
-    """Trains on batches with a fixed number of images of each part; validate, stop: see `train_classifier`."""
+    """Trains on batches with a fixed number of images of each part; validate, stop, start: see `train_classifier`."""
     return train_classifier(
         *composed(parts, bench, seeds),
         policy_of(parts, bench, bench.params.classifier.batch_size),
@@ -124,7 +132,28 @@ def fit(
         validate,
         stop,
         _domains(parts, bench),
+        start,
     )
+
+
+def fine_tuned(
+    headed: nn.Sequential,
+    rate: float,
+    parts: Sequence[Part],
+    bench: Bench,
+    validate: Validate | None = None,
+    stop: int | None = None,
+) -> Trained:
+    """The backbone learns too, `classifier.steps` at this learning rate, once its head has been fitted.
+
+    A head of random weights would distort the features before it knows anything (Kumar et al., "Fine-Tuning can Distort
+    Pretrained Features and Underperform Out-of-Distribution", 2022). Batch norm keeps the statistics that it came with.
+    validate, stop: see `train_classifier`.
+    """
+    slow = bench.params.classifier.model_copy(update={"learning_rate": rate})
+    params = bench.params.model_copy(update={"classifier": slow})
+    whole = deepcopy(headed).requires_grad_(True)  # other settings start from the backbone as it is
+    return fit(parts, replace(bench, params=params), bench.seeds, validate, stop, whole)
 
 
 def _fit_fixmatch(setting: FixMatch, bench: Bench, validate: Validate | None, stop: int | None) -> Trained:
@@ -152,7 +181,7 @@ def _fit_fixmatch(setting: FixMatch, bench: Bench, validate: Validate | None, st
 def _fit_head(setting: Head | Synthetic, parts: Sequence[Part], bench: Bench) -> Trained:
     """A head on the features of what the network of other arms would be shown first, augmented as there."""
     assert setting.weight_decay is not None  # by the schema
-    key = setting.model_copy(update={"weight_decay": 1.0})
+    key = setting.model_copy(update={"weight_decay": 1.0, "fine_tuning_rate": None})
     if key not in bench.seen_by_backbone:
         looks = shown(parts, bench, LOOKS, round(PLAIN * LOOKS))
         targets = targets_of(looks, bench.params.classifier.label_smoothing)

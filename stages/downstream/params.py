@@ -88,8 +88,8 @@ class Synthetic(_Section):
 
     loss_weight: what a synthetic image counts in the loss, beside 1 for a real one. filter: null trains on all that the
     memorization filter kept. shuffled_labels: a control that must hurt, wrong labels. more_rounds: so many further
-    trainings, on pseudo-labels of the whole pool by the last one's classifier. weight_decay: of the linear head of an
-    arm with a backbone, see `heads.fit_head`.
+    trainings, on pseudo-labels of the whole pool by the last one's classifier. weight_decay, fine_tuning_rate: as in
+    `Head`.
     """
 
     synthetic_share: float = Field(gt=0, le=1)
@@ -98,15 +98,18 @@ class Synthetic(_Section):
     shuffled_labels: bool = False
     more_rounds: int = Field(default=0, ge=0, le=10)
     weight_decay: float | None = Field(default=None, gt=0)
+    fine_tuning_rate: float | None = Field(default=None, gt=0, le=0.1)
 
 
 class Head(_Section):
     """Labelled real images, seen by the arm's backbone.
 
-    weight_decay: of the linear head of an arm with a backbone, see `heads.fit_head`.
+    weight_decay: of the linear head of an arm with a backbone, see `heads.fit_head`. fine_tuning_rate: the learning
+    rate at which backbone and head then learn together, see `fitting.fine_tuned`; null keeps the backbone frozen.
     """
 
     weight_decay: float | None = Field(default=None, gt=0)
+    fine_tuning_rate: float | None = Field(default=None, gt=0, le=0.1)
 
 
 class PseudoLabels(_Section):
@@ -134,6 +137,12 @@ class FixMatch(_Section):
     more_rounds: int = Field(default=0, ge=0, le=10)
 
 
+class Pasted(_Section):
+    """Share of each batch made by cut and paste, the region of one image in another: see `pasting.pasted`."""
+
+    pasted_share: float = Field(gt=0, lt=1)
+
+
 class StyleMatching(_Section):
     """Under domain shift, labelled images of the source are given the target's looks: see `styles.restyled`."""
 
@@ -154,7 +163,7 @@ class Dann(_Section):
 
 _FOR_SHIFT = ("style", "coral_weight", "dann_weight")
 _FROM_POOL = (*_FOR_SHIFT, "pool_share", "fixmatch_threshold")
-_TELLING = ("synthetic_share", *_FROM_POOL, "duplicated_share", "other_seeds", "weight_decay")
+_TELLING = ("synthetic_share", *_FROM_POOL, "pasted_share", "duplicated_share", "other_seeds", "weight_decay")
 
 
 def _kind(setting: Any) -> str:
@@ -171,6 +180,7 @@ Setting = Annotated[
     | Annotated[Head, Tag("weight_decay")]
     | Annotated[PseudoLabels, Tag("pool_share")]
     | Annotated[FixMatch, Tag("fixmatch_threshold")]
+    | Annotated[Pasted, Tag("pasted_share")]
     | Annotated[StyleMatching, Tag("style")]
     | Annotated[Coral, Tag("coral_weight")]
     | Annotated[Dann, Tag("dann_weight")],
@@ -206,7 +216,7 @@ class ArmParams(_Section):
     pass apart, and at the end batch norm gets the statistics of the target's pool (`domains.Domains`).
 
     backbone: where there is one, a linear head on its features is the arm's classifier, and every setting states the
-    head's weight_decay.
+    head's weight_decay; or, with a fine_tuning_rate, both learn on together.
     """
 
     images: str = Field(pattern=r"^data/(prepare|filter_memorized/[a-z][a-z0-9_]*)$")
@@ -238,6 +248,11 @@ class ArmParams(_Section):
         """The keys that say something under domain shift alone."""
         batch_norm = ["batch_norm: target"] if self.batch_norm == "target" else []
         return batch_norm + self._keys(_FOR_SHIFT)
+
+    @property
+    def from_regions(self) -> list[str]:
+        """The keys that need images with regions."""
+        return self._keys(("pasted_share",))
 
     @property
     def from_pool(self) -> list[str]:
@@ -295,9 +310,14 @@ class ArmParams(_Section):
 
     @model_validator(mode="after")
     def _backbone_fits_the_rest(self) -> Self:
-        decays = [getattr(setting, "weight_decay", None) is not None for setting in self.settings]
-        if self.backbone is None and any(decays):
-            raise ValueError("weight_decay is that of a head on pretrained features: state the arm's backbone too")
+        decays, rates = (
+            [getattr(setting, name, None) is not None for setting in self.settings]
+            for name in ("weight_decay", "fine_tuning_rate")
+        )
+        if self.backbone is None and any(decays + rates):
+            raise ValueError(
+                "weight_decay and fine_tuning_rate are of a head on pretrained features: state the arm's backbone too"
+            )
         if self.backbone is not None and not all(decays):
             raise ValueError(
                 "backbone: a head learns on its features, so every setting must be {weight_decay: 0.1}, another number "
@@ -305,7 +325,8 @@ class ArmParams(_Section):
             )
         if self.backbone is not None and (self.augment in ("mixup", "cutmix") or self.batch_norm == "target"):
             raise ValueError(
-                "backbone: its network is frozen, so augment: mixup, cutmix and batch_norm: target cannot be"
+                "backbone: a head is fitted to single images, and batch norm keeps the statistics that it came with: "
+                "augment: mixup, cutmix and batch_norm: target cannot be"
             )
         return self
 
@@ -374,6 +395,8 @@ def _share_beside_real(setting: Setting) -> float | None:
             return setting.synthetic_share
         case Duplicated():
             return setting.duplicated_share
+        case Pasted():
+            return setting.pasted_share
         case FixMatch():
             return setting.unlabelled_share
         case Coral() | Dann():

@@ -88,6 +88,7 @@ def train_classifier(
     validate: Validate | None = None,
     stop: int | None = None,
     domains: Domains | None = None,
+    start: nn.Sequential | None = None,
 ) -> Trained:
     """Trains on the examples in the order given, on their device; returns the last weights, unless `params` say else.
 
@@ -106,11 +107,12 @@ def train_classifier(
         stop: the step to end after, counted from 1; None for all of them.
         domains: which images of a batch pass apart; batch norm then has the target's statistics wherever the classifier
             is validated, and in the end. None for one pass.
+        start: the classifier that learns; None for one with random weights.
 
     Raises:
         UserError: the training diverged, or the images are too small for the classifier.
     """
-    model = untrained(examples, params, seeds)
+    model = start or untrained(examples, params, seeds)
     average = moving_average(model, params.weight_averaging) if params.weight_averaging else None
     batches = _batches(examples, order, augment, mixing, params.label_smoothing, seeds.augmentation)
 

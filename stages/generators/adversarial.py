@@ -117,7 +117,7 @@ def _logits(discriminator: ConditionalDiscriminator, images: Tensor, draws: Draw
 
 
 def adversarial_step(
-    network: nn.Module,
+    network: Callable[[Draws], Tensor],
     discriminator: nn.Module,
     objective: Objective,
     batch: Batch,

@@ -84,6 +84,47 @@ class RandomFeed(Feed):
         return order, place, counts.cumsum(0) - counts, counts
 
 
+@dataclass(frozen=True, kw_only=True)
+class RegionFeed(RandomFeed):
+    """Real images with a region each, and labelled images of any class with a region to draw anew.
+
+    masks: bool (labelled, 1, H, W), some of them not empty. An image without a region of its own is given that of a
+    labelled one, of its class where there is one: a fake without one has that of the real image beside it, so that its
+    class is the wanted one.
+    """
+
+    masks: Tensor
+
+    def draw(self, among: Tensor | None = None) -> Batch:
+        batch_rows = self._rows(among)
+        count, labels = len(batch_rows), self.real.labels[batch_rows]
+        latents = torch.randn(count, self.latent_dim, generator=self.random, device=batch_rows.device)
+        starts = torch.randint(self.labelled, (count,), generator=self.random, device=batch_rows.device)
+        lent = self._lenders(labels)
+        of_real = self.masks[torch.where(self._has_own(batch_rows), batch_rows, lent)]
+        of_fake = torch.where(self._has_own(starts).view(-1, 1, 1, 1), self.masks[starts], of_real)
+        sources = to_network_range(self.real.images[starts])
+        draws = Draws(labels, latents, torch.zeros_like(batch_rows), sources, of_fake.float())
+        real = to_network_range(self.real.images[batch_rows])
+        return Batch(real, labels, self.real.trust[batch_rows], draws, of_real.float())
+
+    def _has_own(self, rows: Tensor) -> Tensor:
+        """Which of these images have a region, bool (N,); those of the pool have none."""
+        return (rows < self.labelled) & self._not_empty[rows.clamp_max(self.labelled - 1)]
+
+    @cached_property
+    def _not_empty(self) -> Tensor:
+        return self.masks.flatten(1).any(dim=1)
+
+    def _lenders(self, labels: Tensor) -> Tensor:
+        """A random image with a region for each of these labels (N,), of that class where there is one."""
+        rows = self._not_empty.nonzero().squeeze(1)
+        own = self.real.labels[rows]
+        suits = own == labels.unsqueeze(1)
+        chances = torch.where(suits.any(dim=1, keepdim=True), suits, True).float()
+        return rows[torch.multinomial(chances, 1, generator=self.random).squeeze(1)]
+
+
 @dataclass(frozen=True)
 class DomainFeed(Feed):
     """Draws images of the target domain and, apart from them, labelled ones of the source domain; with replacement."""

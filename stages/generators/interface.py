@@ -26,46 +26,42 @@ class Draws:
 
     labels: int64 (N,), the classes wanted. latents: float32 (N, latent_dim), standard normal before truncation. index:
     int64 (N,), the image's number within its class. sources: float32 (N, C, H, W) in [-1, 1], the real images to start
-    from; None for kinds that start from noise.
+    from; None for kinds that start from noise. masks: float32 (N, 1, H, W), 1 in the region of its source that an image
+    draws anew, else 0; None for kinds that know of no regions.
     """
 
     labels: Tensor
     latents: Tensor
     index: Tensor
     sources: Tensor | None = None
+    masks: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Batch:
     """Real images (N, C, H, W) in [-1, 1], their labels (N,) and trust in these (N,), and the draws of as many fakes.
 
-    The fakes have the labels of the real images, row by row, unless a kind starts from the other domain.
+    The fakes have the labels of the real images, row by row, unless a kind starts from the other domain. masks: regions
+    of the real images, like those of draws.
     """
 
     real: Tensor
     labels: Tensor
     trust: Tensor
     draws: Draws
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Real images with their labels, guessed ones too. labelled: how many of the first have a given label."""
-
-    real: TrustedImages
-    labelled: int
+    masks: Tensor | None = None
 
 
 class Generator(nn.Module, ABC):
     """One kind of generator. An instance is built from its plan alone, untrained, and holds its plan.
 
     network: draws images (N, C, H, W) about [-1, 1] from `Draws`. starts_from: noise alone; another real image of the
-    class; or a labelled image of the source domain, unpaired with the target's images that it learns to resemble,
-    which such a kind leaves as it is until it has learned. needs_guesses: whether the pool's labels must be guessed for
-    it. latent_dim: numbers that an image is drawn from.
+    class; a region of a labelled image of any class; or a labelled image of the source domain, unpaired with the
+    target's images that it learns to resemble, which such a kind leaves as it is until it has learned. needs_guesses:
+    whether the pool's labels must be guessed for it. latent_dim: numbers that an image is drawn from.
     """
 
-    starts_from: ClassVar[Literal["noise", "class", "domain"]] = "noise"
+    starts_from: ClassVar[Literal["noise", "class", "region", "domain"]] = "noise"
     needs_guesses: ClassVar[bool] = True
     network: nn.Module
     latent_dim: int
@@ -83,9 +79,9 @@ class Generator(nn.Module, ABC):
         """
 
     @classmethod
-    def examples(cls, _data: ReplicateData, given: Examples, _params: Any) -> Examples:
-        """What it learns from, of what is given."""
-        return given
+    def learned_from(cls, data: ReplicateData, real: TrustedImages, params: Any) -> TrustedImages:  # noqa: ARG003
+        """All images that it learns from: those of its own classes (`real`), first, and others that it has use for."""
+        return real
 
     def initialise(self, start: Any) -> None:
         """Puts the networks where learning starts; kinds that don't learn are ready then."""

@@ -67,7 +67,17 @@ class GeneratorParams(Strict):
         return self
 
 
-class GaussianParams(GeneratorParams):
+class AlignableParams(GeneratorParams):
+    """A kind that learns what the images of each class look like.
+
+    align: whether the images of each class are turned, shifted and zoomed into line before it learns, and its own
+    turned back.
+    """
+
+    align: bool
+
+
+class GaussianParams(AlignableParams):
     """rank: directions in which images of a class vary, at most."""
 
     rank: int = Field(ge=1, le=1024)
@@ -92,7 +102,7 @@ class LearningParams(GeneratorParams):
     checkpoint_every: int = Field(ge=1)
 
 
-class ConditionalParams(LearningParams):
+class ConditionalParams(AlignableParams, LearningParams):
     """A kind whose discriminator knows the classes."""
 
     objective: Annotated[HingeParams | RelativisticParams, Field(discriminator="kind")]
@@ -114,14 +124,27 @@ class AdversarialParams(ConditionalParams):
     layers: Literal["dense", "convolutional"]
 
 
-class ImageConditionedParams(AdversarialParams):
-    """A kind that starts from another image of the class."""
+class InfillingParams(ConditionalParams):
+    """A kind that draws a region of a real image anew.
+
+    reconstruction: weight of the mean difference between a real image's region and what is drawn there for its own
+    class, whose values lie 2 apart at most.
+    """
+
+    reconstruction: float = Field(ge=0, le=1000)
 
     @model_validator(mode="after")
-    def _has_no_compiled_convolutions(self) -> Self:
-        if self.compile and self.layers == "convolutional":
+    def _regions_stay_where_they_are(self) -> Self:
+        if self.align:
+            raise ValueError(f"align: true does not go with kind: {self.kind}: all but the region is kept to the pixel")
+        return self
+
+    @model_validator(mode="after")
+    def _regions_have_no_colour(self) -> Self:
+        if "colour" in self.augment.policies:
             raise ValueError(
-                f"compile: true does not go with kind: {self.kind} of layers: convolutional; set it to false"
+                f"augment.policies: colour does not go with kind: {self.kind}: its discriminator sees the region as "
+                "one more channel, so take it out"
             )
         return self
 
@@ -165,6 +188,29 @@ class RefinerParams(FromDomainParams):
     conditional: bool
 
 
+class SingleImageParams(LearningParams):
+    """A kind that learns variants of single images, a pyramid for each.
+
+    latent_dim: maps of noise at each scale. width: maps of each network. steps: of all pyramids together, which take
+    turns. scales: of a pyramid; each is about 1.6 times as large as the one before. images_per_class: labelled images
+    of a class, the first ones, that have a pyramid and are sources. reconstruction: weight of the squared error with
+    which fixed noise gives back the image.
+    """
+
+    scales: int = Field(ge=1, le=8)
+    images_per_class: int = Field(ge=1, le=10_000)
+    reconstruction: float = Field(ge=0, le=1000)
+
+    @model_validator(mode="after")
+    def _is_not_compiled(self) -> Self:
+        if self.compile:
+            raise ValueError(
+                f"compile: true does not go with kind: {self.kind}: its networks change their size as they learn; set "
+                "it to false"
+            )
+        return self
+
+
 # The kinds of generators, a line each: name -> what its section holds, and what it is. Its networks are the class
 # `Kind` of the module of that name in `kinds/`.
 KINDS: dict[str, tuple[type[GeneratorParams], str]] = {
@@ -174,7 +220,9 @@ KINDS: dict[str, tuple[type[GeneratorParams], str]] = {
     "auxiliary": (AdversarialParams, "one GAN for all classes, whose discriminator also names the class (AC-GAN)"),
     "per_class": (AdversarialParams, "a GAN of its own for every class"),
     "refined_gaussian": (ConditionalParams, "a GAN whose convolutions refine draws from the class Gaussians"),
-    "image_conditioned": (ImageConditionedParams, "a GAN that draws another image of a real image's class (DAGAN)"),
+    "image_conditioned": (AdversarialParams, "a GAN that draws another image of a real image's class (DAGAN)"),
+    "infilling": (InfillingParams, "a GAN that draws a region of a real image anew, for any class"),
+    "single_image": (SingleImageParams, "small GANs that draw variants of one labelled image each (SinGAN)"),
     "refiner": (RefinerParams, "a GAN that makes drawn images real, for images of a second domain (SimGAN)"),
     "translation": (TranslationParams, "a GAN that carries labelled images of one domain to another, unpaired"),
 }

@@ -10,7 +10,7 @@ from math import isfinite
 import torch
 from torch import Tensor, nn
 
-from stages.generators.drawing import draw, source_labels
+from stages.generators.drawing import draw, sources_of
 from stages.generators.interface import Generator
 from stages.generators.requests import requests
 from stages.imaging import set_metrics
@@ -62,7 +62,7 @@ def draw_classes(
 ) -> tuple[Tensor, Tensor]:
     """Images uint8 (N, C, H, W) and their labels int64 (N,), as many of each class, or as many as there are."""
     counts = [min(per_class, count) for count in generator.plan.get("counts", [per_class] * data.classes)]
-    asked = list(requests([range(count) for count in counts], seed, 0, source_labels(generator, data)))
-    images = [draw(network, generator.latent_dim, each, data.images)[: each.wanted] for each in asked]
+    asked = list(requests([range(count) for count in counts], seed, 0, sources_of(generator, data)))
+    images = [draw(network, generator.latent_dim, each, data.images, data.masks)[: each.wanted] for each in asked]
     labels = [torch.from_numpy(each.labels[: each.wanted]) for each in asked]
     return torch.cat(images), torch.cat(labels).to(data.images.device)

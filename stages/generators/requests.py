@@ -25,12 +25,43 @@ PLAN = "plan.json"
 
 
 @dataclass(frozen=True)
+class Sources:
+    """The real images that may be sources, all that others are drawn from.
+
+    labels: int64 (M,), their classes. masked: bool (M,), which of them have a region, for kinds that draw one anew in
+    an image of any class; None for kinds that start from an image of the class wanted.
+    """
+
+    labels: NDArray[np.int64]
+    masked: NDArray[np.bool_] | None = None
+
+    def of_class(
+        self, label: int, index: NDArray[np.int64], seed: tuple[int, ...]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+        """For images `index` (N,) of a class, rows of their sources, and of the images whose regions these get.
+
+        Each that may be a source takes its turn: those of the class, or all, in an order that `seed` decides. A source
+        without a region is lent that of an image of the class that has one, or of any where the class has none.
+        """
+        own = self.labels == label
+        if self.masked is None:
+            (rows,) = np.nonzero(own)
+            return rows[index % len(rows)], None
+        random = np.random.default_rng((*seed, label))
+        chosen = random.permutation(len(self.labels))[index % len(self.labels)]
+        lenders = np.flatnonzero(self.masked & own if (self.masked & own).any() else self.masked)
+        lent = random.permutation(lenders)[index % len(lenders)]
+        return chosen, np.where(self.masked[chosen], chosen, lent)
+
+
+@dataclass(frozen=True)
 class Requests:
     """A batch of images to draw, row by row.
 
     labels, index: int64 (N,), class and number within it. seed: of the batch's latents. sources: int64 (N,), rows of
     the real images that kinds which start from images start from, or None. wanted: how many of the first rows are
-    asked for; the others fill up the batch.
+    asked for; the others fill up the batch. masks: int64 (N,), rows of the real images whose regions are drawn anew in
+    those sources, or None.
     """
 
     labels: NDArray[np.int64]
@@ -38,6 +69,7 @@ class Requests:
     seed: int
     sources: NDArray[np.int64] | None
     wanted: int
+    masks: NDArray[np.int64] | None = None
 
     def latents(self, latent_dim: int) -> NDArray[np.float32]:
         """Standard normal latents (N, latent_dim)."""
@@ -75,37 +107,33 @@ def shards(counts: Sequence[int], batches: int = SHARD) -> list[list[range]]:
     return [_ranges(starts[first : first + batches], counts) for first in range(0, len(starts), batches)]
 
 
-def requests(
-    wanted: Sequence[range], seed: int, replicate: int, source_labels: NDArray[np.int64] | None = None
-) -> Iterator[Requests]:
-    """Batches of the images wanted[c] of each class c, class by class; each range begins at a multiple of BATCH.
-
-    source_labels: (M,), classes of the real images that may be sources: each takes its turn among those of its class.
-    """
+def requests(wanted: Sequence[range], seed: int, replicate: int, sources: Sources | None = None) -> Iterator[Requests]:
+    """Batches of the images wanted[c] of each class c, class by class; each range begins at a multiple of BATCH."""
     for label, of_class in enumerate(wanted):
-        own = None if source_labels is None else np.flatnonzero(source_labels == label)
         for start in of_class[::BATCH]:
             index = np.arange(start, start + BATCH)
+            chosen = (None, None) if sources is None else sources.of_class(label, index, (seed, replicate))
             key = np.random.SeedSequence((seed, replicate, label, start // BATCH)).generate_state(1, np.uint64)
             yield Requests(
                 labels=np.full(BATCH, label),
                 index=index,
                 seed=int(key[0] >> np.uint64(1)),
-                sources=None if own is None else own[index % len(own)],
+                sources=chosen[0],
                 wanted=min(BATCH, of_class.stop - start),
+                masks=chosen[1],
             )
 
 
-def few_of_each_class(
-    classes: int, per_class: int, seed: int, source_labels: NDArray[np.int64] | None = None
-) -> Requests:
+def few_of_each_class(classes: int, per_class: int, seed: int, sources: Sources | None = None) -> Requests:
     """One batch of the first images of all classes, class by class, from latents fixed by `seed`; to be looked at."""
     labels, index = np.arange(classes).repeat(per_class), np.tile(np.arange(per_class), classes)
-    sources = None
-    if source_labels is not None:
-        own = [np.flatnonzero(source_labels == label) for label in range(classes)]
-        sources = np.concatenate([rows[np.arange(per_class) % len(rows)] for rows in own])
-    return Requests(labels, index, seed, sources, len(labels))
+    if sources is None:
+        return Requests(labels, index, seed, None, len(labels))
+    rows, masks = zip(
+        *(sources.of_class(label, np.arange(per_class), (seed,)) for label in range(classes)), strict=True
+    )
+    regions = None if sources.masked is None else np.concatenate(masks)
+    return Requests(labels, index, seed, np.concatenate(rows), len(labels), regions)
 
 
 def _ranges(starts: Sequence[tuple[int, int]], counts: Sequence[int]) -> list[range]:

@@ -3,27 +3,27 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import isnan
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stages.generators import flips, health, quality
-from stages.generators.batches import DomainFeed, RandomFeed
-from stages.generators.drawing import TrainedGenerator, picture, source_labels
-from stages.generators.interface import Examples, Feed, Generator, Learner, LearningGenerator, Plan
-from stages.generators.params import ConditionalParams, GeneratorParams, LearningParams
+from stages.generators import alignment, flips, health, quality
+from stages.generators.batches import DomainFeed, RandomFeed, RegionFeed
+from stages.generators.drawing import TrainedGenerator, picture, sources_of
+from stages.generators.interface import Feed, Generator, Learner, LearningGenerator, Plan
+from stages.generators.params import AlignableParams, BatchParams, ConditionalParams, GeneratorParams, LearningParams
 from stages.generators.registry import kind
 from stages.generators.requests import few_of_each_class
 from stages.generators.state import Checkpoint, TrainingState, start
 from stages.imaging.augmentation import adapt, allowed, augment
 from stages.labelling import pool
-from stages.labelling.data import ReplicateData
+from stages.labelling.data import ReplicateData, TrustedImages
 from stages.plumbing.errors import UserError
 
 GRID_COLUMNS = 10
@@ -58,7 +58,7 @@ class Setting:
     data: ReplicateData
     params: LearningParams
     seed: int
-    examples: Examples
+    real: TrustedImages
     begin: Callable[[], TrainingState]
     judge: quality.Judge
     examiner: flips.Examiner | None
@@ -90,20 +90,27 @@ def train(
     labelled, chosen = pool.label(data, guessed), kind(params.kind)
     if chosen.starts_from == "domain":
         _check_domains(data, params.kind)
-    plan, begin = chosen.study(data, labelled.real, params)
-    likened = labelled.real.images[_first_to_resemble(chosen, data) :]
+    if chosen.starts_from == "region":
+        _check_regions(data, params.kind)
+    poses, real = None, labelled.real
+    if isinstance(params, AlignableParams) and params.align:
+        poses, data, real = alignment.aligned(data, real)
+    everything = chosen.learned_from(data, real, params)
+    plan, begin = chosen.study(data, everything, params)
+    likened = real.images[_first_to_resemble(chosen, data) :]
     judge = quality.Judge(data, likened, pool.learn(data, seed), seed)
     if not issubclass(chosen, LearningGenerator):
         generator = chosen(plan).to(data.images.device).eval()
         generator.initialise(begin)
         measures = judge.measure(generator.network, generator)
-        return TrainedGenerator(params.kind, generator, [], [{"step": 0, **measures}], labelled.quality | measures)
+        told = {"curve": [{"step": 0, **measures}], "quality": labelled.quality | measures}
+        return TrainedGenerator(params.kind, generator, **told, poses=poses)
     learning = cast(LearningParams, params)
     setting = Setting(
         data,
         learning,
         seed,
-        chosen.examples(data, Examples(labelled.real, len(data.labels)), learning),
+        everything,
         partial(start, chosen, plan, begin, learning, seed, data.images.device),
         judge,
         _examiner(chosen, data, seed),
@@ -111,7 +118,7 @@ def train(
     )
     with _words_for_memory(learning):
         state = _learn(setting, checkpoint)
-    return _finished(state, chosen, plan, setting, labelled.quality)
+    return replace(_finished(state, chosen, plan, setting, labelled.quality), poses=poses)
 
 
 def _check_domains(data: ReplicateData, name: str) -> None:
@@ -126,6 +133,15 @@ def _check_domains(data: ReplicateData, name: str) -> None:
     if images.min() == 0:
         raise UserError(
             f"class {int(images.argmin())} has no labelled image in the source domain, which kind: {name} starts from"
+        )
+
+
+def _check_regions(data: ReplicateData, name: str) -> None:
+    """Raises UserError unless some labelled image has a region."""
+    if data.masks is None or not data.masks[: len(data.labels)].any():
+        raise UserError(
+            f"kind: {name} draws regions anew, and no labelled image has one: say in prepare.masks where they lie, or "
+            "take the generator out of train_gan.generators"
         )
 
 
@@ -256,20 +272,23 @@ def _first_to_resemble(chosen: type[Generator], data: ReplicateData) -> int:
 
 
 def _feed(state: TrainingState, setting: Setting) -> Feed:
-    params, generator, real = setting.params, state.generator, setting.examples.real
+    params, generator, real = setting.params, state.generator, setting.real
     if generator.starts_from == "domain":
         first = _first_to_resemble(type(generator), setting.data)
         return DomainFeed(real[first:], real[:first], params.batch_size, generator.latent_dim, state.random)
-    assert isinstance(params, ConditionalParams)
-    return RandomFeed(
-        real=real,
-        labelled=setting.examples.labelled,
-        batch_size=params.batch_size,
-        params=params.batches,
-        latent_dim=generator.latent_dim,
-        with_sources=generator.starts_from == "class",
-        random=state.random,
-    )
+    alike = BatchParams(labelled_share=None, balanced=False)
+    fields: dict[str, Any] = {
+        "real": real,
+        "labelled": len(setting.data.labels),
+        "batch_size": params.batch_size,
+        "params": params.batches if isinstance(params, ConditionalParams) else alike,
+        "latent_dim": generator.latent_dim,
+        "random": state.random,
+    }
+    if generator.starts_from == "region":
+        assert setting.data.masks is not None  # by _check_regions
+        return RegionFeed(**fields, with_sources=True, masks=setting.data.masks)
+    return RandomFeed(**fields, with_sources=generator.starts_from == "class")
 
 
 def _learner(state: TrainingState, setting: Setting) -> Learner:
@@ -327,9 +346,9 @@ def _look_if_due(state: TrainingState, setting: Setting) -> NDArray[np.uint8] | 
     due = state.step % params.samples_every < params.log_every or state.step == params.steps
     if not due:
         return None
-    generator, labels = state.generator, source_labels(state.generator, data)
-    asked = few_of_each_class(data.classes, GRID_COLUMNS, setting.seed, labels)
-    state.samples[state.step] = picture(state.average.module, generator.latent_dim, asked, data.images)
+    generator = state.generator
+    asked = few_of_each_class(data.classes, GRID_COLUMNS, setting.seed, sources_of(generator, data))
+    state.samples[state.step] = picture(state.average.module, generator.latent_dim, asked, data.images, data.masks)
     state.curve.append({"step": state.step, **setting.judge.measure(state.average.module, generator)})
     _examine(state, setting)
     return state.samples[state.step]

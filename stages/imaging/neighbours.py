@@ -122,6 +122,12 @@ class Search:
             )
         return Neighbours(distances, indices)
 
+    def all_distances(self, queries: torch.Tensor) -> torch.Tensor:
+        """Of queries uint8 (N, C, H, W) the distances (N, M), float64, to every reference, where the queries lie."""
+        device, count = self._references.device, len(self._references)
+        every = torch.arange(count, device=device).expand(len(queries), -1)
+        return _differences(queries.to(device), self._references, every, self._alignments).to(queries.device)
+
     def _of_chunk(self, queries: torch.Tensor, without: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         distances, indices = self._ranked(queries, self._k, without)
         groups = self._groups[indices]
@@ -248,15 +254,6 @@ def pair_distances(images: torch.Tensor, pairs: torch.Tensor, alignments: Sequen
     chunk = max(1, DIFFERENCE_VALUES // max(1, images[0].numel())) if len(images) else 1
     parts = [_differences(images[part[:, 0]], images, part[:, 1:], alignments)[:, 0] for part in pairs.split(chunk)]
     return torch.cat(parts)
-
-
-def all_distances(queries: torch.Tensor, references: torch.Tensor, alignments: Sequence[Alignment]) -> torch.Tensor:
-    """Distances (N, M), float64, of all queries to all references, the smallest over the alignments, by differences.
-
-    queries, references: uint8 (N, C, H, W) and (M, C, H, W).
-    """
-    every = torch.arange(len(references), device=queries.device).expand(len(queries), -1)
-    return _differences(queries, references, every, alignments)
 
 
 def _differences(

@@ -24,15 +24,28 @@ def to_pixels(image: Image.Image, params: ImageParams) -> NDArray[np.uint8]:
     Raises BadItem when pixels are infinite or no numbers.
     """
     plain = _plain(_upright(image))
-    plain = plain.convert("L" if params.channels == "grey" else "RGB")
-    if params.fit == "pad":
-        fitted = _pad(plain, params.size)
-    elif params.fit == "crop":
-        fitted = ImageOps.fit(plain, (params.size, params.size), method=_FILTER)
-    else:
-        fitted = plain.resize((params.size, params.size), _FILTER)
-    pixels = np.array(fitted)
+    pixels = np.array(_fitted(plain.convert("L" if params.channels == "grey" else "RGB"), params, _FILTER))
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
+
+
+def to_mask(mask: Image.Image, params: ImageParams) -> NDArray[np.bool_]:
+    """Where a region lies in what `to_pixels` makes of an image of the same size: bool (size, size).
+
+    mask: of mode L, black outside the region. Every pixel is in it that it touches; what is padded is outside.
+    """
+    white = mask.point(lambda value: 255 if value else 0)
+    return np.array(_fitted(white, params, Image.Resampling.BOX, border=0)) > 0
+
+
+def _fitted(
+    plain: Image.Image, params: ImageParams, resampling: Image.Resampling, border: int | None = None
+) -> Image.Image:
+    """The image as a square of the wanted size; border: grey level of what is padded, else the edge's colour."""
+    if params.fit == "pad":
+        return _pad(plain, params.size, resampling, border)
+    if params.fit == "crop":
+        return ImageOps.fit(plain, (params.size, params.size), method=resampling)
+    return plain.resize((params.size, params.size), resampling)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -77,12 +90,14 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.rint(values).astype(np.uint8))
 
 
-def _pad(image: Image.Image, size: int) -> Image.Image:
+def _pad(image: Image.Image, size: int, resampling: Image.Resampling, border: int | None) -> Image.Image:
     """The image resized in proportion, with equal borders on opposite sides, so that it is centred exactly."""
     wanted = [size * side / max(image.size) for side in image.size]
     across, above = (min(round((size - length) / 2), (size - 1) // 2) for length in wanted)
-    inner = image.resize((size - 2 * across, size - 2 * above), _FILTER)
-    return ImageOps.expand(inner, (across, above), _edge_colour(inner)) if across or above else inner
+    inner = image.resize((size - 2 * across, size - 2 * above), resampling)
+    if not across and not above:
+        return inner
+    return ImageOps.expand(inner, (across, above), _edge_colour(inner) if border is None else border)
 
 
 def _edge_colour(image: Image.Image) -> int | tuple[int, ...]:

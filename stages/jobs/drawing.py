@@ -17,9 +17,8 @@ from stages.plumbing.dataset import LABELLED, Dataset
 from stages.plumbing.images import ImageSet
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from stages.generators.drawing import TrainedGenerator
+    from stages.labelling.data import ReplicateData
 
 GENERATORS = workdir.DATA / "train_gan"
 BLOCK = 8  # batches that are handed on at a time: 50 MB at 128x128 RGB; one batch at a time costs a tenth more
@@ -55,7 +54,7 @@ def _blocks(shard: Shard, dataset: Dataset) -> Iterator[ImageSet]:
     """What the replicate's generator draws, block by block, with a teacher's probabilities where labels are these."""
     import torch
 
-    from stages.generators.drawing import TrainedGenerator, source_labels
+    from stages.generators.drawing import TrainedGenerator, sources_of
     from stages.imaging import devices
     from stages.jobs.replicate import guess_pool, open_replicate
     from stages.labelling.soft_labels import fit_teacher
@@ -69,9 +68,9 @@ def _blocks(shard: Shard, dataset: Dataset) -> Iterator[ImageSet]:
     teacher = None
     if shard.section.labels == "teacher":
         teacher = fit_teacher(data, params.seed, guess_pool(dataset, replicate, data))
-    asked = requests(shard.wanted, params.seed, replicate, source_labels(trained.generator, labelled))
+    asked = requests(shard.wanted, params.seed, replicate, sources_of(trained.generator, labelled))
     while batches := list(islice(asked, BLOCK)):
-        drawn = [_named(each, trained, labelled.images, source_ids, shard) for each in batches]
+        drawn = [_named(each, trained, labelled, source_ids, shard) for each in batches]
         block = images.concatenate(drawn)
         if teacher is not None:
             block.extra["probabilities"] = (
@@ -81,10 +80,10 @@ def _blocks(shard: Shard, dataset: Dataset) -> Iterator[ImageSet]:
 
 
 def _named(
-    asked: Requests, trained: "TrainedGenerator", sources: "Tensor", source_ids: NDArray[np.str_], shard: Shard
+    asked: Requests, trained: "TrainedGenerator", data: "ReplicateData", source_ids: NDArray[np.str_], shard: Shard
 ) -> ImageSet:
     """A batch's images with ids and columns that say where each comes from."""
-    drawn = trained.draw(asked, sources, shard.params.truncation, shard.params.scores)
+    drawn = trained.draw(asked, data.images, shard.params.truncation, shard.params.scores, data.masks)
     count, index, label = asked.wanted, asked.index[: asked.wanted], int(asked.labels[0])
     made = trained.generator.names(label, index.tolist())
     ids = made or [f"{shard.name}-{shard.replicate}-{label}-{number}" for number in index.tolist()]
@@ -96,4 +95,6 @@ def _named(
         "generator": np.full(count, shard.name),
         "source_id": np.full(count, "") if asked.sources is None else source_ids[asked.sources[:count]],
     }
+    if asked.masks is not None:
+        origin["mask_id"] = source_ids[asked.masks[:count]]
     return ImageSet(np.array(ids), drawn.images, asked.labels[:count], extra=origin | drawn.scores)

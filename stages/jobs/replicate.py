@@ -12,7 +12,7 @@ from stages.imaging import devices
 from stages.labelling import pool
 from stages.labelling.data import Form, ReplicateData
 from stages.plumbing import code, workdir
-from stages.plumbing.dataset import OTHER, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
+from stages.plumbing.dataset import LABELLED, OTHER, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
 
 UNIT = "labelling"
 
@@ -23,6 +23,7 @@ def open_replicate(
     """What teachers and generators may see of a replicate, on the device that this section of params.yaml asks for."""
     roles = (TRAIN, UNLABELLED_POOL, VALIDATION, OTHER)
     train, unlabelled, validation, other = (dataset.role(replicate, role) for role in roles)
+    masks = [dataset.masks(replicate, role) for role in LABELLED]
     data = ReplicateData(
         images=torch.from_numpy(train.pixels),
         labels=torch.from_numpy(train.labels),
@@ -35,6 +36,7 @@ def open_replicate(
         from_source=len(train) if dataset.shifted else None,
         other_images=torch.from_numpy(other.pixels),
         other_labels=torch.from_numpy(other.labels),
+        masks=None if masks[0] is None or masks[1] is None else torch.from_numpy(np.concatenate([masks[0], masks[1]])),
     )
     return data.to(devices.choose(device, section, deterministic))
 

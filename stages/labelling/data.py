@@ -1,6 +1,7 @@
 """What teachers and generators may see of a replicate."""
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,8 +29,10 @@ class ReplicateData:
     `unlabelled` may be empty. The validation images, which may be none, train nothing: choices are made on them.
     `flip_ok`: whether a mirrored image keeps its class. `form`: for generators that read images themselves.
     `from_source`: under domain shift, how many of the first labelled images are of the source domain; all others,
-    labelled or not, are of the target domain. None where there is one domain alone. `other_images`,
-    `other_labels`: of other classes, numbered from `classes` on, which are never tested.
+    labelled or not, are of the target domain. None where there is one domain alone.
+    `masks`: the region of each labelled image and, after these, of each validation image, bool (N, 1, H, W), empty
+    where an image has none; None where regions are not known of. `other_images`, `other_labels`: of other classes,
+    numbered from `classes` on, which are never tested; none where there are no such classes.
     """
 
     images: Tensor
@@ -41,6 +44,7 @@ class ReplicateData:
     flip_ok: bool
     form: Form | None = None
     from_source: int | None = None
+    masks: Tensor | None = None
     other_images: Tensor = NO_IMAGES
     other_labels: Tensor = NO_LABELS
 
@@ -59,7 +63,8 @@ class ReplicateData:
 
     def to(self, device: torch.device | str) -> "ReplicateData":
         """The same data on a device."""
-        moved = {field.name: getattr(self, field.name).to(device) for field in fields(self) if field.type is Tensor}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {name: each.to(device) for name, each in values.items() if isinstance(each, Tensor)}
         return replace(self, **moved)
 
     def with_all_labels(self) -> "ReplicateData":
@@ -86,3 +91,11 @@ class TrustedImages:
 
     def __getitem__(self, rows: slice) -> "TrustedImages":
         return TrustedImages(self.images[rows], self.labels[rows], self.trust[rows])
+
+    def beside(self, images: Tensor, labels: Tensor) -> "TrustedImages":
+        """These and, behind them, images with given labels, if any."""
+        if not len(labels):
+            return self
+        given = torch.ones(len(labels), device=labels.device)
+        pairs = zip(vars(self).values(), (images, labels, given), strict=True)
+        return TrustedImages(*(torch.cat(pair) for pair in pairs))

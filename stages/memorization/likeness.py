@@ -23,7 +23,7 @@ from stages.imaging.backbones import Backbone, open_backbone
 from stages.imaging.devices import choose
 from stages.imaging.distance import Alignment, alignments
 from stages.imaging.disturbances import gaussian_blur
-from stages.imaging.neighbours import Neighbours, Search, all_distances, distinct
+from stages.imaging.neighbours import Neighbours, Search, distinct
 from stages.imaging.networks import in_batches
 from stages.memorization.params import FilterMemorizedParams
 from stages.plumbing.errors import UserError
@@ -77,7 +77,9 @@ class Likeness:
         self._numbers = dict(zip(groups or [], self._codes.tolist(), strict=False))
         self._device = choose(params.device, "filter_memorized")
         self._views = list(_views(params, flip_ok, seen.shape[-2:], self._device))
-        self._searches = [self._search(view, params.neighbours) for view in self._views]
+        self._shown = [view.of(self.references) for view in self._views]
+        both = zip(self._shown, self._views, strict=True)
+        self._searches = [self._search(shown, view, params.neighbours) for shown, view in both]
 
     @property
     def grouped(self) -> bool:
@@ -121,20 +123,19 @@ class Likeness:
 
     def all_distances(self, images: torch.Tensor) -> NDArray[np.float64]:
         """Distances (views, N, M') to every different seen image, in the order of `kept`."""
-        found = []
-        for view in self._views:
-            queries, references = (view.of(each).to(self._device) for each in (images, self.references))
-            found.append(all_distances(queries, references, view.ways).cpu().numpy())
-        return np.stack(found)
+        both = zip(self._searches, self._views, strict=True)
+        return np.stack([search.all_distances(view.of(images)).numpy() for search, view in both])
 
     def among_seen(self, k: int) -> Neighbours:
         """Of every different seen image the k nearest others, (views, M', k) each; M' > k."""
         own = self._codes[self.kept, None]
-        found = [self._search(view, k).nearest(view.of(self.references), own) for view in self._views]
+        both = zip(self._shown, self._views, strict=True)
+        found = [self._search(shown, view, k).nearest(shown, own) for shown, view in both]
         return Neighbours(*(torch.stack([getattr(each, name) for each in found]) for name in ("distances", "indices")))
 
-    def _search(self, view: View, k: int) -> Search:
-        return Search(view.of(self.references), k, view.ways, self._codes[self.kept], self._device)
+    def _search(self, shown: torch.Tensor, view: View, k: int) -> Search:
+        """shown: what the view shows of every reference."""
+        return Search(shown, k, view.ways, self._codes[self.kept], self._device)
 
     def _relatives(self, sources: NDArray[np.int64]) -> torch.Tensor:
         """Codes (N, 2) of these rows of `seen`: of the reference that each equals, and of its own group."""

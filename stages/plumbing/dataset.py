@@ -28,6 +28,7 @@ TRAIN, UNLABELLED_POOL, VALIDATION, CALIBRATION, TEST = ROLES = (
 OTHER = "other"  # the role of images of other classes, of which nothing is tested: some generators and arms learn from
 LABELLED = (TRAIN, VALIDATION)  # a choice made on a label uses it too
 SHIFTED = "shifted/"  # leads the ids of a second source's images, and of disturbed versions of the source's own
+MASKS = "masks.parquet"  # regions of images, where prepare.masks says where they lie
 OTHERS = "other/"  # leads the ids of images of other classes
 SEEN = (*LABELLED, UNLABELLED_POOL)  # all that a replicate's generators learn from
 
@@ -84,6 +85,19 @@ class Dataset:
         labels = images.labels_of(self._table.filter(self._rows(replicate, *roles)))
         return labels if set(roles) <= {*LABELLED, OTHER} else np.full_like(labels, UNLABELLED)
 
+    def masks(self, replicate: int, *roles: str) -> NDArray[np.bool_] | None:
+        """Regions (n, 1, H, W) of the images that play one of these roles, in the order of images.parquet; empty where
+        an image has none. None where nothing is known of regions."""
+        if not (path := self.folder / MASKS).exists():
+            return None
+        ids, found = self.ids(replicate, *roles), self._masks
+        masks = np.zeros((len(ids), 1, *self.shape[1:]), dtype=bool)
+        with reading(path):
+            for row, each in enumerate(ids.tolist()):
+                if each in found:
+                    masks[row] = images.decode_png(found[each]) > 0
+        return masks
+
     def groups(self, replicate: int, *roles: str) -> list[str | None]:
         """Groups (n,) of the images that play one of these roles; none is decoded."""
         groups: list[str | None] = self._table["group"].filter(self._rows(replicate, *roles)).to_pylist()
@@ -127,6 +141,7 @@ class Dataset:
             members["id"].to_pylist(),
             images.labels_of(members),
             *(each["bytes"] for each in members["image"].to_pylist()),
+            *(self._masks[each] for each in members["id"].to_pylist() if each in self._masks),
         )
 
     def seen_by_gan(self, replicate: int) -> ImageSet:
@@ -164,6 +179,16 @@ class Dataset:
     @cached_property
     def _table(self) -> "pa.Table":
         return images.read_table(self._path)
+
+    @cached_property
+    def _masks(self) -> dict[str, bytes]:
+        """The region of each image that has one, as PNG, by id; empty where nothing is known of regions."""
+        path = self.folder / MASKS
+        if not path.exists():
+            return {}
+        table = images.read_table(path)
+        with reading(path):
+            return dict(zip(table["id"].to_pylist(), table["mask"].to_pylist(), strict=True))
 
     @cached_property
     def _ids(self) -> NDArray[np.str_]:

@@ -28,6 +28,7 @@ _EXTRA_TYPES = {
     "latent_norm": pa.float32(),
     "generator": pa.string(),
     "source_id": pa.string(),
+    "mask_id": pa.string(),
     "probabilities": pa.list_(pa.float32()),
 }
 
@@ -39,8 +40,9 @@ class ImageSet:
     ids: (N,) strings, stable and unique. pixels: uint8 (N, C, H, W), C 1 (grey) or 3 (RGB). labels: int64 (N,),
     index into the class names or `UNLABELLED`. groups: patient, speaker, ... of each image, or None.
     extra: further columns of synthetic sets, each (N,): replicate, seed, index, synthetic, generator (its name),
-    source_id (the real image that it was drawn from, '' where there is none); probabilities (N, K) where labels are a
-    teacher's; and, as long as they are not published, realness and latent_norm where `generate.scores` asks for them.
+    source_id (the real image that it was drawn from, '' where there is none), mask_id (that whose region was drawn
+    anew); probabilities (N, K) where labels are a teacher's; and, as long as they are not published, realness and
+    latent_norm where `generate.scores` asks for them.
     """
 
     ids: NDArray[np.str_]

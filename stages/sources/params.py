@@ -175,6 +175,29 @@ class NiftiParams(_Source):
     window: Window
 
 
+class PlantedParams(_Source):
+    """Patches of scikit-learn's two sample photographs: half as they are, half with a planted lesion, whose place is
+    known.
+
+    patch: pixels of a photograph that each shows along its side, none of them twice. seed: decides which have a lesion,
+    and each lesion. least_radius, greatest_radius: of a lesion, shares of the side. contrast: brightness that it adds,
+    a share of the range from black to white.
+    """
+
+    kind: Literal["planted"]
+    patch: int = Field(ge=8, le=200)
+    seed: int = Field(ge=0, lt=2**32)
+    least_radius: float = Field(gt=0, le=0.25)
+    greatest_radius: float = Field(gt=0, le=0.25)
+    contrast: float = Field(gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _radius_is_a_range(self) -> Self:
+        if self.least_radius > self.greatest_radius:
+            raise ValueError(f"least_radius: {self.least_radius} is above greatest_radius: {self.greatest_radius}")
+        return self
+
+
 class NoSource(_Source):
     """There is no second source; `path` is a folder that stands for it, because DVC wants one to depend on."""
 
@@ -191,6 +214,7 @@ SourceParams = (
     | AudioParams
     | DicomParams
     | NiftiParams
+    | PlantedParams
 )
 AnySource = SourceParams | NoSource
 
@@ -252,6 +276,58 @@ class ImageParams(_Section):
     def channel_count(self) -> int:
         """1 or 3."""
         return 3 if self.channels == "rgb" else 1
+
+
+class NoMasks(_Section):
+    """Nothing is known of regions."""
+
+    kind: Literal["none"]
+
+
+class KnownMasks(_Section):
+    """The source itself knows them."""
+
+    kind: Literal["source"]
+
+
+class BoxMasks(_Section):
+    """A CSV with the columns file, left, top, right and bottom, in pixels of the file; `path` and the files in it are
+    relative to the source's path. The boxes of a file are one region."""
+
+    kind: Literal["boxes"]
+    path: str = Field(min_length=1)
+
+
+class ImageMasks(_Section):
+    """A folder of mask images, not black in the region, each under the name of its image (with any ending) and of its
+    size; `path` is relative to the source's path."""
+
+    kind: Literal["images"]
+    path: str = Field(min_length=1)
+
+
+class CentreMask(_Section):
+    """A square in the centre of every image; share: of its side."""
+
+    kind: Literal["centre"]
+    share: float = Field(gt=0, lt=1)
+
+
+class RandomMasks(_Section):
+    """A random box in every image; least, greatest: of its sides, shares of the image's."""
+
+    kind: Literal["random"]
+    least: float = Field(gt=0, lt=1)
+    greatest: float = Field(gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _sides_are_a_range(self) -> Self:
+        if self.least > self.greatest:
+            raise ValueError(f"least: {self.least} is above greatest: {self.greatest}")
+        return self
+
+
+MasksParams = NoMasks | KnownMasks | BoxMasks | ImageMasks | CentreMask | RandomMasks
 
 
 class NoGroups(_Section):
@@ -324,6 +400,7 @@ class PrepareParams(_Section):
     other_classes: OtherClassesParams
     leave_out: tuple[ClassName, ...]
     image: ImageParams
+    masks: Annotated[MasksParams, Field(discriminator="kind")]
     groups: Annotated[NoGroups | CsvGroups | PatternGroups, Field(discriminator="kind")]
     test_share: float = Field(gt=0, lt=1)
     labels_per_class: LabelsPerClass

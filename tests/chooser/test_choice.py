@@ -8,7 +8,7 @@ from stages.memorization.conformal import calibration_needed
 
 
 def held(counts: list[int], unlabelled: int = 0, per_group: float = 0.0, has_test: bool = False) -> Held:
-    return Held(np.array(counts), unlabelled, per_group, has_test, has_validation=False)
+    return Held(np.array(counts), unlabelled, per_group, has_test, has_validation=False, pretrained=False)
 
 
 @pytest.mark.parametrize("counts", [[12, 12, 12], [9, 200], [40] * 2, [500] * 10, [12] * 300])

@@ -139,6 +139,13 @@ def test_an_answer_has_headline_number_and_sentence() -> None:
     )
 
 
+def test_a_gain_is_told_by_the_strongest_rival_and_so_is_an_open_question() -> None:
+    for strongest, outcome in ((SMALL_GAIN, "helps"), (OPEN, "undecided")):
+        answer = augment({"gan": {"classic": GAIN, "pool": strongest}}, {"gan": "classic"}, RULE)
+        assert answer["outcome"] == outcome
+        assert answer["number"].startswith(f"against pseudo-labels: {100 * strongest.mean:+.1f} points (")
+
+
 def test_what_would_decide_an_open_question_is_said() -> None:
     rivals = {"classic": OPEN, "pool": replace(OPEN, needed=20)}
     sentence = augment({"gan": rivals}, {"gan": "classic"}, RULE)["sentence"]

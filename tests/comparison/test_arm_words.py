@@ -50,6 +50,8 @@ def test_the_words_are_the_field_s() -> None:
     assert words(**fixmatch, augment="randaugment") == "FixMatch"
     pretrained = {"backbone": {"name": "tf_efficientnet_lite0", "size": 96, "weights": "package"}}
     assert words(**pretrained, settings=[{"weight_decay": 0.1}]) == "pretrained network + classic augmentation"
+    tuned = [{"weight_decay": 0.1, "fine_tuning_rate": 0.001}]
+    assert words(**pretrained, settings=tuned) == "fine-tuned network + classic augmentation"
     on_gan = gan | {"settings": [{"synthetic_share": 0.5, "weight_decay": 0.1}]}
     assert words(**pretrained, **on_gan) == "GAN images + pretrained network + classic augmentation"
     assert words(**fixmatch, augment="trivialaugment") == "FixMatch + TrivialAugment"

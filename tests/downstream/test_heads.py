@@ -20,6 +20,7 @@ from tests.downstream.conftest import arm, section
 
 BACKBONE = {"name": "toy", "size": 32, "weights": "package"}
 DECAYS = {"backbone": BACKBONE, "augment": "none", "settings": [{"weight_decay": 100.0}, {"weight_decay": 0.01}]}
+TUNED = {"weight_decay": 0.01, "fine_tuning_rate": 0.003}
 WITH_GAN = {"images": "data/filter_memorized/gan", "settings": [{"synthetic_share": 0.5, "weight_decay": 0.01}]}
 
 
@@ -87,12 +88,12 @@ def test_a_probability_counts_as_so_much_of_an_image() -> None:
 
 
 @pytest.mark.usefixtures("seen")
-@pytest.mark.parametrize("changes", [{}, WITH_GAN])
+@pytest.mark.parametrize("changes", [{}, WITH_GAN, {"settings": [TUNED]}])
 def test_it_learns_the_toy_problem_and_its_state_is_the_classifier(make_data, toy, changes) -> None:
     given, data = params(**changes), make_data()
     result = train_arm(given.arms["transfer"], data, given, 0, None, len(given.arms["transfer"].settings) - 1, None)
     assert balanced_accuracy(torch.from_numpy(result.test_probabilities), toy(30, 3)[1]) > 0.9
-    assert (result.images["synthetic"] > 0) == bool(changes)
+    assert (result.images["synthetic"] > 0) == (changes == WITH_GAN)
     network = heads.build(BackboneParams(**BACKBONE), "cnn", 1, 8, 3, 4)
     network.load_state_dict(result.state)
     assert np.array_equal(predict(network, data.test_images).numpy(), result.test_probabilities)
@@ -106,6 +107,23 @@ def test_all_weight_decays_share_one_look_at_the_labels_of_train(make_data, seen
     blind = make_data(validation_images=data.seen.validation_images.flip(0))
     again = try_settings(given.arms["transfer"], blind, given, 0, None)
     assert [each.step for each in again] == [each.step for each in trials], "validation images teach nothing"
+
+
+@pytest.mark.usefixtures("seen")
+def test_fine_tuning_goes_on_from_the_head_and_leaves_the_backbone_of_other_settings_alone(make_data) -> None:
+    frozen = {"weight_decay": 0.01}
+    given = params(settings=[frozen, frozen | {"fine_tuning_rate": 1e-9}, TUNED | {"weight_decay": 1.0}])
+    bench = fitting.Bench(given.arms["transfer"], make_data(), given, 0, None, final=True)
+    parts, before = real_parts(bench.labelled, 16), toy_backbone().state_dict()
+    settings = bench.arm.settings
+    first, still, tuned, again = (fitting.fit_setting(each, parts, bench) for each in [*settings, settings[0]])
+    images = bench.data.test_images
+    assert torch.equal(predict(first.model, images), predict(again.model, images))
+    assert torch.allclose(predict(first.model, images), predict(still.model, images), atol=1e-5)
+    assert tuned.history[-1]["loss"] < tuned.history[0]["loss"]
+    moved = {name for name, tensor in tuned.model[0].state_dict().items() if not torch.equal(tensor, before[name])}
+    assert moved == {"network.weight", "network.bias"}
+    assert tuned.step == given.classifier.steps
 
 
 def test_what_is_shown_begins_plain_and_does_not_depend_on_how_much_is_augmented_together(

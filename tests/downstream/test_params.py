@@ -80,6 +80,11 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ("no generator named", SYNTHETIC | {"images": "data/filter_memorized"}, "should match pattern"),
     ("unknown field", {"weight": 1}, "Extra inputs"),
     ("a head on nothing", {"settings": [{"weight_decay": 0.1}]}, "state the arm's backbone too"),
+    (
+        "fine-tuning without a head's start",
+        SYNTHETIC | {"backbone": BACKBONE, "settings": [{"synthetic_share": 0.5, "fine_tuning_rate": 0.001}]},
+        "every setting must be {weight_decay: 0.1}",
+    ),
     ("a backbone without head", {"backbone": BACKBONE}, "every setting must be {weight_decay: 0.1}"),
     (
         "a backbone that learns",
@@ -89,7 +94,7 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     (
         "mixed features",
         {"backbone": BACKBONE, "settings": [{"weight_decay": 0.1}], "augment": "mixup"},
-        "its network is frozen",
+        "a head is fitted to single images",
     ),
     (
         "a backbone of stamps",

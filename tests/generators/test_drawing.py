@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.generators.drawing import Drawn, TrainedGenerator, draw, picture, source_labels
+from stages.generators.drawing import Drawn, TrainedGenerator, draw, picture, sources_of
 from stages.generators.interface import LearningGenerator
 from stages.generators.requests import BATCH, Requests, few_of_each_class, requests, shards
 from stages.imaging.pixels import to_bytes, to_network_range
@@ -16,10 +16,12 @@ from stages.plumbing.errors import UserError
 from tests.conftest import ROOT
 from tests.generators.conftest import Make
 from tests.generators.toy import LEARNING, some_draws
-from tests.labelling.toy import toy_data, toy_images
+from tests.labelling.toy import toy_data, toy_images, toy_masks
 
 SOURCES, SOURCE_LABELS = toy_images(4, seed=8)
-DATA = replace(toy_data(0), images=SOURCES, labels=SOURCE_LABELS, from_source=len(SOURCES))
+DATA = replace(
+    toy_data(0), images=SOURCES, labels=SOURCE_LABELS, from_source=len(SOURCES), masks=toy_masks(SOURCE_LABELS)
+)
 every_kind = pytest.mark.parametrize("name", LEARNING)
 
 
@@ -33,7 +35,7 @@ def trained(make: Make, name: str) -> TrainedGenerator:
 
 
 def asked_for(made: TrainedGenerator, wanted: list[range], seed: int = 4, replicate: int = 1) -> list[Requests]:
-    labels = source_labels(made.generator, DATA)
+    labels = sources_of(made.generator, DATA)
     return list(requests(wanted, seed, replicate, labels))
 
 
@@ -41,7 +43,9 @@ def drawn(made: TrainedGenerator, wanted: list[range], truncation: float = 1.0, 
     """Images of each class that has any, with all that is noted of them."""
     by_class: dict[int, list[Drawn]] = {}
     for asked in asked_for(made, wanted, **of):
-        by_class.setdefault(int(asked.labels[0]), []).append(made.draw(asked, SOURCES, truncation, scores=True))
+        by_class.setdefault(int(asked.labels[0]), []).append(
+            made.draw(asked, SOURCES, truncation, scores=True, masks=DATA.masks)
+        )
     return {
         label: Drawn(
             np.concatenate([each.images for each in parts]),
@@ -89,14 +93,14 @@ def test_the_network_sees_whole_batches_of_one_class(make: Make) -> None:
     made, seen = trained(make, "projection"), list[list[int]]()
     made.generator.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].labels.tolist()))
     for asked in asked_for(made, [range(BATCH + 1), range(0), range(1)]):
-        made.draw(asked, SOURCES, 1.0, scores=False)
+        made.draw(asked, SOURCES, 1.0, scores=False, masks=DATA.masks)
     assert seen == [[0] * BATCH, [0] * BATCH, [2] * BATCH]
 
 
 def test_an_image_comes_back_from_its_batchs_seed_its_class_and_its_index(make: Make) -> None:
     made = trained(make, "projection")
     (asked,) = asked_for(made, [range(0), range(0), range(6)])
-    images = made.draw(asked, SOURCES, 0.7, scores=False).images
+    images = made.draw(asked, SOURCES, 0.7, scores=False, masks=DATA.masks).images
     latents = np.random.default_rng(asked.seed).standard_normal((BATCH, 6), dtype=np.float32)[5:6]
     with torch.no_grad():
         again = made.generator.network(some_draws(torch.tensor([2]), torch.from_numpy(latents) * 0.7))
@@ -123,9 +127,10 @@ def test_truncation_lowers_variety(make: Make) -> None:
 def test_scores_are_the_discriminators_of_the_image_as_it_is_kept_and_the_latents_length(make: Make, name: str) -> None:
     made = trained(make, name)
     for asked in asked_for(made, [range(5)] * 3):
-        found = made.draw(asked, SOURCES, 0.5, scores=True)
+        found = made.draw(asked, SOURCES, 0.5, scores=True, masks=DATA.masks)
         sources = None if asked.sources is None else to_network_range(SOURCES[torch.from_numpy(asked.sources[:5])])
-        draws = some_draws(torch.from_numpy(asked.labels[:5]), torch.zeros(5, 6), sources)
+        masks = None if asked.masks is None else DATA.masks[torch.from_numpy(asked.masks[:5])].float()
+        draws = some_draws(torch.from_numpy(asked.labels[:5]), torch.zeros(5, 6), sources, masks)
         expected = made.generator.judge(to_network_range(torch.from_numpy(found.images)), draws)
         np.testing.assert_allclose(found.scores["realness"], expected.numpy(), rtol=1e-4, atol=1e-5)
         assert found.scores["realness"].std() > 0
@@ -140,17 +145,17 @@ def test_no_score_is_computed_that_nobody_asked_for(make: Make, monkeypatch: pyt
     made = trained(make, "projection")
     (asked,) = asked_for(made, [range(2)])
     monkeypatch.setattr(LearningGenerator, "judge", lambda *_: pytest.fail("judged"))
-    assert not made.draw(asked, SOURCES, 1.0, scores=False).scores
+    assert not made.draw(asked, SOURCES, 1.0, scores=False, masks=DATA.masks).scores
 
 
 @every_kind
 def test_the_picture_has_a_row_for_each_class(make: Make, name: str) -> None:
     made = trained(make, name)
-    asked = few_of_each_class(3, 5, 0, source_labels(made.generator, DATA))
-    grid = picture(made.generator.network, made.generator.latent_dim, asked, SOURCES)
+    asked = few_of_each_class(3, 5, 0, sources_of(made.generator, DATA))
+    grid = picture(made.generator.network, made.generator.latent_dim, asked, SOURCES, DATA.masks)
     assert grid.shape == (3 * 8, 5 * 8, 1)
     assert grid.dtype == np.uint8
-    images = draw(made.generator.network, made.generator.latent_dim, asked, SOURCES).numpy()
+    images = draw(made.generator.network, made.generator.latent_dim, asked, SOURCES, DATA.masks).numpy()
     for row in range(3):
         for column in range(5):
             cell = grid[8 * row : 8 * row + 8, 8 * column : 8 * column + 8, 0]

@@ -81,7 +81,7 @@ def test_compiling_what_is_differentiated_twice_is_refused_in_words(name: str) -
         toy_params(name, compile=True, objective=RELATIVISTIC)
 
 
-@pytest.mark.parametrize("name", ["translation", "refiner"])
+@pytest.mark.parametrize("name", ["translation", "refiner", "single_image"])
 def test_kinds_that_the_compiler_stumbles_on_are_not_compiled(name: str) -> None:
     with pytest.raises(ValidationError, match=f"compile: true does not go with kind: {name}"):
         toy_params(name, compile=True)
@@ -91,11 +91,6 @@ def test_kinds_that_the_compiler_stumbles_on_are_not_compiled(name: str) -> None
 def test_only_external_images_have_a_folder_and_they_need_one(name: str, path: str) -> None:
     with pytest.raises(ValidationError, match=f"path: {path} is for kind: external"):
         toy_params(name, path=path)
-
-
-def test_a_kind_with_dense_networks_alone_has_no_others() -> None:
-    with pytest.raises(ValidationError, match="layers"):
-        toy_params("image_conditioned", layers="convolutional")
 
 
 @pytest.mark.parametrize(

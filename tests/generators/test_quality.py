@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stages.generators import quality
-from stages.generators.drawing import source_labels
+from stages.generators.drawing import sources_of
 from stages.generators.interface import LearningGenerator
 from stages.generators.quality import Judge, draw_classes
 from stages.labelling import pool
@@ -103,7 +103,7 @@ def test_as_many_samples_of_each_class_are_drawn(make: Make, name: str) -> None:
 
 def test_sources_are_labelled_images_alone(make: Make) -> None:
     data = toy_data(pool=9)
-    found = source_labels(make("image_conditioned"), data)
+    found = sources_of(make("image_conditioned"), data)
     assert found is not None
-    assert found.tolist() == data.labels.tolist()
-    assert source_labels(make("projection"), data) is None
+    assert found.labels.tolist() == data.labels.tolist()
+    assert sources_of(make("projection"), data) is None

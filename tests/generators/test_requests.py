@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from scipy import stats
 
 from stages.generators.params import BalancePlan, FactorPlan
-from stages.generators.requests import BATCH, Requests, class_plan, few_of_each_class, requests, shards
+from stages.generators.requests import BATCH, Requests, Sources, class_plan, few_of_each_class, requests, shards
 from stages.plumbing.errors import UserError
 
 COUNTS = st.lists(st.integers(1, 500), min_size=2, max_size=12)
@@ -47,11 +46,11 @@ def test_an_impossible_plan_is_refused_in_words(plan: BalancePlan | FactorPlan, 
         class_plan([3, 7], plan)
 
 
-SOURCES = np.array([2, 0, 0, 1, 2, 0])  # labels of the images that may be sources
+SOURCES = Sources(np.array([2, 0, 0, 1, 2, 0]))
 
 
 def rows(
-    wanted: list[range], seed: int = 4, replicate: int = 1, sources: NDArray[np.int64] | None = SOURCES
+    wanted: list[range], seed: int = 4, replicate: int = 1, sources: Sources | None = SOURCES
 ) -> dict[tuple[int, int], Row]:
     """Latents and source of each image that is wanted, by class and index."""
     drawn: dict[tuple[int, int], Row] = {}
@@ -152,7 +151,7 @@ def test_latents_are_standard_normal_and_independent() -> None:
 
 
 def test_sources_take_turns_among_those_of_the_class() -> None:
-    by_class = {label: np.flatnonzero(label == SOURCES).tolist() for label in range(3)}
+    by_class = {label: np.flatnonzero(label == SOURCES.labels).tolist() for label in range(3)}
     drawn = rows(of([BATCH + 4, 3, 5]))
     for (label, index), (_, source) in drawn.items():
         assert source == by_class[label][index % len(by_class[label])]

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from stages.generators import flips, quality, training
 from stages.generators.adversarial import AdversarialGenerator
-from stages.generators.drawing import TrainedGenerator, source_labels
+from stages.generators.drawing import TrainedGenerator, sources_of
 from stages.generators.interface import Feed, Learner
 from stages.generators.moments import measure
-from stages.generators.params import KINDS, FromDomainParams, GeneratorParams
+from stages.generators.params import GeneratorParams
 from stages.generators.registry import kind
 from stages.generators.requests import requests
 from stages.generators.state import start
@@ -26,7 +26,7 @@ from stages.labelling import pool
 from stages.labelling.data import ReplicateData
 from stages.plumbing.errors import UserError
 from tests.generators.toy import ADVERSARIAL, LEARNING, RELATIVISTIC, Memory, some_draws, toy_params
-from tests.labelling.toy import CLASSES, hasty_fit, of_classes, of_two_domains, toy_data, toy_images
+from tests.labelling.toy import CLASSES, hasty_fit, of_classes, of_two_domains, toy_data, toy_images, with_masks
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +49,12 @@ def ignore(_: Progress) -> None:
     """Report nothing."""
 
 
+def prepared(data: ReplicateData, name: str) -> ReplicateData:
+    """The data with what this kind starts from."""
+    starts_from = kind(name).starts_from
+    return of_two_domains(data) if starts_from == "domain" else with_masks(data) if starts_from == "region" else data
+
+
 def made(
     data: ReplicateData,
     params: GeneratorParams,
@@ -56,7 +62,7 @@ def made(
     report: Callable[[Progress], None] = ignore,
     checkpoint: Memory | None = None,
 ) -> TrainedGenerator:
-    data = of_two_domains(data) if kind(params.kind).starts_from == "domain" else data
+    data = prepared(data, params.kind)
     return train(data, pool.teach(data, 0).final, params, seed, report, checkpoint or Memory())
 
 
@@ -266,7 +272,7 @@ def descend(adam: torch.optim.Optimizer, loss: Tensor) -> None:
 
 
 @pytest.mark.drill
-@pytest.mark.parametrize("kind", [name for name in LEARNING if not issubclass(KINDS[name][0], FromDomainParams)])
+@pytest.mark.parametrize("kind", ADVERSARIAL)
 def test_compiled_networks_learn_about_the_same(kind: str) -> None:
     params = {"steps": 3, "log_every": 1, "batch_size": 16, "width": 16}
     plain, compiled = (made(toy_data(2), toy_params(kind, **params, compile=each)) for each in (False, True))
@@ -567,9 +573,12 @@ def test_odd_data_sets_have_gaussians_all_the_same(name: str) -> None:
 
 def assert_draws(gan: TrainedGenerator, data: ReplicateData) -> None:
     assert_finite(gan)
-    labels = source_labels(gan.generator, data)
-    for asked in requests([range(2)] * data.classes, 0, 0, labels):
-        assert gan.draw(asked, data.images, 1.0, scores=True).images.shape == (2, *data.images.shape[1:])
+    data = prepared(data, gan.name)
+    for asked in requests([range(2)] * data.classes, 0, 0, sources_of(gan.generator, data)):
+        assert gan.draw(asked, data.images, 1.0, scores=True, masks=data.masks).images.shape == (
+            2,
+            *data.images.shape[1:],
+        )
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from stages.generators.batches import DomainFeed, RandomFeed
+from stages.generators.batches import DomainFeed, RandomFeed, RegionFeed
 from stages.generators.interface import Batch, Draws, Feed, Learner, LearningGenerator
 from stages.generators.moments import Components, Moments
 from stages.generators.network_config import NetworkConfig
 from stages.generators.params import KINDS, NO_FOLDER, AnyGenerator, ConditionalParams, GeneratorParams, LearningParams
 from stages.labelling.data import Form
 from stages.sources.params import ImageParams
-from tests.labelling.toy import CLASSES, toy_images
+from tests.labelling.toy import CLASSES, toy_images, toy_masks
 
 CONFIG = NetworkConfig(
     layers="dense", classes=CLASSES, channels=1, size=8, latent_dim=8, width=32, components=20, spectral=True
@@ -32,9 +32,13 @@ _SECTION: TypeAdapter[GeneratorParams] = TypeAdapter(AnyGenerator)
 # A short training without a checkpoint; and what kinds that don't learn want.
 _FIELDS: dict[str, Any] = {
     "labels": "class",
+    "align": False,
     "rank": 8,
     "objective": HINGE,
     "layers": "dense",
+    "scales": 2,
+    "images_per_class": 2,
+    "reconstruction": 10.0,
     "range": "local",
     "cycle": 0.0,
     "identity": 0.0,
@@ -63,6 +67,8 @@ def toy_params(kind: str = "projection", **changes: Any) -> GeneratorParams:
     """The section of a small generator of this kind."""
     schema, _ = KINDS[kind]
     fields = {name: value for name, value in _FIELDS.items() if name in schema.model_fields}
+    if kind == "infilling":
+        fields["augment"] = {"policies": ["translation", "cutout", "flip"], "limit": 0.8}
     path = "made elsewhere" if kind == "external" else NO_FOLDER
     return _SECTION.validate_python({"kind": kind, "path": path} | fields | changes)
 
@@ -86,13 +92,16 @@ def random_moments(config: NetworkConfig, seed: int = 0) -> Moments:
     return Moments(components, means, torch.randn(config.classes, count, rank, generator=random) / 4)
 
 
-def some_draws(labels: Tensor, latents: Tensor, sources: Tensor | None = None) -> Draws:
+def some_draws(labels: Tensor, latents: Tensor, sources: Tensor | None = None, masks: Tensor | None = None) -> Draws:
     """Draws of these classes, each of its class's first image."""
-    return Draws(labels, latents, torch.zeros_like(labels), sources)
+    return Draws(labels, latents, torch.zeros_like(labels), sources, masks)
 
 
 def feed_for(generator: LearningGenerator, feed: RandomFeed) -> Feed:
     """This feed, or one that draws its labelled images as those of a source domain and the others as the target's."""
+    if generator.starts_from == "region":
+        masks = toy_masks(feed.real.labels[: feed.labelled], feed.real.images.shape[-1])
+        return RegionFeed(**{**vars(feed), "latent_dim": generator.latent_dim}, masks=masks)
     if generator.starts_from != "domain":
         return replace(feed, latent_dim=generator.latent_dim)
     source, target = feed.real[: feed.labelled], feed.real[feed.labelled :]
@@ -100,13 +109,12 @@ def feed_for(generator: LearningGenerator, feed: RandomFeed) -> Feed:
 
 
 class OneBatch(Feed):
-    """The same batch each time."""
+    """The same batch each time, whatever it is to be drawn among."""
 
     def __init__(self, batch: Batch) -> None:
-        self.batch = batch
+        self.batch, self.labels = batch, batch.labels
 
-    def draw(self, among: Tensor | None = None) -> Batch:
-        assert among is None
+    def draw(self, among: Tensor | None = None) -> Batch:  # noqa: ARG002
         return self.batch
 
 

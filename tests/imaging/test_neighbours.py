@@ -17,7 +17,6 @@ from stages.imaging.distance import Alignment, alignments, unit_vectors
 from stages.imaging.neighbours import (
     Neighbours,
     Search,
-    all_distances,
     distinct,
     nearest,
     pair_distances,
@@ -210,7 +209,7 @@ def test_numbers_that_are_no_groups_hide_nothing_and_too_few_references_left_are
 def test_all_distances_are_those_of_single_pairs() -> None:
     queries, references, ways = random_images(3, 42), random_images(8, 43), alignments(1, True, 8, 8)
     expected = [[nearest(x[None], t[None], 1, ways).distances.item() for t in references] for x in queries]
-    np.testing.assert_allclose(all_distances(queries, references, ways), expected, rtol=1e-12)
+    np.testing.assert_allclose(Search(references, 1, ways).all_distances(queries), expected, rtol=1e-12)
 
 
 def test_where_only_a_few_references_lie_outside_the_group_all_of_them_are_found() -> None:

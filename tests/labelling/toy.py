@@ -23,6 +23,20 @@ def toy_images(each: int, seed: int, side: int = 8) -> tuple[Tensor, Tensor]:
     return images.to(torch.uint8), labels
 
 
+def toy_masks(labels: Tensor, side: int = 8) -> Tensor:
+    """A box, bool (N, 1, side, side), in all images but every third."""
+    masks = torch.zeros(len(labels), 1, side, side, dtype=torch.bool)
+    masks[1::3, 0, 1 : side - 2, 1 : side - 3] = True
+    masks[2::3, 0, 2 : side - 1, 3 : side - 1] = True
+    return masks
+
+
+def with_masks(data: ReplicateData) -> ReplicateData:
+    """The same data with the regions of `toy_masks`."""
+    labels = torch.cat([data.labels, data.validation_labels])
+    return replace(data, masks=toy_masks(labels, data.images.shape[-1]))
+
+
 def toy_data(pool: int, validation: int = 5, side: int = 8) -> ReplicateData:
     """Five labelled images of each class, `pool` unlabelled ones and `validation` others."""
     unlabelled, _ = toy_images(pool, 1, side)

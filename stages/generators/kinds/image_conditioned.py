@@ -1,25 +1,25 @@
-"""Another image of a real image's class (DAGAN), by networks of two sorts.
+"""Another image of a real image's class: DAGAN.
 
 Antoniou, Storkey and Edwards, "Data Augmentation Generative Adversarial Networks" (2017): an encoder reads a source
 image, noise decides what becomes of it, and the discriminator judges pairs, a source beside another real image of its
-class or beside a generated one, so that copying the source is no way to win.
-
-Dense networks know the classes, and refine a draw of the class's Gaussian. Convolutional ones know none: a U-Net
-changes the source, whatever it is of. They learn from all classes that have two images or more, other classes too
-(`prepare.other_classes`), and draw for classes that they never saw.
+class or beside a generated one, so that copying the source is no way to win. Pairs are of classes with two images or
+more. Convolutional networks are told no class: what they learn from these, they do to the one image of another class.
 """
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from stages.generators.adversarial import AdversarialGenerator, ConditionalDiscriminator
-from stages.generators.convolutional import ConvolutionalTrunk
+from stages.generators.adversarial import AdversarialGenerator, ConditionalDiscriminator, adversarial_step
 from stages.generators.dense import DenseGenerator, DenseTrunk
-from stages.generators.interface import Draws, Examples, Plan
+from stages.generators.interface import Draws, Feed, Learner, Plan
+from stages.generators.layers import limited
+from stages.generators.moments import Moments
 from stages.generators.network_config import NetworkConfig
-from stages.generators.params import ImageConditionedParams
-from stages.generators.translators import build_translator
+from stages.generators.params import AdversarialParams, ConditionalParams
+from stages.generators.two_judges import TwoJudges
+from stages.generators.unet import CoarseMap, UNet, noise_side
 from stages.labelling.data import ReplicateData, TrustedImages
 from stages.plumbing.errors import UserError
 
@@ -65,30 +65,41 @@ class PairDiscriminator(ConditionalDiscriminator):
         return self.psi(features).squeeze(1) + trust * (self.embed(labels) * own).sum(dim=1)
 
 
-class UnseenPairDiscriminator(ConditionalDiscriminator):
-    """Judges an image by itself and beside its source, of whatever class:
+class SourceUNet(nn.Module):
+    """Draws to images (N, C, H, W) about [-1, 1]: the source, and what a U-Net adds to it, at first nothing.
 
-    logit = psi(phi(x)) + trust * chi(phi(x), phi(s), |phi(x) - phi(s)|), where chi has one hidden layer.
+    latents: `latent_dim` numbers for the whole image, which become a coarse map, and behind them one for each pixel of
+    the U-Net's maps.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.trunk = ConvolutionalTrunk(config)
-        features = self.trunk.features
-        self.psi = config.bound(nn.Linear(features, 1))
-        self.pair = config.bound(nn.Linear(3 * features, features))
-        self.chi = config.bound(nn.Linear(features, 1))
+        self.coarse = CoarseMap(config.latent_dim)
+        self.refine = UNet(replace(config, classes=1), config.channels + 1)
+        self.noise = noise_side(config.size)
+
+    def forward(self, draws: Draws) -> Tensor:
+        assert draws.sources is not None  # kinds that start from sources get them
+        latents, noise = draws.latents.split([self.coarse.inputs, self.noise**2], dim=1)
+        seen = torch.cat([draws.sources, self.coarse(latents, draws.sources.shape[-1])], dim=1)
+        noise = noise.unflatten(1, (1, self.noise, self.noise))
+        return limited(draws.sources + self.refine(seen, noise, torch.zeros_like(draws.labels)))
+
+
+class PairJudges(TwoJudges):
+    """Judge patches of an image on top of its source, and the whole pair; of no class."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__(replace(config, channels=2 * config.channels, classes=1))
 
     def features(self, images: Tensor, sources: Tensor | None) -> Tensor:
-        """Features (N, 2 F) of images and sources."""
+        """Maps (N, F, h, w) of images and sources, one on top of the other."""
         assert sources is not None  # kinds that start from sources get them
-        return torch.cat([self.trunk(images), self.trunk(sources)], dim=1)
+        return super().features(torch.cat([images, sources], dim=1), None)
 
-    def logits(self, features: Tensor, _labels: Tensor, trust: Tensor) -> Tensor:
-        """Logits (N,) from features (N, 2 F) and trust (N,) that source and image are of one class."""
-        own, beside = features.chunk(2, dim=1)
-        hidden = functional.leaky_relu(self.pair(torch.cat([own, beside, (own - beside).abs()], dim=1)), 0.2)
-        return self.psi(own).squeeze(1) + trust * self.chi(hidden).squeeze(1)
+    def logits(self, features: Tensor, labels: Tensor, trust: Tensor) -> Tensor:
+        """Logits (N, 1 + patches) from maps (N, F, h, w)."""
+        return super().logits(features, torch.zeros_like(labels), torch.zeros_like(trust))
 
 
 class Kind(AdversarialGenerator):
@@ -100,45 +111,29 @@ class Kind(AdversarialGenerator):
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
         if self.config.layers == "convolutional":
-            self.latent_dim = self.config.latent_dim + self.config.size**2  # one number for each pixel's noise
-
-    def build(self) -> tuple[nn.Module, nn.Module]:
-        config = self.config
-        if config.layers == "dense":
-            return SourceGenerator(config), PairDiscriminator(config)
-        widest = max(config.width // 2, 1)  # its smaller maps have twice as many channels
-        network = build_translator("global", config.channels, config.size, config.latent_dim, widest)
-        return network, UnseenPairDiscriminator(config)
+            self.latent_dim += noise_side(self.config.size) ** 2
 
     @classmethod
-    def examples(cls, data: ReplicateData, given: Examples, params: ImageConditionedParams) -> Examples:
-        """Convolutional networks learn from other classes too, and from no image that is alone in its class.
+    def learned_from(cls, data: ReplicateData, real: TrustedImages, params: AdversarialParams) -> TrustedImages:
+        """Convolutional networks, which know no class, learn from pairs of other classes too."""
+        return real if params.layers == "dense" else real.beside(data.other_images, data.other_labels)
 
-        Raises:
-            UserError: every image is.
-        """
-        if params.layers == "dense":
-            return given
-        first = slice(given.labelled)
-        labelled = _joined(given.real[first], _other_classes(data))
-        everything = _joined(labelled, given.real[given.labelled :])
-        images = everything.labels.bincount()
-        paired = images[everything.labels] > 1
-        if not paired.any():
+    @classmethod
+    def study(cls, data: ReplicateData, real: TrustedImages, params: ConditionalParams) -> tuple[Plan, Moments | None]:
+        if real.labels.bincount().max() < 2:
             raise UserError(
-                "kind: image_conditioned learns from two images of one class, but every class has one image: give it "
-                "classes with more (prepare.other_classes, prepare.few_shot), or take layers: dense"
+                f"kind: {params.kind} learns from two images of a class, and every class has one: raise "
+                "prepare.labels_per_class for some class, let prepare.other_classes bring some (for layers: "
+                "convolutional), or take the generator out"
             )
-        real = TrustedImages(*(each[paired] for each in vars(everything).values()))
-        return Examples(real, int(paired[: len(labelled.labels)].sum()))
+        return super().study(data, real, params)
 
+    def build(self) -> tuple[nn.Module, nn.Module]:
+        if self.config.layers == "convolutional":
+            return SourceUNet(self.config), PairJudges(self.config)
+        return SourceGenerator(self.config), PairDiscriminator(self.config)
 
-def _other_classes(data: ReplicateData) -> TrustedImages:
-    return TrustedImages(data.other_images, data.other_labels, torch.ones_like(data.other_labels, dtype=torch.float32))
-
-
-def _joined(first: TrustedImages, then: TrustedImages) -> TrustedImages:
-    if not len(then.labels):
-        return first
-    pairs = zip(vars(first).values(), vars(then).values(), strict=True)
-    return TrustedImages(*(torch.cat(pair) for pair in pairs))
+    def learn(self, feed: Feed, learner: Learner) -> dict[str, Tensor]:
+        several = feed.labels.bincount()[feed.labels] > 1
+        batch = feed.draw(among=several.nonzero().squeeze(1))
+        return adversarial_step(self.network, self.discriminator, self.objective, batch, learner)

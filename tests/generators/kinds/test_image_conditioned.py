@@ -1,14 +1,18 @@
-"""At its start a draw resembles its source as stated and is otherwise the Gaussian's; pairs are what is judged."""
+"""At its start a draw resembles its source as stated and is otherwise the Gaussian's; pairs are what is judged.
+
+Convolutional networks start at the source, and know no class.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stages.generators.adversarial import AdversarialGenerator
-from stages.generators.interface import Feed
+from stages.generators.batches import RandomFeed
+from stages.generators.interface import Batch, Draws, Feed
 from stages.generators.kinds.image_conditioned import LIKENESS
 from stages.generators.moments import Moments
 from tests.generators.toy import OneBatch, learner_of, random_moments, some_draws
@@ -120,3 +124,54 @@ def test_a_component_without_spread_stays_finite(ours: AdversarialGenerator) -> 
     sources = (ours.network.means[:3] @ ours.network.pixels.basis).unflatten(1, (1, 8, 8))
     images = ours.network.train()(some_draws(torch.arange(3), normal(3, 16, seed=1), sources))
     assert images.isfinite().all()
+
+
+@pytest.fixture
+def convolutional(make: Callable[..., AdversarialGenerator]) -> AdversarialGenerator:
+    return make("image_conditioned", layers="convolutional", width=8)
+
+
+def some_pairs(ours: AdversarialGenerator) -> Draws:
+    return some_draws(torch.arange(3), normal(3, ours.latent_dim, seed=5), normal(3, 1, 8, 8, seed=4).clamp(-1, 1))
+
+
+def test_convolutions_begin_with_the_source_itself(convolutional: AdversarialGenerator) -> None:
+    draws = some_pairs(convolutional)
+    assert torch.equal(convolutional.network(draws), draws.sources)
+
+
+def test_convolutions_are_told_no_class_and_read_source_and_both_sorts_of_latents(
+    convolutional: AdversarialGenerator,
+) -> None:
+    network, draws, judge = convolutional.eval().network, some_pairs(convolutional), convolutional.judge
+    nn.init.normal_(network.refine.output.weight, generator=torch.Generator().manual_seed(6))
+    images, other = network(draws), replace(draws, labels=draws.labels.roll(1))
+    assert torch.equal(network(other), images)
+    assert torch.equal(judge(images, other), judge(images, draws))
+    assert not torch.equal(judge(images, replace(draws, sources=-draws.sources)), judge(images, draws))
+    for places in (slice(None, convolutional.config.latent_dim), slice(convolutional.config.latent_dim, None)):
+        latents = draws.latents.clone()
+        latents[:, places] *= -1
+        assert not torch.equal(network(replace(draws, latents=latents)), images)
+
+
+@pytest.mark.parametrize("layers", ["dense", "convolutional"])
+def test_it_learns_pairs_of_classes_that_have_one(
+    make: Callable[..., AdversarialGenerator], feed: RandomFeed, layers: str
+) -> None:
+    """A class of one image, beside which there is no other, is left out of the batches."""
+    ours, seen = make("image_conditioned", layers=layers, width=8), list[Tensor]()
+    labels = feed.real.labels.clamp(max=1)
+    labels[-1] = 2
+    lonely = replace(feed, real=replace(feed.real, labels=labels), latent_dim=ours.latent_dim, batch_size=200)
+
+    class Watched(Feed):
+        labels = lonely.labels
+
+        def draw(self, among: Tensor | None = None) -> Batch:
+            batch = lonely.draw(among)
+            seen.append(batch.labels)
+            return batch
+
+    ours.learn(Watched(), learner_of(ours))
+    assert set(seen[0].tolist()) == {0, 1}

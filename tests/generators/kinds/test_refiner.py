@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stages.generators import training
 from stages.generators.batches import DomainFeed
-from stages.generators.drawing import TrainedGenerator, source_labels
+from stages.generators.drawing import TrainedGenerator, sources_of
 from stages.generators.interface import Draws
 from stages.generators.kinds import refiner
 from stages.generators.params import RefinerParams
@@ -91,7 +91,7 @@ def test_before_it_learns_it_leaves_an_image_as_it_is(make: Make) -> None:
 def test_a_label_is_that_of_the_drawn_image(make: Make, label: int) -> None:
     made = TrainedGenerator("refiner", make().eval())
     wanted = [range(3 * (each == label)) for each in range(DATA.classes)]
-    (asked,) = requests(wanted, 0, 0, source_labels(made.generator, DATA))
+    (asked,) = requests(wanted, 0, 0, sources_of(made.generator, DATA))
     assert asked.sources is not None
     assert DATA.labels[asked.sources].unique().tolist() == [label]
     assert asked.sources.max() < len(SOURCES), "only the source domain is drawn from"

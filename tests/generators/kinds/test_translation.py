@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stages.generators import flips
 from stages.generators.batches import DomainFeed, RandomFeed
-from stages.generators.drawing import TrainedGenerator, source_labels
+from stages.generators.drawing import TrainedGenerator, sources_of
 from stages.generators.interface import Draws
 from stages.generators.kinds.translation import LARGEST_DENSE, Kind
 from stages.generators.requests import requests
@@ -121,7 +121,7 @@ def test_it_learns_the_same_whatever_the_labels() -> None:
 def test_images_start_from_labelled_ones_of_the_source_and_inherit_their_labels() -> None:
     data = of_two_domains(toy_data(4))
     kind = Kind(made(data).generator.plan)
-    for asked in requests([range(40)] * 3, 0, 0, source_labels(kind, data)):
+    for asked in requests([range(40)] * 3, 0, 0, sources_of(kind, data)):
         assert asked.sources is not None
         assert (asked.sources < data.from_source).all()
         assert (data.labels[torch.from_numpy(asked.sources)].numpy() == asked.labels).all()
@@ -146,7 +146,7 @@ def test_the_translator_that_teaches_most_is_kept_as_far_back_as_the_start(
     gan = made(data)
     assert gan.quality["kept_step"] == (6 if taught == "more" else 0)
     assert len(looks) == 3
-    (asked, *_) = requests([range(5)] * 3, 0, 0, source_labels(gan.generator, data))
+    (asked, *_) = requests([range(5)] * 3, 0, 0, sources_of(gan.generator, data))
     images = gan.draw(asked, data.images, 1.0, scores=False).images
     assert (images == data.images[torch.from_numpy(asked.sources[:5])].numpy()).all() == (taught == "less")
 

@@ -1,0 +1,86 @@
+"""A small U-Net (Ronneberger et al., "U-Net: Convolutional Networks for Biomedical Image Segmentation", 2015)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from stages.generators.layers import ConditionalBatchNorm
+from stages.generators.network_config import NetworkConfig
+
+LARGEST_MAP = 32  # pixels a side; of larger images, each map's pixel stands for a block of theirs
+HALVINGS = 2
+GRID = 2  # numbers a side of a coarse map
+
+
+def block_side(size: int) -> int:
+    """Pixels a side of the blocks that images of `size` pixels are cut into for the U-Net: 1 up to 32 pixels."""
+    return -(-size // LARGEST_MAP)
+
+
+def noise_side(size: int) -> int:
+    """Pixels a side of the noise map for images of `size` pixels."""
+    block = block_side(size)
+    return -(-size // (block * 2**HALVINGS)) * 2**HALVINGS
+
+
+class CoarseMap(nn.Module):
+    """Latents (N, inputs) to maps (N, 1, size, size) that change slowly: what a whole image is drawn from."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.numbers = nn.Linear(inputs, GRID**2)
+
+    def forward(self, latents: Tensor, size: int) -> Tensor:
+        return functional.interpolate(self.numbers(latents).unflatten(1, (1, GRID, GRID)), size, mode="bilinear")
+
+
+class UNet(nn.Module):
+    """Images (N, I, H, W), one noise map and labels to maps (N, C, H, W), which are 0 before it learns.
+
+    inputs: I, what goes in for each pixel. C is the config's `channels`.
+    """
+
+    def __init__(self, config: NetworkConfig, inputs: int) -> None:
+        super().__init__()
+        width, classes = config.width, config.classes
+        self.block = block_side(config.size)
+        pixels = config.channels * self.block**2
+        self.input = nn.Conv2d(inputs * self.block**2 + 1, width, 3, padding=1)
+        self.down = nn.ModuleList([_halve(width, 2 * width), _halve(2 * width, 4 * width)])
+        self.bottom = nn.Conv2d(4 * width, 4 * width, 3, padding=1, bias=False)
+        self.up = nn.ModuleList([_double(4 * width, 2 * width), _double(4 * width, width)])
+        self.norms = nn.ModuleList(ConditionalBatchNorm(times * width, classes) for times in (2, 4, 4, 2, 1))
+        self.last = nn.Conv2d(2 * width, width, 3, padding=1)
+        self.output = nn.Conv2d(width, pixels, 3, padding=1)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)  # type: ignore[arg-type]  # it has one
+
+    def forward(self, images: Tensor, noise: Tensor, labels: Tensor) -> Tensor:
+        maps, size = self.cut(images), images.shape[-1]
+        first = _leaky(self.input(torch.cat([maps, noise], dim=1)))
+        second = _leaky(self.norms[0](self.down[0](first), labels))
+        third = _leaky(self.norms[1](self.down[1](second), labels))
+        third = third + _leaky(self.norms[2](self.bottom(third), labels))
+        hidden = _leaky(self.norms[3](self.up[0](third), labels))
+        hidden = _leaky(self.norms[4](self.up[1](torch.cat([hidden, second], dim=1)), labels))
+        hidden = _leaky(self.last(torch.cat([hidden, first], dim=1)))
+        return functional.pixel_shuffle(self.output(hidden), self.block)[..., :size, :size]
+
+    def cut(self, images: Tensor) -> Tensor:
+        """Maps whose sides can be halved, of images (N, C, H, W): blocks of pixels as channels, the edge repeated."""
+        missing = -images.shape[-1] % (self.block * 2**HALVINGS)
+        padded = functional.pad(images, (0, missing, 0, missing), mode="replicate") if missing else images
+        return functional.pixel_unshuffle(padded, self.block)
+
+
+def _halve(inputs: int, outputs: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
+
+
+def _double(inputs: int, outputs: int) -> nn.ConvTranspose2d:
+    return nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
+
+
+def _leaky(hidden: Tensor) -> Tensor:
+    return functional.leaky_relu(hidden, 0.2)
