@@ -47,7 +47,7 @@ def check(params: Params, dataset: Dataset) -> None:
     """
     found = [*_of_generators(params), *_of_measure(params.evaluate.measure, dataset.classes), *_of_backbones(params)]
     for replicate in range(dataset.replicates):
-        found += _of_classes(dataset, replicate)
+        found += _of_classes(params, dataset, replicate)
         found += _of_target(params, dataset, replicate)
         found += _of_plan(params, dataset, replicate)
         numbers = _Numbers.of(dataset, replicate, params.filter_memorized.by_group)
@@ -189,10 +189,14 @@ def _of_scores(arm: ArmParams, section: GeneratorParams, scores: bool) -> Iterat
             yield f"filter: by: discriminator needs a generator that has one, not kind: {section.kind}"
 
 
-def _of_classes(dataset: Dataset, replicate: int) -> Iterator[str]:
+def _of_classes(params: Params, dataset: Dataset, replicate: int) -> Iterator[str]:
+    there = {role: _counts(dataset, replicate, role) for role in LABELLED}
     for role in LABELLED:
-        for label in np.flatnonzero(_counts(dataset, replicate, role) == 0):
-            yield f"class {dataset.classes[label]!r} has no labelled image in {role}: every class needs one"
+        for name in (name for name, images in zip(dataset.classes, there[role], strict=True) if not images):
+            if role != VALIDATION or params.prepare.validation_of(name):
+                yield f"class {name!r} has no labelled image in {role}: every class needs one"
+    if not there[VALIDATION].any():
+        yield "prepare.validation_per_class is 0 for every class, but choices need labels: raise it for some"
 
 
 def _of_target(params: Params, dataset: Dataset, replicate: int) -> Iterator[str]:

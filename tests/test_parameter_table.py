@@ -14,6 +14,7 @@ from stages.parameter_table import Row, describe, schema_of
 from tests.conftest import ROOT
 
 BASE = (ROOT / "presets/base.yaml").read_text()
+BY_NAME = ("gate.least_detection", "prepare.labels_per_class", "prepare.validation_per_class")
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def rows() -> dict[str, Row]:
 def _leaves(value: Any, name: str) -> Iterator[str]:
     """Names of all values inside, as the table writes them."""
     named = name in ("train_downstream.arms", "train_gan.generators")
-    if isinstance(value, dict) and name not in ("gate.least_detection", "prepare.labels_per_class"):
+    if isinstance(value, dict) and name not in BY_NAME:
         for key, inner in value.items():
             yield from _leaves(inner, f"{name}.{'<name>' if named else key}".lstrip("."))
     elif name.endswith(".settings"):

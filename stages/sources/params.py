@@ -381,12 +381,21 @@ def _form_of_labels(value: Any) -> str:
     return "by_class" if isinstance(value, dict) else "all" if isinstance(value, str) else "number"
 
 
+def _form_of_validation(value: Any) -> str:
+    return "by_class" if isinstance(value, dict) else "number"
+
+
+OTHERS = "others"  # in a mapping by class: all classes that it does not name
 Labels = Annotated[int, Field(ge=1)]
 LabelsPerClass = Annotated[
     Annotated[Labels, Tag("number")]
     | Annotated[Literal["all"], Tag("all")]
     | Annotated[dict[str, Labels], Tag("by_class")],
     Discriminator(_form_of_labels),
+]
+ValidationPerClass = Annotated[
+    Annotated[Labels, Tag("number")] | Annotated[dict[str, Annotated[int, Field(ge=0)]], Tag("by_class")],
+    Discriminator(_form_of_validation),
 ]
 
 
@@ -405,7 +414,7 @@ class PrepareParams(_Section):
     test_share: float = Field(gt=0, lt=1)
     labels_per_class: LabelsPerClass
     imbalance_factor: float = Field(ge=1, allow_inf_nan=False)
-    validation_per_class: Labels
+    validation_per_class: ValidationPerClass
     calibration: int = Field(ge=1)
     unlabelled: Annotated[
         Annotated[PoolShare, Tag("share")] | Annotated[PoolCount, Tag("count")], Discriminator(_form_of_pool)
@@ -422,3 +431,12 @@ class PrepareParams(_Section):
                 "other: set other_classes.source, or shift.source and shift.simulate, to none"
             )
         return self
+
+    def validation_of(self, name: str) -> int:
+        """The most validation images that the class may have."""
+        return of_class(self.validation_per_class, name)
+
+
+def of_class(wanted: int | dict[str, int], name: str) -> int:
+    """The class's own number, where classes have one each; KeyError where it has none."""
+    return wanted if isinstance(wanted, int) else wanted[name if name in wanted else OTHERS]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from stages.plumbing.dataset import CALIBRATION, ROLES, TEST, TRAIN, UNLABELLED_POOL, VALIDATION
 from stages.plumbing.errors import UserError
 from stages.sources.allotment import Needs, Sizes, allot, counted, hold_out, stratified_order
-from stages.sources.params import PoolCount, PoolShare, PrepareParams
+from stages.sources.params import OTHERS, PoolCount, PoolShare, PrepareParams, of_class
 
 Labels = NDArray[np.int64]
 Rows = NDArray[np.int64]
@@ -116,22 +116,24 @@ def replicate_roles(
 
 
 def check_regime(class_names: list[str], params: PrepareParams) -> None:
-    """Raises UserError when `labels_per_class` by name and the classes differ, or when it and the factor exclude."""
-    wanted = params.labels_per_class
-    if not isinstance(wanted, dict):
-        return
-    if params.imbalance_factor > 1:
+    """Raises UserError when numbers by class and the classes differ, or when these and `imbalance_factor` exclude."""
+    if isinstance(params.labels_per_class, dict) and params.imbalance_factor > 1:
         raise UserError(
             "prepare.labels_per_class gives each class its own number and prepare.imbalance_factor is "
             f"{params.imbalance_factor:g}: state one of the two, with imbalance_factor 1 or one number for all classes"
         )
-    unknown, missing = sorted(wanted.keys() - set(class_names)), sorted(set(class_names) - wanted.keys())
-    if unknown or missing:
-        names = ", ".join(repr(each) for each in unknown or missing)
-        raise UserError(
-            f"prepare.labels_per_class {'names' if unknown else 'lacks'} {names}: it needs a number for each class of "
-            f"the source, which are {', '.join(repr(each) for each in class_names)}"
-        )
+    for key in ("labels_per_class", "validation_per_class"):
+        wanted = getattr(params, key)
+        if not isinstance(wanted, dict):
+            continue
+        unknown = sorted(wanted.keys() - set(class_names) - {OTHERS})
+        missing = [] if OTHERS in wanted else sorted(set(class_names) - wanted.keys())
+        if unknown or missing:
+            names = ", ".join(repr(each) for each in unknown or missing)
+            raise UserError(
+                f"prepare.{key} {'names' if unknown else 'lacks'} {names}: it needs a number for each class of the "
+                f"source, which are {', '.join(repr(each) for each in class_names)}, or one for all {OTHERS}"
+            )
 
 
 def count(roles: NDArray[np.str_], labels: Labels, class_names: list[str]) -> dict[str, dict[str, int]]:
@@ -187,7 +189,7 @@ def _train_sizes(everything: Sizes, params: PrepareParams, class_names: list[str
     """
     wanted = params.labels_per_class
     if isinstance(wanted, dict):
-        by_name = np.array([wanted[name] for name in class_names])
+        by_name = np.array([of_class(wanted, name) for name in class_names])
         return lambda _: by_name
     ranking = np.argsort(-everything, kind="stable")
     steps = np.empty(len(everything))
@@ -221,7 +223,7 @@ def _validation_sizes(everything: Sizes, params: PrepareParams, class_names: lis
     most = _train_sizes(everything, params, class_names)(np.maximum(everything, 1))
     if params.labels_per_class == "all":
         most = np.minimum(most, np.maximum(everything // 2, 1))
-    return np.minimum(most, params.validation_per_class)
+    return np.minimum(most, [params.validation_of(name) for name in class_names])
 
 
 def _needs(

@@ -238,6 +238,22 @@ def test_labels_per_class_by_name() -> None:
     assert per_class(LABELS, roles, TRAIN) == [11, 7, 2]
 
 
+@pytest.mark.parametrize(
+    ("labels", "trained", "validation", "validated"),
+    [
+        ({"b": 1, "others": 9}, [9, 1, 9], {"b": 0, "others": 4}, [4, 0, 4]),
+        ({"b": 3, "others": 9}, [9, 3, 9], {"a": 5, "b": 2, "c": 1}, [5, 2, 1]),
+        (4, [4, 4, 4], {"c": 1, "others": 9}, [4, 4, 1]),
+    ],
+)
+def test_few_shot_classes_have_their_own_numbers(
+    labels: object, trained: list[int], validation: object, validated: list[int]
+) -> None:
+    roles = roles_of(make_params(labels_per_class=labels, validation_per_class=validation))
+    assert per_class(LABELS, roles, TRAIN) == trained
+    assert per_class(LABELS, roles, VALIDATION) == validated
+
+
 @pytest.mark.parametrize("given", [False, True])
 @pytest.mark.parametrize(
     ("labels", "trained", "validated"),
