@@ -87,14 +87,14 @@ def _filter(params: FilterMemorizedParams, sizes: Sizes) -> float:
 
 def _arm(arm: ArmParams, params: TrainDownstreamParams, sizes: Sizes) -> float:
     """CPU seconds of one replicate: each setting is trained, and the best one again on all labels."""
-    if arm.backbone is not None:
+    if (pretrained := arm.pretrained) is not None:
         shares = {getattr(each, "synthetic_share", None) for each in arm.settings}
         looks = LOOKS * (len(shares) * (len(arm.settings) > 1) + 1) + sizes.images / 5
         tuned = [getattr(each, "fine_tuning_rate", None) is not None for each in arm.settings]
         # the network's way there and back takes as long as five looks; any setting may be the one trained again
         learned = 5 * (sum(tuned) * (len(tuned) > 1) + any(tuned))
         looks += learned * params.classifier.steps * params.classifier.batch_size
-        return 5.0 + looks * LOOK * (arm.backbone.size / 96) ** 2
+        return 5.0 + looks * LOOK * (pretrained.size / 96) ** 2
     classifier, count = params.classifier, len(arm.settings)
     step = (0.003 + 0.012 * (sizes.side / 16) ** 2 * classifier.width / 16) * classifier.batch_size / 64
     trainings = count + (count > 1)

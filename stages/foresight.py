@@ -31,7 +31,17 @@ from stages.generators.scales import sides
 from stages.memorization.conformal import calibration_needed, check_calibration
 from stages.memorization.params import FilterMemorizedParams
 from stages.plumbing import workdir
-from stages.plumbing.dataset import CALIBRATION, LABELLED, ROLES, SEEN, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
+from stages.plumbing.dataset import (
+    CALIBRATION,
+    LABELLED,
+    OTHER,
+    ROLES,
+    SEEN,
+    TRAIN,
+    UNLABELLED_POOL,
+    VALIDATION,
+    Dataset,
+)
 from stages.plumbing.errors import UserError
 from stages.plumbing.params import PARAMS_FILE, Params, load
 
@@ -161,7 +171,7 @@ def _of_measure(measure: Measure, classes: Sequence[str]) -> Iterator[str]:
 
 
 def _of_backbones(params: Params) -> Iterator[str]:
-    users = {f"train_downstream.arms.{name}": arm.backbone for name, arm in params.train_downstream.arms.items()}
+    users = {f"train_downstream.arms.{name}": arm.pretrained for name, arm in params.train_downstream.arms.items()}
     found: dict[BackboneParams, str] = {}
     users |= {"filter_memorized": params.filter_memorized.backbone, "evaluate": params.evaluate.backbone}
     for user, backbone in users.items():
@@ -367,6 +377,12 @@ def _of_arm(arm: ArmParams, dataset: Dataset, replicate: int) -> Iterator[str]:
             f"{' and '.join(arm.from_pool)} needs unlabelled images, but the pool is empty: raise prepare.unlabelled, "
             "set fewer images aside for other roles, or take the arm out"
         )
+    if arm.from_many_shot and not _has_both(dataset, replicate):
+        yield (
+            f"{' and '.join(arm.from_many_shot)} needs two classes with many images or more, beside others with few: "
+            "let prepare.labels_per_class give some at least twice the labels of others ({cat: 1, others: 20}), let "
+            "prepare.other_classes bring classes to learn from, or take the arm out"
+        )
     if isinstance(arm.labels, LabelBudget):
         least = _counts(dataset, replicate, *LABELLED).min()
         if least < arm.labels.per_class:
@@ -374,6 +390,14 @@ def _of_arm(arm: ArmParams, dataset: Dataset, replicate: int) -> Iterator[str]:
                 f"labels: per_class: {arm.labels.per_class} is more than the {least} labelled images that train and "
                 "validation have of the rarest class: lower it, or raise prepare.labels_per_class"
             )
+
+
+def _has_both(dataset: Dataset, replicate: int) -> bool:
+    """Whether `downstream.many_shot` finds few-shot classes, and many-shot ones from which a choice can be made too."""
+    labels, in_train = (_counts(dataset, replicate, *roles) for roles in (LABELLED, (TRAIN,)))
+    few, others = 2 * labels <= labels.max(), np.bincount(dataset.labels(replicate, OTHER))
+    many = int((~few & (in_train > 1)).sum()) if few.any() else 0
+    return bool(few.any() or others.any()) and many + int((others > 1).sum()) > 1
 
 
 def _counts(dataset: Dataset, replicate: int, *roles: str) -> NDArray[np.int64]:

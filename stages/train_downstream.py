@@ -53,7 +53,7 @@ def _job(run: StageRun, arm: ArmParams, replicate: int, dataset: Dataset) -> Job
     params = run.params.train_downstream
     shared = params.model_dump(mode="json", exclude={"arms", "scikit_learn", "device"})
     synthetic = [synthetic_set(arm, replicate)] if arm.adds_synthetic else []
-    weights = [Path(arm.backbone.weights)] if arm.backbone and Path(arm.backbone.weights).is_file() else []
+    weights = [Path(arm.pretrained.weights)] if arm.pretrained and Path(arm.pretrained.weights).is_file() else []
     inputs = (run.code, shared, arm, dataset.fingerprint(replicate), *synthetic, *weights)
     return Job(f"{run.name}@{run.item}@choice", workdir.fingerprint(*inputs), arm, replicate, params)
 

@@ -5,11 +5,13 @@ from collections.abc import Iterable, Mapping
 from stages.downstream.params import (
     STRONG,
     ArmParams,
+    Calibrated,
     Coral,
     Dann,
     Duplicated,
     FixMatch,
     LabelBudget,
+    NearestMean,
     OtherSeeds,
     Pasted,
     PseudoLabels,
@@ -40,6 +42,16 @@ _POLICIES = {
     "tone_curves": "random tone curves",
     "mixup": "mixup",
     "cutmix": "CutMix",
+    "pixel_delta": "pixel delta",
+}
+_WAYS = {
+    Coral: "CORAL",
+    Dann: "DANN",
+    Pasted: "pasted regions",
+    Duplicated: "copies of real images",
+    OtherSeeds: "other random seeds",
+    NearestMean: "nearest mean",
+    Calibrated: "distribution calibration",
 }
 _STYLES = {"histogram": "histogram matching", "fourier": "Fourier matching", "tone_curve": "fitted tone curve"}
 _BALANCING = {"oversampling": "oversampling", "class_weights": "class weights"}
@@ -67,10 +79,14 @@ _GLOSSARY = (
         ("TrivialAugment", "changed by one random operation each"),
         ("random tone curves", "given another brightness at every level, at random"),
         ("mixup", "two images laid over each other"),
+        ("pixel delta", "given the difference of two images of another class"),
         ("CutMix", "a piece of one image set into another"),
     ),
     (
         ("pretrained network", "a network that others trained on photographs; only its last layer is trained anew"),
+        ("features of many-shot classes", "what a network that told classes with many images apart sees in others"),
+        ("nearest mean", "an image is of the class whose mean lies nearest"),
+        ("distribution calibration", "images of rare classes are made to vary as those of similar common ones"),
         ("pseudo-labels", "a classifier labels the unlabelled real images, and another learns from both"),
         ("FixMatch", "the same in one go, with strong random changes"),
         ("self-training", "pseudo-labels, given anew in each round by the last one's classifier"),
@@ -106,6 +122,8 @@ def arm_words(arm: ArmParams, generators: Mapping[str, GeneratorParams]) -> str:
 def _network(arm: ArmParams) -> str:
     if arm.backbone is None:
         return ""
+    if arm.backbone == "many_shot":
+        return "features of many-shot classes"
     tuned = any(getattr(setting, "fine_tuning_rate", None) for setting in arm.settings)
     return "fine-tuned network" if tuned else "pretrained network"
 
@@ -134,17 +152,7 @@ def _images(arm: ArmParams, generators: Mapping[str, GeneratorParams]) -> str:
             return _fixmatch([each.more_rounds for each in arm.settings if isinstance(each, FixMatch)])
         case StyleMatching():
             return _STYLES[first.style] if len(arm.settings) == 1 else "style matching"
-        case Coral():
-            return "CORAL"
-        case Dann():
-            return "DANN"
-        case Pasted():
-            return "pasted regions"
-        case Duplicated():
-            return "copies of real images"
-        case OtherSeeds():
-            return "other random seeds"
-    return ""
+    return _WAYS.get(type(first), "")
 
 
 def _self_training(rounds: list[int]) -> str:

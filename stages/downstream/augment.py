@@ -26,9 +26,10 @@ def build_policy(name: str, params: TrainDownstreamParams, flip_ok: bool) -> Pol
     """What an arm's `augment` does to single images, which are mirrored only where `flip_ok`.
 
     `classic`, `randaugment` and `trivialaugment` by themselves; `tone_curves` after `classic`; `mixup` and `cutmix` mix
-    what `classic` has augmented (see `mixing.build_mixing`); `none` leaves images as they are.
+    what `classic` has augmented (see `mixing.build_mixing`), and `pixel_delta` adds to it (see `pixel_delta`); `none`
+    leaves images as they are.
     """
-    if name in ("classic", "mixup", "cutmix"):
+    if name in ("classic", "mixup", "cutmix", "pixel_delta"):
         return lambda images, generator: classic(images, generator, params.classic, flip_ok)
     if name == "tone_curves":
         return lambda images, generator: randomly_curved(classic(images, generator, params.classic, flip_ok), generator)

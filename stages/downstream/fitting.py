@@ -7,29 +7,35 @@ from functools import cached_property
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from stages.downstream.alignment import Term, train_aligned
 from stages.downstream.arm_data import ArmData, Labelled, labelled_images
 from stages.downstream.augment import Policy, build_policy, on_first
 from stages.downstream.batches import Part, compose, real_parts
+from stages.downstream.calibration import draw_calibrated
 from stages.downstream.coral import CovarianceTerm
 from stages.downstream.dann import DomainCritic
 from stages.downstream.domains import Domains
 from stages.downstream.fixmatch import train_fixmatch
-from stages.downstream.heads import fit_head
+from stages.downstream.heads import fit_head, nearest_mean
+from stages.downstream.many_shot import ManyShot, body_of, many_shot
 from stages.downstream.mixing import build_mixing
 from stages.downstream.params import (
     ALIGNED_SHARE,
     ArmParams,
+    Calibrated,
     Coral,
     Dann,
     FixMatch,
     Head,
+    NearestMean,
     OtherSeeds,
     Setting,
     Synthetic,
     TrainDownstreamParams,
 )
+from stages.downstream.pixel_delta import with_deltas
 from stages.downstream.sampling import draw_order
 from stages.downstream.training import (
     Examples,
@@ -41,7 +47,7 @@ from stages.downstream.training import (
     targets_of,
     train_classifier,
 )
-from stages.imaging.backbones import Backbone, open_backbone
+from stages.imaging.backbones import open_backbone
 from stages.imaging.networks import in_batches
 from stages.imaging.pixels import to_bytes, to_network_range
 from stages.labelling.pool import Guesses
@@ -79,9 +85,16 @@ class Bench:
         return derive_seeds(self.params.seed, self.replicate)
 
     @cached_property
-    def backbone(self) -> Backbone:
-        """The arm's, on the device of the images."""
-        given = self.arm.backbone
+    def many_shot(self) -> ManyShot:
+        """Labelled images of the classes with many of them."""
+        return many_shot(self.data.seen, self.labelled)
+
+    @cached_property
+    def backbone(self) -> nn.Module:
+        """The arm's, frozen, on the device of the images."""
+        if self.arm.backbone == "many_shot":
+            return _learned_backbone(self)
+        given = self.arm.pretrained
         assert given is not None
         return open_backbone(given.name, given.size, given.weights).to(self.data.test_images.device)
 
@@ -100,6 +113,10 @@ def fit_setting(
 ) -> Trained:
     """validate, stop: see `train_classifier`."""
     match setting:
+        case NearestMean():
+            return _fit_nearest_mean(setting, parts, bench)
+        case Calibrated():
+            return _fit_head(setting, parts, bench)
         case Head(weight_decay=float()) | Synthetic(weight_decay=float()):
             headed = _fit_head(setting, parts, bench)
             rate = setting.fine_tuning_rate
@@ -178,18 +195,59 @@ def _fit_fixmatch(setting: FixMatch, bench: Bench, validate: Validate | None, st
     )
 
 
-def _fit_head(setting: Head | Synthetic, parts: Sequence[Part], bench: Bench) -> Trained:
+def _fit_head(setting: Head | Synthetic | Calibrated, parts: Sequence[Part], bench: Bench) -> Trained:
     """A head on the features of what the network of other arms would be shown first, augmented as there."""
     assert setting.weight_decay is not None  # by the schema
-    key = setting.model_copy(update={"weight_decay": 1.0, "fine_tuning_rate": None})
+    features, targets = _seen(setting, parts, bench)
+    if isinstance(setting, Calibrated):
+        features = _calibrated(features, targets.argmax(dim=1), setting.calibration_spread, bench)
+    head, loss, iterations = fit_head(features, targets, setting.weight_decay)
+    model = nn.Sequential(bench.backbone, head).eval()
+    return Trained(model, [{"step": iterations, "loss": loss}], iterations)
+
+
+def _fit_nearest_mean(setting: NearestMean, parts: Sequence[Part], bench: Bench) -> Trained:
+    features, targets = _seen(setting, parts, bench)
+    head = nearest_mean(features, targets.argmax(dim=1), bench.data.seen.classes)
+    return Trained(nn.Sequential(bench.backbone, head).eval(), [], 1)
+
+
+def _calibrated(features: Tensor, labels: Tensor, spread: float, bench: Bench) -> Tensor:
+    """The features, with draws in place of every second one of few-shot classes."""
+    rows = torch.isin(labels, bench.data.seen.few_shot.to(labels.device)).nonzero().squeeze(1)[1::2]
+    many, random = bench.many_shot, torch.Generator(features.device).manual_seed(bench.seeds.augmentation)
+    known = many.by_class(in_batches(bench.backbone, many.images))
+    drawn = features.clone()
+    drawn[rows] = draw_calibrated(features[rows], known, spread, random)
+    return drawn
+
+
+def _learned_backbone(bench: Bench) -> nn.Module:
+    """What a classifier of the many-shot classes sees, trained as long as any, on all of them alike, augmented as the
+    arm's own images."""
+    many, params, seeds = bench.many_shot, bench.params, bench.seeds
+    places, steps, classes = params.classifier.batch_size, params.classifier.steps, many.classes
+    targets = one_hot(many.labels, classes).float().to(many.images.device)
+    examples = Examples(many.images, targets, torch.ones(len(many.labels), device=many.images.device))
+    generator = torch.Generator().manual_seed(seeds.order)
+    order = draw_order(many.labels, steps * places, torch.ones(classes), generator).view(steps, places)
+    policy = build_policy(bench.arm.augment, params, bench.data.seen.flip_ok)
+    classifier = train_classifier(examples, order, policy, None, params.classifier, seeds).model
+    return body_of(classifier).requires_grad_(False).eval()
+
+
+def _seen(
+    setting: Head | Synthetic | Calibrated | NearestMean, parts: Sequence[Part], bench: Bench
+) -> tuple[Tensor, Tensor]:
+    """Features (N, F) of what the network of other arms is shown first, augmented as there, and targets (N, K)."""
+    added = isinstance(setting, Synthetic)
+    key = setting.model_copy(update={"weight_decay": 1.0, "fine_tuning_rate": None}) if added else Head()
     if key not in bench.seen_by_backbone:
         looks = shown(parts, bench, LOOKS, round(PLAIN * LOOKS))
         targets = targets_of(looks, bench.params.classifier.label_smoothing)
         different, places = looks.images.unique(dim=0, return_inverse=True)  # without augmentation there are few
         bench.seen_by_backbone[key] = (in_batches(bench.backbone, different)[places], targets)
-    head, loss, iterations = fit_head(*bench.seen_by_backbone[key], setting.weight_decay)
-    model = nn.Sequential(bench.backbone, head).eval()
-    return Trained(model, [{"step": iterations, "loss": loss}], iterations)
+    return bench.seen_by_backbone[key]
 
 
 def shown(parts: Sequence[Part], bench: Bench, count: int, plain: int = 0) -> Examples:
@@ -254,6 +312,8 @@ def policy_of(parts: Sequence[Part], bench: Bench, batch: int) -> Policy:
     policy, classic = (
         build_policy(name, bench.params, bench.data.seen.flip_ok) for name in (bench.arm.augment, "classic")
     )
+    if bench.arm.augment == "pixel_delta":
+        return with_deltas(classic, bench.many_shot)
     if bench.data.seen.from_source is None or bench.arm.augment != "tone_curves":
         return policy
     return on_first(_of_source(parts), batch, policy, classic)

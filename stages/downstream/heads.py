@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stages.downstream.classifiers import build_classifier
+from stages.downstream.many_shot import body_of
 from stages.downstream.params import BackboneParams, NetworkKind
 from stages.imaging.backbones import build_backbone
 
@@ -13,12 +14,13 @@ TOLERANCE = 1e-5  # of the gradient
 
 
 def build(
-    backbone: BackboneParams | None, kind: NetworkKind, channels: int, size: int, classes: int, width: int
+    backbone: BackboneParams | str | None, kind: NetworkKind, channels: int, size: int, classes: int, width: int
 ) -> nn.Sequential:
     """An arm's classifier, whose weights are still to be loaded: the backbone with a head, or without one the network
-    that `classifiers.build_classifier` builds."""
-    if backbone is None:
-        return build_classifier(kind, channels, size, classes, width, seed=0)
+    that `classifiers.build_classifier` builds. many_shot: the backbone is that network too, but for its last layer."""
+    if not isinstance(backbone, BackboneParams):
+        own = build_classifier(kind, channels, size, classes, width, seed=0)
+        return own if backbone is None else nn.Sequential(body_of(own), own[-1])
     body = build_backbone(backbone.name, backbone.size)
     return nn.Sequential(body, nn.Linear(body.features, classes))
 
@@ -62,3 +64,22 @@ def fit_head(features: Tensor, targets: Tensor, weight_decay: float) -> tuple[nn
         head.weight.div_(deviation)
         head.bias.sub_(head.weight @ centre)
     return head.requires_grad_(False), reached, solver.state[head.weight]["n_iter"]
+
+
+def nearest_mean(features: Tensor, labels: Tensor, classes: int) -> nn.Linear:
+    """The linear head whose likeliest class is the one with the nearest mean.
+
+    It is Bayes' rule for Gaussians of one variance, the same in all directions and for all classes, which are equally
+    likely: p(class) ~ exp(-|f - mean|^2 / (2 variance)). Where features do not vary within classes the variance is 1.
+
+    Args:
+        features: float32 (N, F).
+        labels: int64 (N,), every one of 0..classes-1 among them.
+        classes: how many there are.
+    """
+    means = torch.stack([features[labels == label].mean(dim=0) for label in range(classes)])
+    variance = float((features - means[labels]).square().mean()) or 1.0
+    head = nn.Linear(features.shape[1], classes, device=features.device).requires_grad_(False)
+    head.weight.copy_(means / variance)
+    head.bias.copy_(-means.square().sum(dim=1) / (2 * variance))
+    return head

@@ -112,6 +112,22 @@ class Head(_Section):
     fine_tuning_rate: float | None = Field(default=None, gt=0, le=0.1)
 
 
+class NearestMean(_Section):
+    """Labelled real images, seen by the arm's backbone; an image is of the class whose mean lies nearest."""
+
+    nearest_mean: Literal[True]
+
+
+class Calibrated(_Section):
+    """As `Head`, but half of what is seen of few-shot classes is drawn: see `calibration.draw_calibrated`.
+
+    calibration_spread: alpha of the paper.
+    """
+
+    calibration_spread: float = Field(ge=0)
+    weight_decay: float = Field(gt=0)
+
+
 class PseudoLabels(_Section):
     """Share of the unlabelled pool that is pseudo-labelled, the most confident images of every class, and by whom.
 
@@ -163,7 +179,8 @@ class Dann(_Section):
 
 _FOR_SHIFT = ("style", "coral_weight", "dann_weight")
 _FROM_POOL = (*_FOR_SHIFT, "pool_share", "fixmatch_threshold")
-_TELLING = ("synthetic_share", *_FROM_POOL, "pasted_share", "duplicated_share", "other_seeds", "weight_decay")
+_TELLING = ("synthetic_share", *_FROM_POOL, "pasted_share", "duplicated_share", "other_seeds", "nearest_mean")
+_TELLING += ("calibration_spread", "weight_decay")
 
 
 def _kind(setting: Any) -> str:
@@ -177,6 +194,8 @@ Setting = Annotated[
     | Annotated[OtherSeeds, Tag("other_seeds")]
     | Annotated[Duplicated, Tag("duplicated_share")]
     | Annotated[Synthetic, Tag("synthetic_share")]
+    | Annotated[NearestMean, Tag("nearest_mean")]
+    | Annotated[Calibrated, Tag("calibration_spread")]
     | Annotated[Head, Tag("weight_decay")]
     | Annotated[PseudoLabels, Tag("pool_share")]
     | Annotated[FixMatch, Tag("fixmatch_threshold")]
@@ -216,17 +235,20 @@ class ArmParams(_Section):
     pass apart, and at the end batch norm gets the statistics of the target's pool (`domains.Domains`).
 
     backbone: where there is one, a linear head on its features is the arm's classifier, and every setting states the
-    head's weight_decay; or, with a fine_tuning_rate, both learn on together.
+    head's weight_decay; or, with a fine_tuning_rate, both learn on together. many_shot: the features of a classifier
+    that learned the classes with many images (`many_shot`).
     """
 
     images: str = Field(pattern=r"^data/(prepare|filter_memorized/[a-z][a-z0-9_]*)$")
     real: bool
     labels: Literal["all"] | LabelBudget
     balancing: Literal["none", "oversampling", "class_weights", "synthetic"]
-    augment: Literal["none", "classic", "randaugment", "trivialaugment", "tone_curves", "mixup", "cutmix"]
+    augment: Literal[
+        "none", "classic", "randaugment", "trivialaugment", "tone_curves", "mixup", "cutmix", "pixel_delta"
+    ]
     # defaults, unlike elsewhere: most arms have nothing to state here
     batch_norm: Literal["joint", "target"] = "joint"
-    backbone: BackboneParams | None = None
+    backbone: BackboneParams | Literal["many_shot"] | None = None
     settings: list[Setting] = Field(min_length=1, max_length=4)
 
     def chooses(self, checkpoints: int) -> bool:
@@ -242,6 +264,18 @@ class ArmParams(_Section):
     def generator(self) -> str | None:
         """The generator whose images are trained on."""
         return self.images.removeprefix(_OF_GENERATOR) if self.images.startswith(_OF_GENERATOR) else None
+
+    @property
+    def pretrained(self) -> BackboneParams | None:
+        """The backbone that was trained elsewhere."""
+        return self.backbone if isinstance(self.backbone, BackboneParams) else None
+
+    @property
+    def from_many_shot(self) -> list[str]:
+        """The keys that need classes with many images beside those with few."""
+        backbone = ["backbone: many_shot"] if self.backbone == "many_shot" else []
+        policy = ["augment: pixel_delta"] if self.augment == "pixel_delta" else []
+        return backbone + policy + self._keys(("calibration_spread",))
 
     @property
     def for_shift(self) -> list[str]:
@@ -314,15 +348,19 @@ class ArmParams(_Section):
             [getattr(setting, name, None) is not None for setting in self.settings]
             for name in ("weight_decay", "fine_tuning_rate")
         )
-        if self.backbone is None and any(decays + rates):
+        means = [isinstance(setting, NearestMean) for setting in self.settings]
+        if self.backbone is None and any(decays + rates + means):
             raise ValueError(
-                "weight_decay and fine_tuning_rate are of a head on pretrained features: state the arm's backbone too"
+                "weight_decay, nearest_mean and fine_tuning_rate are of a head on features: state the arm's backbone "
+                "too"
             )
-        if self.backbone is not None and not all(decays):
+        if self.backbone is not None and not all(decay or mean for decay, mean in zip(decays, means, strict=True)):
             raise ValueError(
                 "backbone: a head learns on its features, so every setting must be {weight_decay: 0.1}, another number "
-                "above 0, or synthetic_share with such a weight_decay"
+                "above 0, synthetic_share or calibration_spread with such a weight_decay, or {nearest_mean: true}"
             )
+        if self.backbone == "many_shot" and any(rates):
+            raise ValueError("backbone: many_shot stays as it is: take fine_tuning_rate out")
         if self.backbone is not None and (self.augment in ("mixup", "cutmix") or self.batch_norm == "target"):
             raise ValueError(
                 "backbone: a head is fitted to single images, and batch norm keeps the statistics that it came with: "

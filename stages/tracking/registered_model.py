@@ -107,7 +107,11 @@ def _pack(weights: Path, config: Mapping[str, Any], folder: Path) -> None:
     from mlflow.types.schema import ColSpec, Map, Schema
 
     further = (
-        ("torchvision", "timm") if config["backbone"] else ("torchvision",) if config["kind"] == "resnet18" else ()
+        ("torchvision", "timm")
+        if isinstance(config["backbone"], dict)
+        else ("torchvision",)
+        if config["kind"] == "resnet18"
+        else ()
     )
     libraries = _LIBRARIES + further
     workdir.write_json(folder / "classifier.json", config)

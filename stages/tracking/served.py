@@ -34,7 +34,9 @@ class ServedClassifier(PythonModel):
         config = json.loads(Path(context.artifacts["config"]).read_text(encoding="utf-8"))
         self._classes = config["classes"]
         self._image = ImageParams(**config["image"])
-        backbone = BackboneParams(**config["backbone"]) if config["backbone"] else None
+        backbone = config["backbone"]
+        if isinstance(backbone, dict):
+            backbone = BackboneParams(**backbone)
         self._network = build(
             backbone, config["kind"], self._image.channel_count, self._image.size, len(self._classes), config["width"]
         )
