@@ -179,8 +179,8 @@ class Dann(_Section):
 
 _FOR_SHIFT = ("style", "coral_weight", "dann_weight")
 _FROM_POOL = (*_FOR_SHIFT, "pool_share", "fixmatch_threshold")
-_TELLING = ("synthetic_share", *_FROM_POOL, "pasted_share", "duplicated_share", "other_seeds", "nearest_mean")
-_TELLING += ("calibration_spread", "weight_decay")
+_HEADS = ("nearest_mean", "calibration_spread", "weight_decay")
+_TELLING = ("synthetic_share", *_FROM_POOL, "pasted_share", "duplicated_share", "other_seeds", *_HEADS)
 
 
 def _kind(setting: Any) -> str:
