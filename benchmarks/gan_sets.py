@@ -54,6 +54,7 @@ class _Recipe:
     changes: Mapping[str, Any] = field(default_factory=dict)
 
 
+_FORTY = {"prepare.labels_per_class": 40, "prepare.validation_per_class": 10}
 _RARE_DIGITS = {str(digit): 50 if digit < 5 else 7 for digit in range(10)}
 _RECIPES = {
     "digits_pool": _Recipe("digits_pool"),
@@ -97,6 +98,9 @@ _RECIPES = {
     ),
     "chest_xrays": _Recipe("chest_xrays", "pneumoniamnist", {"prepare.image.size": 28, "prepare.calibration": 400}),
     "spoken_digits": _Recipe("spoken_digits", "fsdd_wav"),
+    "few_shot_fashion": _Recipe("few_shot_fashion", "fashion_mnist_sub", _FORTY),
+    "few_shot_cells": _Recipe("few_shot_cells", "rbc_chula11", _FORTY),
+    "few_shot_omniglot": _Recipe("few_shot_omniglot", "omniglot_small"),
 }
 NAMES = tuple(_RECIPES)
 
@@ -149,6 +153,9 @@ def _prepared(name: str, folder: Path) -> tuple[Dataset, params.Params]:
             raise UserError(f"{source} is missing: unpack {recipe.source} there, or leave out the set {name}")
         changes["prepare.source.path"] = str(source)
     preset = parameters.load(changes, recipe.preset)
+    if preset.prepare.other_classes.source.kind != "none":  # of the same source
+        changes["prepare.other_classes.source.path"] = changes["prepare.source.path"]
+        preset = parameters.load(changes, recipe.preset)
     key = workdir.fingerprint(preset.prepare, code.digest(code.closure(Path("stages/prepare.py"))))
     text = parameters.text(changes, recipe.preset)
     return Dataset.open(workdir.finished(f"benchmarks/{name}", key, lambda target: _prepare(text, target))), preset
