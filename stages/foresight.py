@@ -31,7 +31,17 @@ from stages.generators.scales import sides
 from stages.memorization.conformal import calibration_needed, check_calibration
 from stages.memorization.params import FilterMemorizedParams
 from stages.plumbing import workdir
-from stages.plumbing.dataset import CALIBRATION, LABELLED, ROLES, SEEN, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
+from stages.plumbing.dataset import (
+    CALIBRATION,
+    LABELLED,
+    OTHER,
+    ROLES,
+    SEEN,
+    TRAIN,
+    UNLABELLED_POOL,
+    VALIDATION,
+    Dataset,
+)
 from stages.plumbing.errors import UserError
 from stages.plumbing.params import PARAMS_FILE, Params, load
 
@@ -370,7 +380,8 @@ def _of_arm(arm: ArmParams, dataset: Dataset, replicate: int) -> Iterator[str]:
     if arm.for_few_shot:
         from stages.downstream.few_shot import shortfall
 
-        problem = shortfall(_counts(dataset, replicate, *LABELLED).tolist(), arm.for_few_shot, arm.least_many_shot)
+        counts, others = _counts(dataset, replicate, *LABELLED).tolist(), np.bincount(dataset.labels(replicate, OTHER))
+        problem = shortfall(counts, arm.for_few_shot, arm.least_many_shot, int((others > 1).sum()))
         if problem:
             yield problem
     if isinstance(arm.labels, LabelBudget):

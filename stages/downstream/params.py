@@ -274,6 +274,7 @@ class ArmParams(_Section):
     def from_regions(self) -> list[str]:
         """The keys that need images with regions."""
         return self._keys(("pasted_share",))
+
     def for_few_shot(self) -> list[str]:
         """The keys that say something where some classes have few labels and others many alone."""
         return self._keys(_FOR_FEW_SHOT)
