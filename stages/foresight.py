@@ -63,6 +63,7 @@ def check(params: Params, dataset: Dataset) -> None:
         numbers = _Numbers.of(dataset, replicate, params.filter_memorized.by_group)
         found += _of_filter(params.filter_memorized, numbers, dataset.image.size)
         found += _of_sources(params, numbers)
+        found += _of_pairs(params, dataset, replicate)
         found += _of_regions(params, dataset, replicate)
         for name, arm in params.train_downstream.arms.items():
             found += (f"train_downstream.arms.{name}: {problem}" for problem in _of_arm(arm, dataset, replicate))
@@ -363,6 +364,20 @@ def _of_regions(params: Params, dataset: Dataset, replicate: int) -> Iterator[st
             yield (
                 f"train_downstream.arms.{name}: {arm.from_regions[0]} pastes regions, but {found}: set prepare.masks, "
                 "or take the arm out"
+            )
+
+
+def _of_pairs(params: Params, dataset: Dataset, replicate: int) -> Iterator[str]:
+    """What is wanting for those who learn from two images of a class."""
+    if _counts(dataset, replicate, *LABELLED).max() > 1 or len(dataset.ids(replicate, UNLABELLED_POOL)):
+        return
+    others = bool((np.bincount(dataset.labels(replicate, OTHER)) > 1).any())
+    for name, section in params.train_gan.generators.items():
+        if section.kind == "image_conditioned" and not (others and getattr(section, "layers", "") == "convolutional"):
+            yield (
+                f"train_gan.generators.{name} learns from two images of a class, but every class has one: raise "
+                "prepare.labels_per_class for some class, let prepare.other_classes bring some (for layers: "
+                "convolutional), or take the generator and its arms out"
             )
 
 
