@@ -275,6 +275,7 @@ class ArmParams(_Section):
         """The keys that need images with regions."""
         return self._keys(("pasted_share",))
 
+    @property
     def for_few_shot(self) -> list[str]:
         """The keys that say something where some classes have few labels and others many alone."""
         return self._keys(_FOR_FEW_SHOT)
