@@ -25,7 +25,8 @@ def with_others(
     free = ~own & (labels >= 0) & ~np.isin(groups, groups[own])
     everyone = list[NDArray[np.str_]]()
     for of_own in roles:
-        of_all = np.where(free, OTHER, "").astype(of_own.dtype)
+        of_all = np.where(free, OTHER, "")
+        of_all = of_all.astype(np.result_type(of_all, of_own))
         of_all[own] = of_own
         everyone.append(of_all)
     return everyone
