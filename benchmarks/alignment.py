@@ -1,16 +1,17 @@
 """What `align: true` is worth where images lie askew, and how well it finds how they lie.
 
-Images of 28 pixels are turned by up to 30 degrees and shifted by up to 3 pixels at random, those learned from and those
-tested on alike. A generator learns some labelled ones of each class, without and with alignment; a quick classifier
-then learns from its images alone and names turned test images, as one does that learned from the real ones. The ratio
-is accuracy with alignment over accuracy without. The error of the poses is what is left of the planted ones in images
-brought into line, beyond what alignment does to the same images before they were turned, since hands slant and coats
-differ in length. `python -m benchmarks.alignment --data FOLDER` prints a table for each set that is there.
+Images of 28 pixels are turned by up to 30 degrees and shifted by up to 3 pixels at random (`--degrees`, `--pixels`; 0
+leaves them as they are), those learned from and those tested on alike. A generator learns some labelled ones of each
+class, without and with alignment; a quick classifier then learns from its images alone and names turned test images, as
+one does that learned from the real ones. The ratio is accuracy with alignment over accuracy without. The error of the
+poses is what is left of the planted ones in images brought into line, beyond what alignment does to the same images
+before they were turned, since hands slant and coats differ in length. `python -m benchmarks.alignment --data FOLDER`
+prints a table for each set that is there.
 """
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import process_time
@@ -24,7 +25,7 @@ from torch import Tensor
 from benchmarks import parameters
 from benchmarks.gan_contest import Nowhere
 from stages.generators.alignment import congeal, matrices, resample
-from stages.generators.drawing import TrainedGenerator
+from stages.generators.drawing import TrainedGenerator, sources_of
 from stages.generators.params import KINDS, GeneratorParams
 from stages.generators.requests import requests
 from stages.generators.training import train
@@ -35,7 +36,8 @@ from stages.sources import registry
 from stages.sources.params import AnySource, FolderParams, ParquetParams
 
 FIRST_SEED = 100  # nothing was tried out with it or those above
-DEGREES, PIXELS, SIDE = 30.0, 3.0, 28
+SIDE = 28
+KINDS_TRIED = ("gaussian", "projection")
 DRAWN, TESTED = 100, 100  # images of each class
 CLASSIFIER_STEPS = 200
 SOURCES: dict[str, Any] = {
@@ -48,7 +50,7 @@ SOURCES: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Split:
-    """Grey images uint8 (N, 1, 28, 28) and labels (N,): some of each class to learn from, and others to be tested on."""
+    """Grey images uint8 (N, 1, 28, 28) and labels (N,): some of each class to learn from, and others for the test."""
 
     images: Tensor
     labels: Tensor
@@ -74,12 +76,13 @@ def split(name: str, folder: Path, per_class: int, seed: int) -> Split:
         of_part = listing.take(np.concatenate(rows))
         images = [np.asarray(image.convert("L")) for image in registry.read(source, of_part.locators)]  # type: ignore[union-attr]
         parts += [torch.from_numpy(np.stack(images))[:, None], torch.from_numpy(of_part.labels)]
-    return Split(*parts, classes=len(classes))
+    learned, learned_labels, tested, tested_labels = parts
+    return Split(learned, learned_labels, tested, tested_labels, len(classes))
 
 
-def askew(images: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """The images turned and shifted at random, and the poses (N, 4) that bring them back; see `alignment.Poses`."""
-    spread = torch.tensor([DEGREES * torch.pi / 180, 0, 2 * PIXELS / SIDE, 2 * PIXELS / SIDE])
+def askew(images: Tensor, degrees: float, pixels: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Images turned and shifted at random, by so much at most, and the `Poses.numbers` (N, 4) that bring them back."""
+    spread = torch.tensor([degrees * torch.pi / 180, 0, 2 * pixels / SIDE, 2 * pixels / SIDE])
     numbers = (2 * torch.rand(len(images), 4, generator=torch.Generator().manual_seed(seed)) - 1) * spread
     return to_bytes(resample(to_network_range(images), matrices(numbers).inverse())), numbers
 
@@ -117,7 +120,7 @@ def section(kind: str, **changes: Any) -> GeneratorParams:
 
 def drawn(made: TrainedGenerator, data: ReplicateData, seed: int) -> tuple[Tensor, Tensor]:
     """DRAWN images of each class, and their labels."""
-    sources = data.labels.numpy() if made.generator.starts_from == "class" else None
+    sources = sources_of(made.generator, data)
     asked = list(requests([range(DRAWN)] * data.classes, seed, 0, sources))
     images = [torch.from_numpy(made.draw(each, data.images, 1.0, scores=False).images) for each in asked]
     return torch.cat(images), torch.arange(data.classes).repeat_interleave(DRAWN)
@@ -130,10 +133,10 @@ def taught(images: Tensor, labels: Tensor, own: Split, seed: int) -> float:
     return float((classifier.probabilities(own.test_images).argmax(dim=1) == own.test_labels).float().mean())
 
 
-def rows(name: str, own: Split, seed: int, steps: int) -> Iterator[dict[str, Any]]:
+def rows(name: str, own: Split, seed: int, steps: int, kinds: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Set, generator, alignment and accuracy, once for each way."""
     yield {"set": name, "generator": "real images", "align": "", "accuracy": taught(own.images, own.labels, own, seed)}
-    for kind in ("gaussian", "projection"):
+    for kind in kinds:
         for align in (False, True):
             started, data = process_time(), own.data
             params = section(kind, align=align, steps=steps)
@@ -151,31 +154,27 @@ def main() -> None:
     options.add_argument("--first-seed", type=int, default=FIRST_SEED)
     options.add_argument("--per-class", type=int, default=50, help="labelled images of each class")
     options.add_argument("--steps", type=int, default=1000, help="of the GAN")
+    options.add_argument("--kinds", nargs="+", default=KINDS_TRIED)
+    options.add_argument("--degrees", type=float, default=30.0)
+    options.add_argument("--pixels", type=float, default=3.0)
     chosen = options.parse_args()
     torch.set_num_threads(1)
     found, errors = list[dict[str, Any]](), list[dict[str, Any]]()
     for name in chosen.sets or [name for name in SOURCES if (chosen.data / name).is_dir()]:
         for seed in range(chosen.first_seed, chosen.first_seed + chosen.seeds):
             plain = split(name, chosen.data, chosen.per_class, seed)
-            turned, planted = askew(plain.images, seed)
+            turned, planted = askew(plain.images, chosen.degrees, chosen.pixels, seed)
             errors.append({"set": name, **pose_errors(plain, turned, planted)})
-            tested, _ = askew(plain.test_images, seed + 1000)
+            tested, _ = askew(plain.test_images, chosen.degrees, chosen.pixels, seed + 1000)
             own = Split(turned, plain.labels, tested, plain.test_labels, plain.classes)
-            for row in rows(name, own, seed, chosen.steps):
+            for row in rows(name, own, seed, chosen.steps, chosen.kinds):
                 print(seed, *row.values(), flush=True)
                 found.append(row)
     table = pd.DataFrame(found).groupby(["set", "generator", "align"], sort=False)["accuracy"].agg(["mean", "std"])
     print(f"\n{table.round(3).to_string()}\n\n{pd.DataFrame(errors).groupby('set').mean().round(2).to_string()}")
     means = table["mean"].unstack("align")
-    print(
-        json.dumps(
-            {
-                " ".join(key): round(float(row["True"] / row["False"]), 3)
-                for key, row in means.iterrows()
-                if row["True"] > 0
-            }
-        )
-    )
+    ratios = (means["True"] / means["False"]).dropna().round(3)
+    print(json.dumps({" ".join(map(str, key)): ratio for key, ratio in zip(ratios.index, ratios, strict=True)}))
 
 
 if __name__ == "__main__":

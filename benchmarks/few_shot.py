@@ -89,8 +89,9 @@ def _split(
 ) -> pd.DataFrame:
     """The scores of one split of the classes."""
     plain = {**parameters.TWO_ARMS, **changes}
-    names = gan_sets.opened(f"{preset}-classes", preset, plain, 0, "test").data.form.class_names
-    own = plain | regime(names, shots, many, split)
+    form = gan_sets.opened(f"{preset}-classes", preset, plain, 0, "test").data.form
+    assert form is not None  # every replicate of a prepared set has one
+    own = plain | regime(form.class_names, shots, many, split)
     gan_set = gan_sets.opened(f"{preset}-{split}-{shots[0]}", preset, own, 0, "test")
     fewer = {"train_gan.generators.gan.steps": steps, "train_downstream.classifier.steps": steps} if steps else {}
     return scores(replace(gan_set, params=parameters.load(fewer, preset)), split)

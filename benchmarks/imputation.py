@@ -28,7 +28,7 @@ from stages.imputation.gain import Incomplete, complete, fit
 RATES = (0.2, 0.5)
 IMAGES, LABELLED = 1200, 10  # in all, half to learn from; labelled ones of a class
 FIRST_SEED = 1000
-STEPS, BATCH_SIZE = 3000, 64
+STEPS, BATCH_SIZE = 1500, 64
 SIDE = 16  # of the clothes
 Fill = Callable[[Incomplete, Incomplete, int], list[NDArray[np.uint8]]]
 
@@ -62,7 +62,9 @@ def measure(images: NDArray[np.uint8], labels: NDArray[np.int64], rate: float, s
     random = np.random.default_rng(seed)
     learned, held_out = np.split(random.permutation(len(images))[:IMAGES], 2)
     missing = random.random(images.shape) < rate
-    both = [Incomplete(*map(torch.from_numpy, (images[rows], missing[rows]))) for rows in (learned, held_out)]
+    seen, new = (
+        Incomplete(torch.from_numpy(images[rows]), torch.from_numpy(missing[rows])) for rows in (learned, held_out)
+    )
     labelled = np.concatenate([np.flatnonzero(labels[learned] == each)[:LABELLED] for each in np.unique(labels)])
     scores = partial(
         _scores, images=images, labels=labels, learned=learned, held_out=held_out, labelled=labelled, missing=missing
@@ -70,7 +72,7 @@ def measure(images: NDArray[np.uint8], labels: NDArray[np.int64], rate: float, s
     rows = {}
     for name, fill in _fills(steps).items():
         started = time.process_time()
-        completed = fill(*both, seed)
+        completed = fill(seen, new, seed)
         seconds = time.process_time() - started
         rows[name] = scores(completed) | {"cpu": seconds}
     rows["complete"] = scores([images[learned], images[held_out]]) | {"cpu": 0.0}

@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="of images with gaps, all of one size, at most 128 pixels a side")
     parser.add_argument("target", type=Path, help="folder for the completed ones")
     parser.add_argument("--masks", type=Path, help="folder of masks, not black where a pixel is missing")
-    parser.add_argument("--steps", type=int, default=3000, help="of the training")
+    parser.add_argument("--steps", type=int, default=1500, help="of the training")
     parser.add_argument("--seed", type=int, default=0, help="decides every random number")
     asked = parser.parse_args()
     try:

@@ -25,6 +25,7 @@ from stages.plumbing.images import ImageSet
 from stages.plumbing.params import Params
 from stages.sources.masks import as_table
 from tests.conftest import DEFAULT_PARAMS, ROOT
+from tests.generators.toy import toy_params
 
 DEFAULTS = YAML(typ="safe", pure=True).load(DEFAULT_PARAMS)
 CLASSES = ["cat", "dog"]
@@ -74,6 +75,23 @@ def problems(changed: Params, dataset: Dataset) -> list[str]:
 
 def test_the_defaults_pass_where_there_is_enough_of_everything(prepared: Callable[..., Dataset]) -> None:
     foresight.check(params(), prepared())
+
+
+def test_a_pyramid_of_too_many_scales_is_told(prepared: Callable[..., Dataset]) -> None:
+    section = toy_params("single_image", scales=4).model_dump()
+    (problem,) = problems(params(train_gan__generators__one=section), prepared())
+    assert "train_gan.generators.one.scales: 4 leaves 2 x 2 of 8 x 8 pixels" in problem
+
+
+@pytest.mark.parametrize(("cats", "told"), [(1, True), (2, False)])
+def test_a_class_of_one_image_that_is_to_be_aligned_is_noted(
+    prepared: Callable[..., Dataset], cats: int, told: bool
+) -> None:
+    """Images are of both classes in turn, the first ones for training."""
+    sizes = {TRAIN: 2 * cats, VALIDATION: 0, UNLABELLED_POOL: 0}
+    for align in (False, True):
+        lines = foresight.notes(params(train_gan__generators__gaussian__align=align), prepared(**sizes))
+        assert any("generators.gaussian.align" in line and "'cat', 'dog'" in line for line in lines) == (told and align)
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def nearest_mean(features: Tensor, labels: Tensor, classes: int) -> nn.Linear:
     means = torch.stack([features[labels == label].mean(dim=0) for label in range(classes)])
     within = (features - means[labels]).square().sum() / (max(len(labels) - classes, 1) * features.shape[1])
     variance = within if within > 0 else torch.ones_like(within)
-    head = nn.Linear(*means.T.shape, device=features.device).requires_grad_(False)
+    head = nn.Linear(features.shape[1], classes, device=features.device).requires_grad_(False)
     head.weight.copy_(means / variance)
     head.bias.copy_(means.square().sum(dim=1) / (-2 * variance))
     return head

@@ -226,7 +226,7 @@ def _headed(body: Sequence[nn.Module], features: Tensor, targets: Tensor, weight
 def _fit_few_shot(setting: FewShotHead, parts: Sequence[Part], bench: Bench) -> Trained:
     """A head for all classes on the backbone's features, or on those of a network that learned the many-shot ones."""
     few, classes = few_of(bench.data.seen), bench.data.seen.classes
-    body = [bench.backbone] if bench.arm.backbone else list(bench.many_shot_body)
+    body: list[nn.Module] = [bench.backbone] if bench.arm.backbone else list(bench.many_shot_body)
     if setting.head == "logistic":
         return _headed(body, *_looks(nn.Sequential(*body), parts, bench), FEW_SHOT_DECAY)
     if setting.head == "calibrated":

@@ -88,8 +88,9 @@ class Synthetic(_Section):
 
     loss_weight: what a synthetic image counts in the loss, beside 1 for a real one. filter: null trains on all that the
     memorization filter kept. shuffled_labels: a control that must hurt, wrong labels. more_rounds: so many further
-    trainings, on pseudo-labels of the whole pool by the last one's classifier. weight_decay, fine_tuning_rate: as in
-    `Head`.
+    trainings, on pseudo-labels of the whole pool by the last one's classifier. weight_decay: of the linear head of an
+    arm with a backbone, see `heads.fit_head`. fine_tuning_rate: the learning rate at which backbone and head then learn
+    together, see `fitting.fine_tuned`; null keeps the backbone frozen.
     """
 
     synthetic_share: float = Field(gt=0, le=1)
@@ -181,8 +182,15 @@ class PixelDelta(_Section):
 _FOR_FEW_SHOT = ("head", "pixel_delta")
 _FOR_SHIFT = ("style", "coral_weight", "dann_weight")
 _FROM_POOL = (*_FOR_SHIFT, "pool_share", "fixmatch_threshold")
-_CONTROLS = ("duplicated_share", "other_seeds")
-_TELLING = ("synthetic_share", *_FROM_POOL, "pasted_share", *_CONTROLS, *_FOR_FEW_SHOT, "weight_decay")
+_TELLING = (
+    "synthetic_share",
+    *_FROM_POOL,
+    "pasted_share",
+    "duplicated_share",
+    "other_seeds",
+    *_FOR_FEW_SHOT,
+    "weight_decay",
+)
 
 
 def _kind(setting: Any) -> str:

@@ -102,7 +102,7 @@ class LearningParams(GeneratorParams):
     checkpoint_every: int = Field(ge=1)
 
 
-class ConditionalParams(AlignableParams, LearningParams):
+class ConditionalParams(LearningParams):
     """A kind whose discriminator knows the classes."""
 
     objective: Annotated[HingeParams | RelativisticParams, Field(discriminator="kind")]
@@ -118,7 +118,11 @@ class ConditionalParams(AlignableParams, LearningParams):
         return self
 
 
-class AdversarialParams(ConditionalParams):
+class RefiningParams(AlignableParams, ConditionalParams):
+    """A kind that refines draws from the class Gaussians."""
+
+
+class AdversarialParams(AlignableParams, ConditionalParams):
     """A kind whose networks are of either sort of layers."""
 
     layers: Literal["dense", "convolutional"]
@@ -132,12 +136,6 @@ class InfillingParams(ConditionalParams):
     """
 
     reconstruction: float = Field(ge=0, le=1000)
-
-    @model_validator(mode="after")
-    def _regions_stay_where_they_are(self) -> Self:
-        if self.align:
-            raise ValueError(f"align: true does not go with kind: {self.kind}: all but the region is kept to the pixel")
-        return self
 
     @model_validator(mode="after")
     def _regions_have_no_colour(self) -> Self:
@@ -194,12 +192,14 @@ class SingleImageParams(LearningParams):
     latent_dim: maps of noise at each scale. width: maps of each network. steps: of all pyramids together, which take
     turns. scales: of a pyramid; each is about 1.6 times as large as the one before. images_per_class: labelled images
     of a class, the first ones, that have a pyramid and are sources. reconstruction: weight of the squared error with
-    which fixed noise gives back the image.
+    which fixed noise gives back the image. rearrangement: how far the noise of a drawn image's coarsest scale, which
+    decides its layout, is from the fixed one: 1 is independent of it (SinGAN), 0 keeps the image's layout.
     """
 
     scales: int = Field(ge=1, le=8)
     images_per_class: int = Field(ge=1, le=10_000)
     reconstruction: float = Field(ge=0, le=1000)
+    rearrangement: float = Field(ge=0, le=1)
 
     @model_validator(mode="after")
     def _is_not_compiled(self) -> Self:
@@ -219,7 +219,7 @@ KINDS: dict[str, tuple[type[GeneratorParams], str]] = {
     "projection": (AdversarialParams, "one GAN for all classes, whose discriminator compares image and class"),
     "auxiliary": (AdversarialParams, "one GAN for all classes, whose discriminator also names the class (AC-GAN)"),
     "per_class": (AdversarialParams, "a GAN of its own for every class"),
-    "refined_gaussian": (ConditionalParams, "a GAN whose convolutions refine draws from the class Gaussians"),
+    "refined_gaussian": (RefiningParams, "a GAN whose convolutions refine draws from the class Gaussians"),
     "image_conditioned": (AdversarialParams, "a GAN that draws another image of a real image's class (DAGAN)"),
     "infilling": (InfillingParams, "a GAN that draws a region of a real image anew, for any class"),
     "single_image": (SingleImageParams, "small GANs that draw variants of one labelled image each (SinGAN)"),

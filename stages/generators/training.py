@@ -103,8 +103,8 @@ def train(
         generator = chosen(plan).to(data.images.device).eval()
         generator.initialise(begin)
         measures = judge.measure(generator.network, generator)
-        told = {"curve": [{"step": 0, **measures}], "quality": labelled.quality | measures}
-        return TrainedGenerator(params.kind, generator, **told, poses=poses)
+        curve, told = [{"step": 0, **measures}], labelled.quality | measures
+        return TrainedGenerator(params.kind, generator, curve=curve, quality=told, poses=poses)
     learning = cast(LearningParams, params)
     setting = Setting(
         data,

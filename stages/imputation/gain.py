@@ -25,8 +25,8 @@ DENSE_WIDTH, MAPS = 256, 16
 LEARNING_RATE, EMA_DECAY = 1e-3, 0.995
 BETAS = (0.5, 0.999)
 HINT = 0.9  # share of the pixels that the discriminator is told of; the paper's
-HIDDEN = 0.2  # share of the observed pixels that are hidden in a step
-RECONSTRUCTION = 100.0  # weight of the squared error on observed pixels; the paper's alpha of its tables
+HIDDEN = 0.3  # share of the observed pixels that are hidden in a step
+RECONSTRUCTION = 1000.0  # weight of the squared error on observed pixels, hidden ones too (alpha in the paper)
 
 
 @dataclass(frozen=True)

@@ -179,9 +179,9 @@ class PlantedParams(_Source):
     """Patches of scikit-learn's two sample photographs: half as they are, half with a planted lesion, whose place is
     known.
 
-    patch: pixels of a photograph that each shows along its side, none of them twice. seed: decides which have a lesion,
-    and each lesion. least_radius, greatest_radius: of a lesion, shares of the side. contrast: brightness that it adds,
-    a share of the range from black to white.
+    patch: pixels of a photograph that each shows along its side, none of them twice. seed: decides, with class and
+    number, each image. least_radius: of a lesion, a share of the side. greatest_radius: likewise. contrast: brightness
+    that it adds, a share of the range from black to white.
     """
 
     kind: Literal["planted"]
@@ -307,14 +307,14 @@ class ImageMasks(_Section):
 
 
 class CentreMask(_Section):
-    """A square in the centre of every image; share: of its side."""
+    """A square in the centre of every image. share: of its side."""
 
     kind: Literal["centre"]
     share: float = Field(gt=0, lt=1)
 
 
 class RandomMasks(_Section):
-    """A random box in every image; least, greatest: of its sides, shares of the image's."""
+    """A random box in every image. least: of its sides, a share of the image's. greatest: likewise."""
 
     kind: Literal["random"]
     least: float = Field(gt=0, lt=1)

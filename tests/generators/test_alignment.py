@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stages.generators import alignment, quality
 from stages.generators.alignment import Poses, aligned, congeal, matrices, resample
-from stages.generators.drawing import TrainedGenerator
+from stages.generators.drawing import TrainedGenerator, sources_of
 from stages.generators.requests import requests
 from stages.generators.training import train
 from stages.imaging.pixels import to_bytes, to_network_range
@@ -51,10 +51,10 @@ def unlike(found: Tensor, planted: Tensor, labels: Tensor) -> Tensor:
     return torch.cat(errors).amax(dim=0)
 
 
-def test_planted_poses_are_found_to_two_degrees_and_half_a_pixel() -> None:
+def test_planted_poses_are_found_to_four_degrees_and_half_a_pixel() -> None:
     real, planted = posed(8)
     left = unlike(congeal(real), planted, real.labels)
-    assert (left < torch.tensor([2.0, 0.06, 0.5, 0.5])).all(), left
+    assert (left < torch.tensor([4.0, 0.06, 0.5, 0.5])).all(), left
     assert (unlike(torch.zeros_like(planted), planted, real.labels)[[0, 2, 3]] > torch.tensor([20, 1, 1])).all()
 
 
@@ -128,9 +128,9 @@ def test_an_aligned_generator_draws_poses_repeats_itself_and_comes_back_from_dis
     whole = made(True, memory)
     resumed = made(True, Memory(memory.history[0]) if memory.history else Memory())
     whole.save(tmp_path)
+    assert whole.poses is not None
     again = TrainedGenerator.open(tmp_path, torch.device("cpu"))
-    sources = data.labels.numpy() if kind == "image_conditioned" else None
-    for asked in requests([range(3)] * 3, 1, 0, sources):
+    for asked in requests([range(3)] * 3, 1, 0, sources_of(whole.generator, data)):
         one, *others = (each.draw(asked, data.images, 1.0, scores=True) for each in (whole, resumed, again))
         assert all(np.array_equal(one.images, other.images) for other in others)
         first = whole.draw(replace(asked, wanted=2), data.images, 1.0, scores=False).images

@@ -39,6 +39,7 @@ _FIELDS: dict[str, Any] = {
     "scales": 2,
     "images_per_class": 2,
     "reconstruction": 10.0,
+    "rearrangement": 0.5,
     "range": "local",
     "cycle": 0.0,
     "identity": 0.0,

@@ -27,6 +27,7 @@ def make_params(**changes: object) -> PrepareParams:
         "shift": {"source": {"kind": "none", "path": "data/raw/none"}, "simulate": "none", "pool": False},
         "other_classes": {"source": {"kind": "none", "path": "data/raw/none"}, "leave_out": []},
         "image": {"size": 8, "channels": "grey", "fit": "pad", "flip_ok": False},
+        "masks": {"kind": "none"},
         "groups": {"kind": "none"},
         "test_share": 0.5,
         "labels_per_class": 5,

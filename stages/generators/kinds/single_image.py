@@ -46,8 +46,8 @@ class Pyramid(nn.Module):
         self.bodies = nn.ModuleList(_body(width) for _ in sides)
         self.tail = nn.Conv2d(width, channels, 3, padding=1)
         for body in self.bodies[1:]:
-            nn.init.zeros_(body[-1].weight)  # type: ignore[index, arg-type]
-            nn.init.zeros_(body[-1].bias)  # type: ignore[index, arg-type]
+            nn.init.zeros_(body[-1].weight)  # type: ignore[index]
+            nn.init.zeros_(body[-1].bias)  # type: ignore[index]
         self.register_buffer("fixed", torch.randn(1, maps * sides[0] ** 2))
 
     def forward(self, latents: Tensor, scale: int) -> Tensor:
@@ -67,6 +67,13 @@ class Pyramid(nn.Module):
         """What the fixed noise gives (1, C, S, S): no noise at all but that of the coarsest scale."""
         finer = sum(self.maps * side**2 for side in self.sides[1:])
         return self(functional.pad(self.fixed, (0, finer)), scale)
+
+    def variants(self, latents: Tensor, rearrangement: float) -> Tensor:
+        """Images (N, C, H, W) whose layout is so far, 0..1, from that of the image itself."""
+        first = self.fixed.shape[1]
+        # Both terms are standard normal, and so is their sum: the noise is such as the networks have learned from.
+        coarsest = (1 - rearrangement**2) ** 0.5 * self.fixed + rearrangement * latents[:, :first]
+        return self(torch.cat([coarsest, latents[:, first:]], dim=1), len(self.sides) - 1)
 
     def older(self, scale: int) -> Iterator[tuple[float, nn.Parameter]]:
         """The parameters that learn more slowly than this scale's own, and at which share of its rate."""
@@ -106,14 +113,18 @@ class Pyramids(nn.Module):
         super().__init__()
         channels, sides, self.labels = plan["channels"], plan["sides"], plan["labels"]
         self.each = nn.ModuleList(Pyramid(channels, sides, plan["width"], plan["maps"]) for _ in self.labels)
+        self.rearrangement = plan["rearrangement"]
         self.register_buffer("originals", torch.zeros(len(self.labels), channels, sides[-1], sides[-1]))
 
     def forward(self, draws: Draws) -> Tensor:
-        owners, scale = self.owners(draws), len(self.each[0].sides) - 1  # type: ignore[arg-type]
+        owners = self.owners(draws)
         images = torch.empty(len(owners), *self.originals.shape[1:], device=draws.latents.device)
         for owner in owners.unique().tolist():
             rows = (owners == owner).nonzero().squeeze(1)
-            images = images.index_copy(0, rows, self.each[owner](draws.latents[rows], scale).to(images.dtype))
+            pyramid = self.each[owner]
+            assert isinstance(pyramid, Pyramid)
+            drawn = pyramid.variants(draws.latents[rows], self.rearrangement)
+            images = images.index_copy(0, rows, drawn.to(images.dtype))
         return images
 
     def owners(self, draws: Draws) -> Tensor:
@@ -152,6 +163,7 @@ class Kind(LearningGenerator):
             "width": params.width,
             "maps": params.latent_dim,
             "reconstruction": params.reconstruction,
+            "rearrangement": params.rearrangement,
             "steps": max(1, params.steps // len(rows)),
             "sources": rows.tolist(),
             "labels": data.labels[rows].tolist(),
