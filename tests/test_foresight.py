@@ -151,6 +151,8 @@ def test_no_image_is_decoded(prepared: Callable[..., Dataset], monkeypatch: pyte
         ({"train_downstream__arms__classic_5__labels": {"per_class": 11}}, {}, "arms.classic_5: labels: per_class: 11"),
         ({"train_downstream__arms__classic_5__labels": {"per_class": 10}}, {VALIDATION: 9}, "more than the 9 labelled"),
         ({}, {TRAIN: 1}, "class 'dog' has no labelled image in train"),
+        ({}, {VALIDATION: 1}, "class 'dog' has no labelled image in validation"),
+        ({"train_downstream__arms__classic__settings": [{"head": "logistic"}]}, {}, "arms.classic: head needs classes"),
     ],
 )
 def test_each_shortage_is_told_once_and_its_key_named(
@@ -164,6 +166,7 @@ def test_each_shortage_is_told_once_and_its_key_named(
 @pytest.mark.parametrize(
     ("changes", "sizes"),
     [
+        ({"prepare__validation_per_class": {"dog": 0, "others": 5}}, {VALIDATION: 1}),
         ({"filter_memorized__guarantee": "with_confidence"}, {CALIBRATION: 59}),
         ({"filter_memorized__too_few": "full_conformal"}, {CALIBRATION: 0, UNLABELLED_POOL: 19}),
         ({"filter_memorized__neighbours": 49}, {}),
