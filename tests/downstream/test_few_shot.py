@@ -174,7 +174,7 @@ def test_other_classes_teach_where_all_of_ones_own_are_few(make_data: Any) -> No
         given = checked(settings=settings, balancing="oversampling")
         result = train_arm(given.arms["few"], taught, given, 0, None, 0, None)  # type: ignore[arg-type]
         assert result.test_probabilities.shape[1] == 3
-        assert result.images["real"] == 3
+        assert result.images["real"] == 12, "those of train and validation: none of other classes"
         with pytest.raises(UserError, match=r"prepare\.other_classes"):
             train_arm(given.arms["few"], data, given, 0, None, 0, None)  # type: ignore[arg-type]
 
