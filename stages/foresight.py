@@ -31,7 +31,17 @@ from stages.generators.scales import sides
 from stages.memorization.conformal import calibration_needed, check_calibration
 from stages.memorization.params import FilterMemorizedParams
 from stages.plumbing import workdir
-from stages.plumbing.dataset import CALIBRATION, LABELLED, ROLES, SEEN, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
+from stages.plumbing.dataset import (
+    CALIBRATION,
+    LABELLED,
+    OTHER,
+    ROLES,
+    SEEN,
+    TRAIN,
+    UNLABELLED_POOL,
+    VALIDATION,
+    Dataset,
+)
 from stages.plumbing.errors import UserError
 from stages.plumbing.params import PARAMS_FILE, Params, load
 
@@ -53,6 +63,7 @@ def check(params: Params, dataset: Dataset) -> None:
         numbers = _Numbers.of(dataset, replicate, params.filter_memorized.by_group)
         found += _of_filter(params.filter_memorized, numbers, dataset.image.size)
         found += _of_sources(params, numbers)
+        found += _of_pairs(params, dataset, replicate)
         found += _of_regions(params, dataset, replicate)
         for name, arm in params.train_downstream.arms.items():
             found += (f"train_downstream.arms.{name}: {problem}" for problem in _of_arm(arm, dataset, replicate))
@@ -356,6 +367,20 @@ def _of_regions(params: Params, dataset: Dataset, replicate: int) -> Iterator[st
             )
 
 
+def _of_pairs(params: Params, dataset: Dataset, replicate: int) -> Iterator[str]:
+    """What is wanting for those who learn from two images of a class."""
+    if _counts(dataset, replicate, *LABELLED).max() > 1 or len(dataset.ids(replicate, UNLABELLED_POOL)):
+        return
+    others = bool((np.bincount(dataset.labels(replicate, OTHER)) > 1).any())
+    for name, section in params.train_gan.generators.items():
+        if section.kind == "image_conditioned" and not (others and getattr(section, "layers", "") == "convolutional"):
+            yield (
+                f"train_gan.generators.{name} learns from two images of a class, but every class has one: raise "
+                "prepare.labels_per_class for some class, let prepare.other_classes bring some (for layers: "
+                "convolutional), or take the generator and its arms out"
+            )
+
+
 def _of_arm(arm: ArmParams, dataset: Dataset, replicate: int) -> Iterator[str]:
     if arm.for_shift and not dataset.shifted:
         yield (
@@ -370,7 +395,8 @@ def _of_arm(arm: ArmParams, dataset: Dataset, replicate: int) -> Iterator[str]:
     if arm.for_few_shot:
         from stages.downstream.few_shot import shortfall
 
-        problem = shortfall(_counts(dataset, replicate, *LABELLED).tolist(), arm.for_few_shot, arm.least_many_shot)
+        counts, others = _counts(dataset, replicate, *LABELLED).tolist(), np.bincount(dataset.labels(replicate, OTHER))
+        problem = shortfall(counts, arm.for_few_shot, arm.least_many_shot, int((others > 1).sum()))
         if problem:
             yield problem
     if isinstance(arm.labels, LabelBudget):

@@ -9,7 +9,18 @@ from stages.plumbing import images, workdir
 from stages.plumbing.dataset import MASKS, Dataset
 from stages.plumbing.parts import Parts
 from stages.plumbing.stage import StageRun, execute
-from stages.sources import checks, collection, domains, duplicates, findings, intake, masks, notes, splits
+from stages.sources import (
+    checks,
+    collection,
+    domains,
+    duplicates,
+    findings,
+    intake,
+    masks,
+    notes,
+    other_classes,
+    splits,
+)
 
 DATA = workdir.DATA / "prepare"
 SCRATCH = workdir.WORK / "prepare"
@@ -20,7 +31,7 @@ def main(run: StageRun) -> None:
     shutil.rmtree(SCRATCH, ignore_errors=True)
     scratch = SCRATCH / uuid4().hex  # jobs of a stage that was killed may go on, and write into its own
     listing = collection.find(params)
-    splits.check_regime(listing.class_names, params)
+    splits.check_regime(listing.own_classes, params)
     found = intake.take_in(listing, params, scratch, run.fan_out)
     sets = duplicates.exact_sets(found.facts["digest"])
     second = collection.of_second(found.listing)
@@ -38,15 +49,19 @@ def main(run: StageRun) -> None:
     target = second[resolved.rows] if second.any() and params.shift.pool else None
     everything, noted = found.skipped + resolved.findings, notes.notes(listing)
     noted += domains.notes(found.facts, second, params.image)
-    said = [notes.summary(len(listing), labels, kept.class_names), *noted, *notes.left_out(everything)]
+    own, names = ~collection.of_others(kept), kept.own_classes
+    said = [notes.summary(len(listing), labels[own], names), *noted, *notes.left_out(everything)]
     _say(said)  # before roles are given: where a class is too small for them, this is why
     regions = masks.find(params, kept, found.facts[resolved.rows])
-    roles = splits.all_roles(labels, kept.splits, groups, kept.class_names, params, target)
+    roles = splits.all_roles(
+        labels[own], kept.splits[own], groups[own], names, params, None if target is None else target[own]
+    )
+    roles = other_classes.with_others(roles, own, labels, groups)
 
     def disturbed() -> Parts:
         return domains.disturb_all(found.parts, params.shift.simulate, kept.class_names, scratch, run.fan_out)
 
-    of_roles = domains.notes_of_roles(roles, labels, kept, params)
+    of_roles = domains.notes_of_roles(roles, labels, kept, params) + other_classes.notes(roles, kept)
     with run.replacing(DATA) as folder:
         tables = domains.tables(found.parts, resolved.rows, labels, kept.groups, roles, params.shift, disturbed)
         images.write_tables(folder / "images.parquet", tables)
@@ -54,8 +69,9 @@ def main(run: StageRun) -> None:
             images.write_table(folder / MASKS, masks.as_table(regions))
         images.write_table(folder / "roles.parquet", domains.roles_table(kept.ids, roles, params.shift))
         images.write_table(folder / "findings.parquet", findings.as_table(everything, found.listing.ids, found.parts))
-        facts = {"name": collection.name(params), "classes": kept.class_names, "replicates": params.replicates}
+        facts = {"name": collection.name(params), "classes": names, "replicates": params.replicates}
         facts |= {"image": params.image.model_dump(mode="json"), "shifted": params.shift.pool}
+        facts |= {"other_classes": kept.class_names[len(names) :]} if kept.others else {}
         workdir.write_json(folder / "dataset.json", facts)
         foresight.check(run.params, Dataset.open(folder))
         _say(of_roles + foresight.notes(run.params, Dataset.open(folder)))
@@ -67,7 +83,7 @@ def main(run: StageRun) -> None:
             "notes": noted + of_roles,
             "replicates": params.replicates,
             "checks": findings.as_numbers(everything),
-            "roles": splits.count(roles[0], labels, kept.class_names),
+            "roles": splits.count(roles[0], labels, names),
         }
     )
     shutil.rmtree(SCRATCH, ignore_errors=True)

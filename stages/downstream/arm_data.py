@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from stages.downstream.few_shot import shortfall
+from stages.downstream.few_shot import few_shot_classes, shortfall
 from stages.downstream.params import ArmParams, LabelBudget, QualityFilter, Synthetic
 from stages.labelling.data import ReplicateData
 from stages.plumbing.errors import UserError
@@ -49,6 +49,11 @@ class Labelled:
     labels: Tensor
     of_target: Tensor
     masks: Tensor | None = None
+
+    def beside(self, others: "Labelled") -> "Labelled":
+        """These images and, behind them, others; their regions are forgotten."""
+        images = torch.cat([self.images, others.images])
+        return Labelled(images, torch.cat([self.labels, others.labels]), torch.cat([self.of_target, others.of_target]))
 
 
 def labelled_images(arm: ArmParams, data: ArmData, final: bool, seed: int) -> Labelled:
@@ -115,7 +120,8 @@ def check_data(arm: ArmParams, data: ArmData) -> None:
             f"{' and '.join(arm.from_regions)} needs images with regions, but there are none: say in prepare.masks "
             "where they lie, or remove the arm"
         )
-    if problem := shortfall(label_counts(seen), arm.for_few_shot, arm.least_many_shot):
+    others = len(other_classes(seen).labels.unique())
+    if problem := shortfall(label_counts(seen), arm.for_few_shot, arm.least_many_shot, others):
         raise UserError(problem)
     if arm.adds_synthetic:
         _check_synthetic(arm, data)
@@ -124,6 +130,19 @@ def check_data(arm: ArmParams, data: ArmData) -> None:
 def label_counts(seen: ReplicateData) -> list[int]:
     """Labels of each class (K,), whether choices are to be made on them or not."""
     return torch.bincount(seen.with_all_labels().labels, minlength=seen.classes).tolist()
+
+
+def other_classes(seen: ReplicateData) -> Labelled:
+    """Images of the classes that are never tested, of which there are two or more to learn from."""
+    labels = seen.other_labels.cpu()
+    several = labels.bincount()[labels] > 1
+    everyone = torch.ones(int(several.sum()), dtype=torch.bool)
+    return Labelled(seen.other_images[several.to(seen.other_images.device)], labels[several], everyone)
+
+
+def few_of(seen: ReplicateData) -> list[bool]:
+    """Which classes (K,) are few-shot."""
+    return few_shot_classes(label_counts(seen), len(other_classes(seen).labels))
 
 
 def _check_synthetic(arm: ArmParams, data: ArmData) -> None:

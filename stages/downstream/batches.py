@@ -8,8 +8,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import one_hot
 
-from stages.downstream.arm_data import ArmData, Labelled, SyntheticData, label_counts
-from stages.downstream.few_shot import few_shot_classes
+from stages.downstream.arm_data import ArmData, Labelled, SyntheticData, few_of, other_classes
 from stages.downstream.params import (
     ArmParams,
     Duplicated,
@@ -121,8 +120,8 @@ def _parts(
             return [*real_parts(real, places - copies), *real_parts(real, copies)]
         case PixelDelta():
             assert real is not None  # by the schema
-            few = few_shot_classes(label_counts(data.seen))
-            return real_parts(with_pixel_deltas(real, few, setting.pixel_delta, seed), places)
+            few, others = few_of(data.seen), other_classes(data.seen)
+            return real_parts(with_pixel_deltas(real, few, setting.pixel_delta, seed, others), places)
     return real_parts(real, places)
 
 

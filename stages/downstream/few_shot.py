@@ -20,26 +20,32 @@ class Tukey(nn.Module):
         return features.sign() * features.abs() ** POWER
 
 
-def few_shot_classes(counts: Sequence[int]) -> list[bool]:
-    """Which classes have few labels; counts: labels of each class (K,), those of validation among them."""
-    return [count <= FEW * max(counts) for count in counts]
+def few_shot_classes(counts: Sequence[int], others: int = 0) -> list[bool]:
+    """Which classes have few labels, of the set's own.
+
+    counts: labels of each class (K,), those of validation among them. others: how many other classes there are to learn
+    from; beside these, classes that have alike many are few-shot all together.
+    """
+    few = [count <= FEW * max(counts) for count in counts]
+    return [True] * len(few) if others and not any(few) else few
 
 
-def shortfall(counts: Sequence[int], keys: Sequence[str], least_many: int) -> str | None:
+def shortfall(counts: Sequence[int], keys: Sequence[str], least_many: int, others: int = 0) -> str | None:
     """Why settings with these keys cannot serve classes with so many labels (K,), in words; None where they can.
 
-    least_many: of classes with many labels.
+    least_many: of classes with many labels. others: as for `few_shot_classes`.
     """
-    few = few_shot_classes(counts)
+    few = few_shot_classes(counts, others)
     if keys and not any(few):
         return (
             f"{' and '.join(keys)} needs classes with at most half of the labels of the commonest one, but there is "
-            "none: take the arm out, or give some classes few in prepare.labels_per_class, as in {cat: 1, others: 20}"
+            "none: take the arm out, give some classes few in prepare.labels_per_class, as in {cat: 1, others: 20}, or "
+            "let prepare.other_classes bring others to learn from"
         )
-    if keys and len(few) - sum(few) < least_many:
+    if keys and len(few) - sum(few) + others < least_many:
         return (
             f"{' and '.join(keys)} needs {least_many} classes with many labels to learn from, but there is one: raise "
-            "prepare.labels_per_class for others, or take the arm out"
+            "prepare.labels_per_class for others, let prepare.other_classes bring some, or take the arm out"
         )
     return None
 
@@ -78,12 +84,15 @@ def borrowed(shot: Tensor, bases: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return torch.cat([means[nearest], shot.unsqueeze(0)]).mean(dim=0), torch.cat([*parts, common])
 
 
-def calibrated(features: Tensor, labels: Tensor, few: Sequence[bool], seed: int) -> tuple[Tensor, Tensor]:
+def calibrated(
+    features: Tensor, labels: Tensor, few: Sequence[bool], seed: int, others: Sequence[Tensor] = ()
+) -> tuple[Tensor, Tensor]:
     """The features and labels, and DRAWN more of every few-shot class, from the Gaussians of its shots in turn.
 
-    features: (N, F), after `Tukey`. labels: (N,). few: which classes are few-shot (K,).
+    features: (N, F), after `Tukey`. labels: (N,). few: which classes are few-shot (K,). others: features (n, F) of each
+    further class with many images.
     """
-    bases = [features[labels == label] for label, is_few in enumerate(few) if not is_few]
+    bases = [*(features[labels == label] for label, is_few in enumerate(few) if not is_few), *others]
     generator = Generator(features.device).manual_seed(seed)
     drawn, classes = [features], [labels]
     for label in (label for label, is_few in enumerate(few) if is_few):

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stages.downstream.alignment import Term, train_aligned
-from stages.downstream.arm_data import ArmData, Labelled, label_counts, labelled_images
+from stages.downstream.arm_data import ArmData, Labelled, few_of, labelled_images, other_classes
 from stages.downstream.augment import Policy, build_policy, on_first
 from stages.downstream.batches import Part, compose, real_parts
 from stages.downstream.coral import CovarianceTerm
 from stages.downstream.dann import DomainCritic
 from stages.downstream.domains import Domains
-from stages.downstream.few_shot import Tukey, calibrated, few_shot_classes, nearest_mean
+from stages.downstream.few_shot import Tukey, calibrated, nearest_mean
 from stages.downstream.fixmatch import train_fixmatch
 from stages.downstream.heads import fit_head
 from stages.downstream.mixing import build_mixing
@@ -91,12 +91,18 @@ class Bench:
 
     @cached_property
     def many_shot_body(self) -> nn.Sequential:
-        """All but the last layer of the arm's classifier, trained on the classes with many labels alone, frozen."""
-        few = torch.tensor(few_shot_classes(label_counts(self.data.seen)))
+        """All but the last layer of the arm's classifier, trained on the classes with many labels alone, and on other
+        classes, where there are any; frozen."""
+        seen, others = self.data.seen, other_classes(self.data.seen)
+        few = torch.tensor(few_of(seen))
         rows = (~few[self.labelled.labels]).nonzero().squeeze(1)
         images = self.labelled.images[rows.to(self.labelled.images.device)]
         many = Labelled(images, self.labelled.labels[rows], self.labelled.of_target[rows])
-        trained = fit(real_parts(many, self.params.classifier.batch_size), self, self.seeds)
+        bench = self
+        if len(others.labels):
+            wider = replace(seen, classes=int(others.labels.max()) + 1)
+            bench, many = replace(self, data=replace(self.data, seen=wider)), many.beside(others)
+        trained = fit(real_parts(many, self.params.classifier.batch_size), bench, self.seeds)
         return trained.model[:-1].requires_grad_(False)
 
     @cached_property
@@ -219,7 +225,7 @@ def _headed(body: Sequence[nn.Module], features: Tensor, targets: Tensor, weight
 
 def _fit_few_shot(setting: FewShotHead, parts: Sequence[Part], bench: Bench) -> Trained:
     """A head for all classes on the backbone's features, or on those of a network that learned the many-shot ones."""
-    few, classes = few_shot_classes(label_counts(bench.data.seen)), bench.data.seen.classes
+    few, classes = few_of(bench.data.seen), bench.data.seen.classes
     body: list[nn.Module] = [bench.backbone] if bench.arm.backbone else list(bench.many_shot_body)
     if setting.head == "logistic":
         return _headed(body, *_looks(nn.Sequential(*body), parts, bench), FEW_SHOT_DECAY)
@@ -231,7 +237,10 @@ def _fit_few_shot(setting: FewShotHead, parts: Sequence[Part], bench: Bench) -> 
         head = nearest_mean(features, labels, classes)
         loss = float(functional.cross_entropy(head(features), labels))
         return Trained(nn.Sequential(*body, head).eval(), [{"step": 1, "loss": loss}], 1)
-    features, labels = calibrated(features, labels, few, bench.seeds.order)
+    others = other_classes(bench.data.seen)
+    known = in_batches(nn.Sequential(*body), others.images) if len(others.labels) else features[:0]
+    further = [known[(others.labels == label).to(known.device)] for label in others.labels.unique().tolist()]
+    features, labels = calibrated(features, labels, few, bench.seeds.order, further)
     weights = class_weights(torch.bincount(labels, minlength=classes))[labels]
     targets = functional.one_hot(labels, classes) * weights.unsqueeze(1)
     return _headed(body, features, targets, FEW_SHOT_DECAY)

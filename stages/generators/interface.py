@@ -78,6 +78,11 @@ class Generator(nn.Module, ABC):
         params: the generator's section. real: all images it may learn from, the labelled ones first.
         """
 
+    @classmethod
+    def learned_from(cls, data: ReplicateData, real: TrustedImages, params: Any) -> TrustedImages:  # noqa: ARG003
+        """All images that it learns from: those of its own classes (`real`), first, and others that it has use for."""
+        return real
+
     def initialise(self, start: Any) -> None:
         """Puts the networks where learning starts; kinds that don't learn are ready then."""
 

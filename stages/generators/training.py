@@ -95,7 +95,8 @@ def train(
     poses, real = None, labelled.real
     if isinstance(params, AlignableParams) and params.align:
         poses, data, real = alignment.aligned(data, real)
-    plan, begin = chosen.study(data, real, params)
+    everything = chosen.learned_from(data, real, params)
+    plan, begin = chosen.study(data, everything, params)
     likened = real.images[_first_to_resemble(chosen, data) :]
     judge = quality.Judge(data, likened, pool.learn(data, seed), seed)
     if not issubclass(chosen, LearningGenerator):
@@ -109,7 +110,7 @@ def train(
         data,
         learning,
         seed,
-        real,
+        everything,
         partial(start, chosen, plan, begin, learning, seed, data.images.device),
         judge,
         _examiner(chosen, data, seed),

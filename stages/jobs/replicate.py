@@ -12,7 +12,7 @@ from stages.imaging import devices
 from stages.labelling import pool
 from stages.labelling.data import Form, ReplicateData
 from stages.plumbing import code, workdir
-from stages.plumbing.dataset import LABELLED, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
+from stages.plumbing.dataset import LABELLED, OTHER, TRAIN, UNLABELLED_POOL, VALIDATION, Dataset
 
 UNIT = "labelling"
 
@@ -21,7 +21,8 @@ def open_replicate(
     dataset: Dataset, replicate: int, device: Literal["auto", "cpu", "cuda"], section: str, deterministic: bool = False
 ) -> ReplicateData:
     """What teachers and generators may see of a replicate, on the device that this section of params.yaml asks for."""
-    train, unlabelled, validation = (dataset.role(replicate, role) for role in (TRAIN, UNLABELLED_POOL, VALIDATION))
+    roles = (TRAIN, UNLABELLED_POOL, VALIDATION, OTHER)
+    train, unlabelled, validation, other = (dataset.role(replicate, role) for role in roles)
     masks = [dataset.masks(replicate, role) for role in LABELLED]
     data = ReplicateData(
         images=torch.from_numpy(train.pixels),
@@ -33,6 +34,8 @@ def open_replicate(
         flip_ok=dataset.flip_ok,
         form=Form(dataset.classes, dataset.image),
         from_source=len(train) if dataset.shifted else None,
+        other_images=torch.from_numpy(other.pixels),
+        other_labels=torch.from_numpy(other.labels),
         masks=None if masks[0] is None or masks[1] is None else torch.from_numpy(np.concatenate([masks[0], masks[1]])),
     )
     return data.to(devices.choose(device, section, deterministic))

@@ -17,6 +17,9 @@ class Form:
     image: ImageParams
 
 
+NO_IMAGES, NO_LABELS = torch.empty(0, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
+
+
 @dataclass(frozen=True)
 class ReplicateData:
     """A replicate's images as teachers and generators see them.
@@ -28,7 +31,8 @@ class ReplicateData:
     `from_source`: under domain shift, how many of the first labelled images are of the source domain; all others,
     labelled or not, are of the target domain. None where there is one domain alone.
     `masks`: the region of each labelled image and, after these, of each validation image, bool (N, 1, H, W), empty
-    where an image has none; None where regions are not known of.
+    where an image has none; None where regions are not known of. `other_images`, `other_labels`: of other classes,
+    numbered from `classes` on, which are never tested; none where there are no such classes.
     """
 
     images: Tensor
@@ -41,6 +45,8 @@ class ReplicateData:
     form: Form | None = None
     from_source: int | None = None
     masks: Tensor | None = None
+    other_images: Tensor = NO_IMAGES
+    other_labels: Tensor = NO_LABELS
 
     @property
     def of_target(self) -> Tensor:
@@ -77,3 +83,11 @@ class TrustedImages:
 
     def __getitem__(self, rows: slice) -> "TrustedImages":
         return TrustedImages(self.images[rows], self.labels[rows], self.trust[rows])
+
+    def beside(self, images: Tensor, labels: Tensor) -> "TrustedImages":
+        """These and, behind them, images with given labels, if any."""
+        if not len(labels):
+            return self
+        given = torch.ones(len(labels), device=labels.device)
+        pairs = zip(vars(self).values(), (images, labels, given), strict=True)
+        return TrustedImages(*(torch.cat(pair) for pair in pairs))

@@ -25,9 +25,11 @@ TRAIN, UNLABELLED_POOL, VALIDATION, CALIBRATION, TEST = ROLES = (
     "calibration",
     "test",
 )
+OTHER = "other"  # the role of images of other classes, of which nothing is tested: some generators and arms learn from
 LABELLED = (TRAIN, VALIDATION)  # a choice made on a label uses it too
 SHIFTED = "shifted/"  # leads the ids of a second source's images, and of disturbed versions of the source's own
 MASKS = "masks.parquet"  # regions of images, where prepare.masks says where they lie
+OTHER_PREFIX = "other/"  # leads the ids of images of other classes
 SEEN = (*LABELLED, UNLABELLED_POOL)  # all that a replicate's generators learn from
 
 
@@ -36,6 +38,7 @@ class Dataset:
     """The prepared data set: name, class names in the order of labels, what every image is, and its replicates.
 
     shifted: whether train images are of a source domain, and those of all other roles of a target domain.
+    other_classes: names of those that are learned from and never tested; their labels follow on those of `classes`.
     """
 
     folder: Path
@@ -44,6 +47,7 @@ class Dataset:
     image: ImageParams
     replicates: int
     shifted: bool
+    other_classes: Sequence[str] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -66,10 +70,11 @@ class Dataset:
     def role(self, replicate: int, role: str) -> ImageSet:
         """The images that play `role` in `replicate`, in the order of images.parquet.
 
-        Labels are there for train and validation images alone: everywhere else they are `UNLABELLED`.
+        Labels are there for train and validation images, and for those of other classes: everywhere else they are
+        `UNLABELLED`.
         """
         chosen = self._images(self._rows(replicate, role))
-        return chosen if role in LABELLED else _without_labels(chosen)
+        return chosen if role in (*LABELLED, OTHER) else _without_labels(chosen)
 
     def ids(self, replicate: int, *roles: str) -> NDArray[np.str_]:
         """Ids (n,) of the images that play one of these roles, in the order of images.parquet; none is decoded."""
@@ -78,7 +83,7 @@ class Dataset:
     def labels(self, replicate: int, *roles: str) -> NDArray[np.int64]:
         """Labels (n,) of the images that play one of these roles, as `role` tells them; none is decoded."""
         labels = images.labels_of(self._table.filter(self._rows(replicate, *roles)))
-        return labels if set(roles) <= set(LABELLED) else np.full_like(labels, UNLABELLED)
+        return labels if set(roles) <= {*LABELLED, OTHER} else np.full_like(labels, UNLABELLED)
 
     def masks(self, replicate: int, *roles: str) -> NDArray[np.bool_] | None:
         """Regions (n, 1, H, W) of the images that play one of these roles, in the order of images.parquet; empty where
@@ -103,6 +108,7 @@ class Dataset:
         the target alone; by replicate, (R, n), whether its generators may learn from them, and whether nothing in it
         sees them but the memorization threshold.
 
+        Images of other classes are left out: every replicate learns from all of them, so none tells of another.
         An image that choices are made on, but that no generator learns from, is neither; nor is one whose other version
         (`shifted/` leads its id) plays such a role: what was learned from that shows this one too.
         """
@@ -139,8 +145,9 @@ class Dataset:
         )
 
     def seen_by_gan(self, replicate: int) -> ImageSet:
-        """All images that the replicate's generators learn from, with labels or without."""
-        return _without_labels(self._images(self._rows(replicate, *SEEN)))
+        """All images that the replicate's generators learn from, with labels or without, and those of other classes,
+        from which some do."""
+        return _without_labels(self._images(self._rows(replicate, *SEEN, OTHER)))
 
     def by_id(self, ids: Sequence[str]) -> ImageSet:
         """The real images with these ids, in that order, without labels."""

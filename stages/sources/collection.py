@@ -1,4 +1,5 @@
-"""All images of a run in one listing: those of the source and, under domain shift, those of a second one."""
+"""All images of a run in one listing: those of the source, under domain shift those of a second one, and those of other
+classes."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.imaging.decoding import BadItem
-from stages.plumbing.dataset import SHIFTED, TEST, TRAIN, VALIDATION
+from stages.plumbing.dataset import OTHER_PREFIX, SHIFTED, TEST, TRAIN, VALIDATION
 from stages.plumbing.errors import UserError
 from stages.plumbing.images import UNLABELLED
 from stages.sources import registry
@@ -25,21 +26,23 @@ from stages.sources.tree import composed
 
 
 def find(params: PrepareParams) -> Listing:
-    """Lists all images with their groups; `locators` are pairs of the source's number, 0 or 1, and its own locator.
+    """Lists all images with their groups; `locators` are pairs of the source's number, 0, 1 or 2, and its own locator.
 
     Where a second source may be seen (`shift.pool`), its splits are those of the run, and the first source has none: of
     that, everything but a test set is there to train on. Else the second source is the test set alone: the part that it
     calls so, or else all its labelled images, and the first source's test set is left out too. Without any given test
     set there is no given training set either: everything but a given validation set is there to be split.
 
+    Images of `prepare.other_classes` come last, and so do their classes.
+
     Raises:
-        UserError: a source is spoilt as a whole, the classes of the two differ, or `leave_out` names what is no class,
-            or leaves fewer than two.
+        UserError: a source is spoilt as a whole, the classes of the two differ, other classes are those of the source,
+            or `leave_out` names what is no class, or leaves fewer than two.
     """
     both = [_with_groups(source, params) for source in (params.source, params.shift.source)]
     left_out = [composed(each) for each in params.leave_out]
-    _refuse_unknown(left_out, {name for each in both for name in each.class_names})
-    listing, second = (_without(each, left_out) for each in both)
+    _refuse_unknown(left_out, {name for each in both for name in each.class_names}, "prepare.leave_out")
+    listing, second = (_without(each, left_out, "prepare.leave_out") for each in both)
     _refuse_test_alone(listing, Path(params.source.path))
     if len(second):
         second = _with_classes_of(listing.class_names, second)
@@ -55,7 +58,46 @@ def find(params: PrepareParams) -> Listing:
         listing = replace(listing, locators=[(0, each) for each in listing.locators])
     if TEST not in listing.splits:
         listing = replace(listing, splits=np.where(listing.splits == TRAIN, "", listing.splits))
-    return listing
+    others = _others(params)
+    return _with_others(listing, others) if len(others) else listing
+
+
+def _others(params: PrepareParams) -> Listing:
+    """The labelled images of `prepare.other_classes`, whatever its splits: nothing of them is tested."""
+    given, key = params.other_classes, "prepare.other_classes.leave_out"
+    listing = _with_groups(given.source, params)
+    left_out = [composed(each) for each in given.leave_out]
+    _refuse_unknown(left_out, listing.class_names, key)
+    listing = _without(listing, left_out, key)
+    listing = listing.take(np.flatnonzero(listing.labels != UNLABELLED))
+    return replace(listing, splits=np.full(len(listing), ""))
+
+
+def _with_others(own: Listing, others: Listing) -> Listing:
+    """One listing of the set's own classes and, numbered behind them, others; ids of these cannot be those of the own.
+
+    Raises UserError where the two share a class.
+    """
+    shared = sorted(set(own.class_names) & set(others.class_names))
+    if shared:
+        raise UserError(
+            f"prepare.other_classes has {', '.join(map(repr, shared))}, which prepare.source has too: what is learned "
+            "from these classes would be tested on them. Name them in prepare.other_classes.leave_out, or in "
+            "prepare.leave_out"
+        )
+    groups = None
+    if own.groups is not None or others.groups is not None:
+        groups = [*(own.groups or [None] * len(own)), *(others.groups or [None] * len(others))]
+    return Listing(
+        class_names=[*own.class_names, *others.class_names],
+        ids=np.concatenate([own.ids, np.char.add(OTHER_PREFIX, others.ids)]),
+        labels=np.concatenate([own.labels, others.labels + len(own.class_names)]),
+        splits=np.concatenate([own.splits, others.splits]),
+        groups=groups,
+        locators=[*own.locators, *((2, each) for each in others.locators)],
+        ignored=dict(Counter(own.ignored) + Counter(others.ignored)),
+        others=len(others.class_names),
+    )
 
 
 def _refuse_test_alone(listing: Listing, path: Path) -> None:
@@ -76,6 +118,11 @@ def name(params: PrepareParams) -> str:
     return own if shift.source.kind == "none" else f"{own}, tested on {Path(shift.source.path).name}"
 
 
+def of_others(listing: Listing) -> NDArray[np.bool_]:
+    """Which images of a listing that `find` made are of `prepare.other_classes`, (N,)."""
+    return np.array([number == 2 for number, _ in listing.locators], dtype=bool)
+
+
 def of_second(listing: Listing) -> NDArray[np.bool_]:
     """Which images of a listing that `find` made are the second source's, (N,)."""
     return np.array([number == 1 for number, _ in listing.locators], dtype=bool)
@@ -83,8 +130,9 @@ def of_second(listing: Listing) -> NDArray[np.bool_]:
 
 def read(params: PrepareParams, locators: Sequence[tuple[int, Any]]) -> Iterator[Image.Image | BadItem]:
     """The image, or what is wrong with it, for each of these locators, in order."""
-    for second, part in groupby(locators, key=itemgetter(0)):
-        yield from registry.read(params.shift.source if second else params.source, [locator for _, locator in part])
+    sources = (params.source, params.shift.source, params.other_classes.source)
+    for number, part in groupby(locators, key=itemgetter(0)):
+        yield from registry.read(sources[number], [locator for _, locator in part])
 
 
 def _with_groups(source: AnySource, params: PrepareParams) -> Listing:
@@ -92,27 +140,33 @@ def _with_groups(source: AnySource, params: PrepareParams) -> Listing:
     return replace(listing, groups=find_groups(params.groups, Path(source.path), listing)) if len(listing) else listing
 
 
-def _refuse_unknown(left_out: Sequence[str], known: Collection[str]) -> None:
+def _refuse_unknown(left_out: Sequence[str], known: Collection[str], key: str) -> None:
     for each in left_out:
-        if each not in known:
+        if not _named(each, known):
             near = " or ".join(map(repr, get_close_matches(each, known)))
             names = f"did you mean {near}?" if near else f"the classes are {', '.join(map(repr, sorted(known)))}"
-            raise UserError(f"prepare.leave_out names {each!r}, which is no class of the source; {names}")
+            raise UserError(f"{key} names {each!r}, which is no class of the source; {names}")
 
 
-def _without(listing: Listing, left_out: Sequence[str]) -> Listing:
+def _named(each: str, known: Collection[str]) -> set[str]:
+    """The classes that a name stands for: one, or with `Greek/*` all whose names begin with `Greek/`."""
+    if each.endswith("/*"):
+        return {name for name in known if name.startswith(each[:-1])}
+    return {each} & set(known)
+
+
+def _without(listing: Listing, left_out: Sequence[str], key: str) -> Listing:
     """The listing without the images of some classes; those of the other ones are numbered anew."""
-    names = [name for name in listing.class_names if name not in left_out]
+    gone = set[str]().union(*(_named(each, listing.class_names) for each in left_out))
+    names = [name for name in listing.class_names if name not in gone]
     if len(names) == len(listing.class_names):
         return listing
     if len(names) < 2:
-        raise UserError(
-            f"prepare.leave_out leaves {len(names)} of {len(listing.class_names)} classes: a classifier needs two"
-        )
+        raise UserError(f"{key} leaves {len(names)} of {len(listing.class_names)} classes: a classifier needs two")
     number = np.array([names.index(name) if name in names else -1 for name in listing.class_names])
     labels = np.where(listing.labels == UNLABELLED, UNLABELLED, number[listing.labels])
     kept = np.flatnonzero((labels >= 0) | (listing.labels == UNLABELLED))
-    ignored = {**listing.ignored, "of a class in prepare.leave_out": len(listing) - len(kept)}
+    ignored = {**listing.ignored, f"of a class in {key}": len(listing) - len(kept)}
     return replace(listing, class_names=names, labels=labels, ignored=ignored).take(kept)
 
 

@@ -17,6 +17,7 @@ class Listing:
     the source itself says so, else ''. groups: patient, speaker, ... of each item, or None where the source knows none.
     locators: where each is read from, as the source's `read` wants it; small and picklable.
     ignored: files and folders that were passed over, and why, as counts by reason.
+    others: how many of the last classes are of `prepare.other_classes`, and never tested.
     """
 
     class_names: list[str]
@@ -26,6 +27,12 @@ class Listing:
     groups: Sequence[str | None] | None
     locators: Sequence[Any]
     ignored: dict[str, int]
+    others: int = 0
+
+    @property
+    def own_classes(self) -> list[str]:
+        """The classes that are told apart."""
+        return self.class_names[: len(self.class_names) - self.others]
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -254,6 +254,16 @@ class ShiftParams(_Section):
         return self.exists and not self.pool
 
 
+class OtherClassesParams(_Section):
+    """A further source of other classes: what they teach about images may be learned, and nothing is tested on them.
+
+    leave_out: of its classes, by name.
+    """
+
+    source: Annotated[AnySource, Field(discriminator="kind")]
+    leave_out: tuple[ClassName, ...]
+
+
 class ImageParams(_Section):
     """What every image becomes, and what holds for all of them."""
 
@@ -396,6 +406,7 @@ class PrepareParams(_Section):
     replicates: int = Field(ge=1)
     source: Annotated[SourceParams, Field(discriminator="kind")]
     shift: ShiftParams
+    other_classes: OtherClassesParams
     leave_out: tuple[ClassName, ...]
     image: ImageParams
     masks: Annotated[MasksParams, Field(discriminator="kind")]
@@ -411,6 +422,15 @@ class PrepareParams(_Section):
     near_duplicate_distance: float = Field(ge=0, lt=1)
     on_leak: Literal["error", "drop", "warn"]
     on_bad_image: Literal["error", "skip"]
+
+    @model_validator(mode="after")
+    def _other_classes_have_one_domain(self) -> Self:
+        if self.other_classes.source.kind != "none" and self.shift.exists:
+            raise ValueError(
+                f"other_classes (kind: {self.other_classes.source.kind}) and a second domain (shift) exclude each "
+                "other: set other_classes.source, or shift.source and shift.simulate, to none"
+            )
+        return self
 
     def validation_of(self, name: str) -> int:
         """The most validation images that the class may have."""

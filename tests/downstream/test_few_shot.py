@@ -1,5 +1,6 @@
 """Heads for few-shot classes are what they are called, and arms with them learn, refuse and are kept like others."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from sklearn.neighbors import NearestCentroid
 from torch import Generator
 
 from stages.downstream import few_shot, fitting, heads
-from stages.downstream.arm_data import ArmData, Labelled
+from stages.downstream.arm_data import ArmData, Labelled, few_of, other_classes
 from stages.downstream.arms import train_arm
 from stages.downstream.few_shot import borrowed, calibrated, few_shot_classes, nearest_mean
 from stages.downstream.fitting import balanced_accuracy
@@ -163,3 +164,31 @@ def test_classes_that_do_not_fit_are_told(make_data: Any, labels: list[int], wor
 def test_impossible_arms_are_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         ArmParams.model_validate(arm(**changes))
+
+
+def test_other_classes_teach_where_all_of_ones_own_are_few(make_data: Any) -> None:
+    """They are learned from, and predicted never; without them such an arm has nobody to learn from."""
+    images, labels = toy(30, 0)
+    data = make_data(train_images=images[:3], train_labels=labels[:3])
+    others = toy(31, 5)  # one image of the first class more than of the others, to be left out below
+    beside = torch.cat([others[0].flip(3), others[0][:1]]), torch.cat([others[1] + 3, torch.tensor([9])])
+    taught = replace(data, seen=replace(data.seen, other_images=beside[0], other_labels=beside[1]))
+    assert few_of(taught.seen) == [True, True, True]
+    assert other_classes(taught.seen).labels.unique().tolist() == [3, 4, 5], "one image alone teaches no difference"
+    for settings in ([{"head": "calibrated"}], [{"head": "logistic"}], [{"pixel_delta": 0.6}]):
+        given = checked(settings=settings, balancing="oversampling")
+        result = train_arm(given.arms["few"], taught, given, 0, None, 0, None)  # type: ignore[arg-type]
+        assert result.test_probabilities.shape[1] == 3
+        assert result.images["real"] == 12, "those of train and validation: none of other classes"
+        with pytest.raises(UserError, match=r"prepare\.other_classes"):
+            train_arm(given.arms["few"], data, given, 0, None, 0, None)  # type: ignore[arg-type]
+
+
+def test_pixel_differences_may_be_of_other_classes_alone() -> None:
+    images = torch.full((2, 1, 8, 8), 100, dtype=torch.uint8)
+    real = Labelled(images, torch.tensor([0, 1]), torch.ones(2, dtype=torch.bool))
+    pair = torch.stack([images[0], images[0] + 50])
+    others = Labelled(pair, torch.tensor([2, 2]), torch.ones(2, dtype=torch.bool))
+    changed = with_pixel_deltas(real, [True, True], 0.6, 0, others)
+    assert set(changed.images[2:].unique().tolist()) == {70, 130}
+    assert changed.labels.unique().tolist() == [0, 1]

@@ -43,7 +43,8 @@ def code_of(stage: str, **template: str) -> list[Path]:
 def runs() -> Iterator[tuple[str, dict[str, str], list[str]]]:
     """Stages with the kinds that they may be of, and the files of these kinds."""
     for kind in (path.stem for path in sorted((ROOT / "stages/sources/kinds").glob("[a-z]*.py"))):
-        kinds = {"prepare__source__kind": kind, "prepare__shift__source__kind": "none"}
+        further = {f"prepare__{name}__source__kind": "none" for name in ("shift", "other_classes")}
+        kinds = {"prepare__source__kind": kind, **further}
         yield "prepare", kinds, [f"sources/kinds/{kind}", "sources/kinds/none"]
     for stage in ("train_gan", "generate"):
         for kind in KINDS:

@@ -25,6 +25,7 @@ def make_params(**changes: object) -> PrepareParams:
         "replicates": 3,
         "source": {"kind": "digits", "path": "data/raw/digits"},
         "shift": {"source": {"kind": "none", "path": "data/raw/none"}, "simulate": "none", "pool": False},
+        "other_classes": {"source": {"kind": "none", "path": "data/raw/none"}, "leave_out": []},
         "image": {"size": 8, "channels": "grey", "fit": "pad", "flip_ok": False},
         "masks": {"kind": "none"},
         "groups": {"kind": "none"},

@@ -17,7 +17,7 @@ from stages.generators.interface import Draws, Feed, Learner, Plan
 from stages.generators.layers import limited
 from stages.generators.moments import Moments
 from stages.generators.network_config import NetworkConfig
-from stages.generators.params import ConditionalParams
+from stages.generators.params import AdversarialParams, ConditionalParams
 from stages.generators.two_judges import TwoJudges
 from stages.generators.unet import CoarseMap, UNet, noise_side
 from stages.labelling.data import ReplicateData, TrustedImages
@@ -114,11 +114,17 @@ class Kind(AdversarialGenerator):
             self.latent_dim += noise_side(self.config.size) ** 2
 
     @classmethod
+    def learned_from(cls, data: ReplicateData, real: TrustedImages, params: AdversarialParams) -> TrustedImages:
+        """Convolutional networks, which know no class, learn from pairs of other classes too."""
+        return real if params.layers == "dense" else real.beside(data.other_images, data.other_labels)
+
+    @classmethod
     def study(cls, data: ReplicateData, real: TrustedImages, params: ConditionalParams) -> tuple[Plan, Moments | None]:
         if real.labels.bincount().max() < 2:
             raise UserError(
                 f"kind: {params.kind} learns from two images of a class, and every class has one: raise "
-                "prepare.labels_per_class for some class, or take the generator out"
+                "prepare.labels_per_class for some class, let prepare.other_classes bring some (for layers: "
+                "convolutional), or take the generator out"
             )
         return super().study(data, real, params)
 

@@ -13,9 +13,15 @@ from torch import Tensor, nn
 from stages.generators.adversarial import AdversarialGenerator
 from stages.generators.batches import RandomFeed
 from stages.generators.interface import Batch, Draws, Feed
-from stages.generators.kinds.image_conditioned import LIKENESS
+from stages.generators.kinds.image_conditioned import LIKENESS, Kind
 from stages.generators.moments import Moments
-from tests.generators.toy import OneBatch, learner_of, random_moments, some_draws
+from stages.generators.quality import draw_classes
+from stages.generators.training import train
+from stages.labelling.data import ReplicateData, TrustedImages
+from stages.labelling.pool import unguessed
+from stages.plumbing.errors import UserError
+from tests.generators.toy import Memory, OneBatch, learner_of, random_moments, some_draws, toy_params
+from tests.labelling.toy import CLASSES, toy_data, toy_images
 
 COUNT = 40_000
 
@@ -175,3 +181,27 @@ def test_it_learns_pairs_of_classes_that_have_one(
 
     ours.learn(Watched(), learner_of(ours))
     assert set(seen[0].tolist()) == {0, 1}
+
+
+def test_one_image_a_class_is_enough_beside_other_classes() -> None:
+    """Convolutions learn from pairs of these alone, and draw for one's own; dense networks know but their own."""
+    one = of_each(1)
+    strangers, labels = toy_images(2, seed=9)
+    beside = replace(one, other_images=strangers.flip(3), other_labels=labels + CLASSES)
+    params = toy_params("image_conditioned", layers="convolutional", width=8, steps=2)
+    real = TrustedImages(one.images, one.labels, torch.ones(CLASSES))
+    learned = Kind.learned_from(beside, real, params)
+    assert torch.equal(learned.images, torch.cat([one.images, strangers.flip(3)]))
+    assert learned.labels.tolist() == [0, 1, 2, *(labels + CLASSES).tolist()]
+    made = train(beside, unguessed(beside), params, 0, lambda _: None, Memory())
+    images, drawn = draw_classes(made.generator.network, made.generator, beside, 2, seed=0)
+    assert drawn.tolist() == [0, 0, 1, 1, 2, 2]
+    assert images.shape[1:] == one.images.shape[1:]
+    with pytest.raises(UserError, match=r"prepare\.other_classes"):
+        train(one, unguessed(one), params, 0, lambda _: None, Memory())
+    assert Kind.learned_from(beside, real, toy_params("image_conditioned")) is real
+
+
+def of_each(count: int) -> ReplicateData:
+    images, labels = toy_images(count, seed=0)
+    return replace(toy_data(0, validation=0), images=images, labels=labels)
