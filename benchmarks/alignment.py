@@ -120,8 +120,7 @@ def section(kind: str, **changes: Any) -> GeneratorParams:
 
 def drawn(made: TrainedGenerator, data: ReplicateData, seed: int) -> tuple[Tensor, Tensor]:
     """DRAWN images of each class, and their labels."""
-    sources = sources_of(made.generator, data)
-    asked = list(requests([range(DRAWN)] * data.classes, seed, 0, sources))
+    asked = requests([range(DRAWN)] * data.classes, seed, 0, sources_of(made.generator, data))
     images = [torch.from_numpy(made.draw(each, data.images, 1.0, scores=False).images) for each in asked]
     return torch.cat(images), torch.arange(data.classes).repeat_interleave(DRAWN)
 
@@ -146,12 +145,18 @@ def rows(name: str, own: Split, seed: int, steps: int, kinds: Sequence[str]) -> 
             yield {"set": name, "generator": kind, "align": str(align), "accuracy": accuracy, "seconds": seconds}
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Options to name data, sets and seeds by."""
+    options = argparse.ArgumentParser(description=description)
     options.add_argument("--data", type=Path, default=Path("data/raw"), help="folder with the unpacked real sets")
     options.add_argument("--sets", nargs="+", help="default: those that are there")
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--first-seed", type=int, default=FIRST_SEED)
+    return options
+
+
+def main() -> None:
+    options = parser(__doc__)
     options.add_argument("--per-class", type=int, default=50, help="labelled images of each class")
     options.add_argument("--steps", type=int, default=1000, help="of the GAN")
     options.add_argument("--kinds", nargs="+", default=KINDS_TRIED)

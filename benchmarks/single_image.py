@@ -9,10 +9,8 @@ nearer to their source than to any of the test images. `python -m benchmarks.sin
 for each set that is there.
 """
 
-import argparse
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from time import process_time
 from typing import Any
 
@@ -21,7 +19,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import parameters
-from benchmarks.alignment import DRAWN, FIRST_SEED, SOURCES, Split, drawn, split, taught
+from benchmarks.alignment import DRAWN, SOURCES, Split, drawn, parser, split, taught
 from benchmarks.gan_contest import Nowhere
 from stages.downstream.augment import classic
 from stages.generators.kinds.single_image import Pyramids
@@ -74,11 +72,7 @@ def _augmented(images: Tensor, seed: int) -> Tensor:
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--data", type=Path, default=Path("data/raw"), help="folder with the unpacked real sets")
-    options.add_argument("--sets", nargs="+", help="default: those that are there")
-    options.add_argument("--seeds", type=int, default=3)
-    options.add_argument("--first-seed", type=int, default=FIRST_SEED)
+    options = parser(__doc__)
     options.add_argument("--steps", type=int, default=300, help="of each pyramid")
     chosen = options.parse_args()
     torch.set_num_threads(1)
