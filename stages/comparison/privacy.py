@@ -28,8 +28,8 @@ KINDS = {
     "flip_contrast": "mirrored, with less or more contrast",
 }
 KEEPS_ALL = (
-    "All are kept, whatever they resemble: this generator keeps a privacy budget, in which what the filter knows of the "
-    "real images is not accounted for."
+    "All are kept, whatever they resemble: this generator keeps a privacy budget, which does not account for what the "
+    "filter knows of the real images."
 )
 # On each replicate's images by themselves, to see what the filter changes.
 ATTACKS = {

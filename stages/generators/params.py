@@ -219,9 +219,10 @@ class SingleImageParams(LearningParams):
 class PrivateParams(GeneratorParams):
     """A kind that keeps a privacy budget: (epsilon, delta)-differential privacy of what it learned from.
 
-    epsilon, delta: of each replicate's generator, for images that are added or removed. protects: a single image, or
-    all images of a group, of which one is then learned from. noise: from the operating system and never kept, or
-    `reproducible` from the seed, for rehearsals: who knows the seed can take such noise away, so nothing is promised.
+    epsilon: of each replicate's generator, for images that are added or removed. delta: likewise, less than one in the
+    number of images. protects: a single image, or all images of a group, of which one is then learned from. noise: from
+    the operating system and never kept, or `reproducible` from the seed, for rehearsals: who knows the seed can take
+    such noise away, so nothing is promised.
     """
 
     epsilon: float = Field(gt=0, le=1000)
@@ -242,9 +243,9 @@ class PrivateParams(GeneratorParams):
 class PrivateMomentsParams(PrivateParams):
     """A kind that starts from class Gaussians which were released under its budget.
 
-    frequencies: of the cosine transform along each side, the lowest ones, in which images are seen. clip: root of the mean squared difference from the mean image, of pixels in
-    [-1, 1], beyond which an image is drawn nearer to it. covariance: one for all classes, or one for each, for which
-    many more images are needed.
+    frequencies: of the cosine transform along each side, the lowest ones, in which images are seen. clip: root of the
+    mean squared difference from the mean image, of pixels in [-1, 1], beyond which an image is drawn nearer to it.
+    covariance: one for all classes, or one for each, for which many more images are needed.
     """
 
     frequencies: int = Field(ge=1, le=128)
@@ -303,13 +304,20 @@ KINDS: dict[str, tuple[type[GeneratorParams], str]] = {
     "translation": (TranslationParams, "a GAN that carries labelled images of one domain to another, unpaired"),
 }
 
+
+def _told(schema: type[GeneratorParams], words: str) -> str:
+    """A kind's docstring: what it is, and of a kind with a privacy budget what all its schemas say of their fields."""
+    private = [each for each in schema.__mro__ if issubclass(each, PrivateParams)]
+    return " ".join([f"{words}.", *((each.__doc__ or "").partition("\n\n")[2] for each in private)])
+
+
 if TYPE_CHECKING:
     AnyGenerator = GeneratorParams
 else:
     AnyGenerator = Annotated[
         Union[  # noqa: UP007 - of as many alternatives as there are kinds
             tuple(
-                create_model(f"{name}_params", __base__=schema, __doc__=f"{words}.", kind=(Literal[name], ...))
+                create_model(f"{name}_params", __base__=schema, __doc__=_told(schema, words), kind=(Literal[name], ...))
                 for name, (schema, words) in KINDS.items()
             )
         ],

@@ -61,14 +61,8 @@ def release(
     def noised(sums: Tensor, share: float) -> Tensor:
         return sums + torch.randn(sums.shape, generator=random, dtype=torch.float64) * (noise / sqrt(share))
 
-    centre = noised((vectors / longest).sum(dim=0), OF_CENTRE) * longest / images
-    vectors = vectors - centre
-    vectors = vectors / (vectors.norm(dim=1, keepdim=True) / length).clamp_min(1)
-    counts = noised(torch.bincount(labels, minlength=classes).double(), OF_COUNTS)
-    sums = vectors.new_zeros(classes, vectors.shape[1]).index_add(0, labels, vectors / length)
-    groups = labels if params.covariance == "class" else torch.zeros_like(labels)
-    members = [vectors[groups == group] / length for group in range(classes if params.covariance == "class" else 1)]
-    products = torch.stack([each.T @ each for each in members])
+    centre = noised(centre_of(vectors, longest), OF_CENTRE) * longest / images
+    counts, sums, products = sums_of(cut(vectors - centre, length), labels, classes, params.covariance == "class")
     # The mean of a noise matrix and its transpose: a product's square length counts both of its places.
     noisy = noised(products, OF_PRODUCTS)
     return Released(
@@ -76,12 +70,33 @@ def release(
         length,
         basis,
         centre,
-        counts,
+        noised(counts, OF_COUNTS),
         noised(sums, OF_SUMS) * length,
         (noisy + noisy.mT) / 2 * length**2,
         noise / sqrt(OF_SUMS) * length,
         noise / sqrt(2 * OF_PRODUCTS) * length**2,
     )
+
+
+def centre_of(vectors: Tensor, longest: float) -> Tensor:
+    """The sum (D,) of vectors (N, D), in units of the length that none is beyond."""
+    return (vectors / longest).sum(dim=0)
+
+
+def cut(vectors: Tensor, length: float) -> Tensor:
+    """Vectors (N, D) in units of a length, which is then 1 at most; what is longer keeps its direction."""
+    return vectors / vectors.norm(dim=1, keepdim=True).clamp_min(length)
+
+
+def sums_of(vectors: Tensor, labels: Tensor, classes: int, by_class: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Counts (K,), sums (K, D) and products (G, D, D) of vectors (N, D) of length 1 at most and their labels (N,).
+
+    Each vector adds one of length 1 at most to each of the three.
+    """
+    counts = torch.bincount(labels, minlength=classes).double()
+    sums = vectors.new_zeros(classes, vectors.shape[1]).index_add(0, labels, vectors)
+    members = [vectors[labels == label] for label in range(classes)] if by_class else [vectors]
+    return counts, sums, torch.stack([each.T @ each for each in members])
 
 
 def gaussians(released: Released, rank: int) -> Moments:

@@ -21,6 +21,7 @@ from stages.imaging.pixels import to_network_range
 from stages.labelling.data import ReplicateData, TrustedImages
 
 CHUNK = 1024  # images whose features are summed at a time
+OF_COUNTS = 0.05  # share of the budget that the classes' sizes get
 
 
 class RandomFeatures(nn.Module):
@@ -103,14 +104,18 @@ class Kind(LearningGenerator, PrivateGenerator):
 def _release(
     real: TrustedImages, classes: int, params: PrivateFeaturesParams, noise: float, random: torch.Generator
 ) -> Tensor:
-    """The classes' mean features (K, F), noised. A feature that is always 1 stands beside them and counts the images;
-    so each image adds a vector of length 1 at most: sqrt(1 - c) of its features and sqrt(c) of the count."""
-    of_count = 0.05  # c, which leaves most of the budget to the features
+    """The classes' mean features (K, F), from noised sums and counts, whose inverse squared noises add up to one's."""
     features = RandomFeatures(params.features, real.images[0].numel(), params.bandwidth)
-    sums, labels = torch.zeros(classes, params.features), real.labels.cpu()
+    sums, counts = sums_of(features, real, classes)
+    sums = sums + torch.randn(sums.shape, generator=random) * (noise / sqrt(1 - OF_COUNTS))
+    counts = counts + torch.randn(counts.shape, generator=random) * (noise / sqrt(OF_COUNTS))
+    return sums / counts.clamp_min(1)[:, None]
+
+
+def sums_of(features: RandomFeatures, real: TrustedImages, classes: int) -> tuple[Tensor, Tensor]:
+    """Features (K, F) and images (K,) of the classes; each image adds a vector of length 1 to both."""
+    labels = real.labels.cpu()
+    sums = torch.zeros(classes, 2 * len(features.projections))
     for images, own in zip(real.images.cpu().split(CHUNK), labels.split(CHUNK), strict=True):
         sums.index_add_(0, own, features(to_network_range(images)))
-    counts = torch.bincount(labels, minlength=classes).float()
-    sums += torch.randn(sums.shape, generator=random) * (noise / sqrt(1 - of_count))
-    counts += torch.randn(counts.shape, generator=random) * (noise / sqrt(of_count))
-    return sums / counts.clamp_min(1)[:, None]
+    return sums, torch.bincount(labels, minlength=classes).float()

@@ -68,7 +68,7 @@ class Kind(LearningGenerator, PrivateGenerator):
 
     def initialise(self, start: Moments) -> None:
         self.network.start_from(start)
-        self.discriminator.trunk.start_from(start)  # type: ignore[operator]  # a dense one has it
+        self.discriminator.get_submodule("trunk").start_from(start)  # type: ignore[operator]  # a dense one has it
 
     def players(self) -> dict[str, nn.Module]:
         return {"generator": self.network, "discriminator": self.discriminator}
