@@ -27,7 +27,7 @@ every_kind = pytest.mark.parametrize("name", PRIVATE)
 @pytest.fixture(autouse=True)
 def accounted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """All noise is 1, which takes no time to find, but where a test is marked otherwise."""
-    hasty_fit(monkeypatch)
+    monkeypatch.setattr(pool, "fit", hasty_fit(steps=1))
 
     def one(_epsilon: float, _delta: float, rate: float = 1, steps: int = 1, _beside: Any = ()) -> accountant.Release:
         return accountant.Release(1.0, rate, steps)
