@@ -79,7 +79,7 @@ class Kind(LearningGenerator, PrivateGenerator):
             **{name: getattr(params, name) for name in ("batch_size", "features", "bandwidth")},
             PROMISE: promise(params, [once], len(real.images)),
         }
-        return plan, _release(real, data.classes, params, once.noise, random_of(params, seed))
+        return plan, released(real, data.classes, params, once.noise, random_of(params, seed))
 
     def initialise(self, start: Tensor) -> None:
         self.released.copy_(start)
@@ -101,7 +101,7 @@ class Kind(LearningGenerator, PrivateGenerator):
         return {"generator_loss": learner.update("generator", losses)}
 
 
-def _release(
+def released(
     real: TrustedImages, classes: int, params: PrivateFeaturesParams, noise: float, random: torch.Generator
 ) -> Tensor:
     """The classes' mean features (K, F), from noised sums and counts, whose inverse squared noises add up to one's."""

@@ -5,6 +5,7 @@ generator sees the discriminator alone, and fakes come from it, so that both cos
 discriminator for each of the generator: Bie et al., "Private GANs, Revisited" (2023).
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from stages.generators.accountant import least_noise
 from stages.generators.batches import PoissonFeed
-from stages.generators.dense import DenseGenerator
+from stages.generators.dense import DenseGenerator, DenseTrunk
 from stages.generators.interface import Draws, Feed, Learner, LearningGenerator, Plan
 from stages.generators.moments import Moments
 from stages.generators.network_config import NetworkConfig
@@ -68,7 +69,9 @@ class Kind(LearningGenerator, PrivateGenerator):
 
     def initialise(self, start: Moments) -> None:
         self.network.start_from(start)
-        self.discriminator.get_submodule("trunk").start_from(start)  # type: ignore[operator]  # a dense one has it
+        trunk = self.discriminator.trunk
+        assert isinstance(trunk, DenseTrunk)
+        trunk.start_from(start)
 
     def players(self) -> dict[str, nn.Module]:
         return {"generator": self.network, "discriminator": self.discriminator}
@@ -88,7 +91,8 @@ class Kind(LearningGenerator, PrivateGenerator):
                 fakes = self.network(batch.draws)
             losses = torch.relu(1 + self.discriminator(fakes, batch.draws.labels))
             of_fakes = torch.autograd.grad(losses.mean(), [*self.discriminator.parameters()])
-            of_real = self._noised(batch.real, batch.labels, feed)
+            sums = clipped_sums(self.discriminator, batch.real, batch.labels, self.plan["gradient_clip"])
+            of_real = self.noised(sums, feed)
             learner.follow("discriminator", [fake + real for fake, real in zip(of_fakes, of_real, strict=True)])
         draws = feed.fakes()
         self.discriminator.eval()
@@ -97,14 +101,11 @@ class Kind(LearningGenerator, PrivateGenerator):
         self.discriminator.train()
         return measures
 
-    def _noised(self, images: Tensor, labels: Tensor, feed: PoissonFeed) -> list[Tensor]:
-        """Gradients of the mean hinge loss over a lot, clipped image by image and noised; of images (N, C, H, W)."""
-        clip, noise = self.plan["gradient_clip"], self.plan["noise"]
-        sums = clipped_sums(self.discriminator, images, labels, clip)
-        return [
-            (each + torch.randn(each.shape, generator=feed.random, device=each.device) * (noise * clip)) / feed.lot
-            for each in sums
-        ]
+    def noised(self, sums: Sequence[Tensor], feed: PoissonFeed) -> list[Tensor]:
+        """Mean gradients over a lot, of `clipped_sums`: what the discriminator learns of real images."""
+        deviation = self.plan["noise"] * self.plan["gradient_clip"]
+        noise = (torch.randn(each.shape, generator=feed.random, device=each.device) * deviation for each in sums)
+        return [(each + own) / feed.lot for each, own in zip(sums, noise, strict=True)]
 
 
 def clipped_sums(discriminator: nn.Module, images: Tensor, labels: Tensor, clip: float) -> list[Tensor]:
