@@ -131,6 +131,6 @@ def _scores_of_gan(
         drawn = present & (torch.rand(len(there), generator=random) < short.lot / len(real.images))
         sums = torch.zeros(sum(sizes))
         sums[: len(there)][drawn] = short.gradient_clip
-        released = kind.noised([each for each in sums.split(sizes)], feed)
+        released = kind.noised(sums.split(sizes), feed)
         scores += torch.cat([each.flatten() for each in released])[: len(there)]
     return scores
