@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from ruamel.yaml import YAML
 
 from stages import filter_memorized
 from stages.plumbing import images, params, workdir
@@ -14,6 +15,7 @@ from stages.plumbing.errors import UserError
 from stages.plumbing.images import ImageSet
 from stages.plumbing.stage import StageRun
 from tests.conftest import DEFAULT_PARAMS, ROOT
+from tests.generators.toy import toy_params
 
 COUNTS = {TRAIN: 30, UNLABELLED_POOL: 30, CALIBRATION: 40}
 REAL = sum(COUNTS.values())
@@ -78,6 +80,20 @@ def test_copies_are_dropped_but_for_those_of_their_own_source_which_are_counted(
 
 
 @pytest.mark.usefixtures("project")
+@pytest.mark.usefixtures("project")
+def test_of_a_generator_with_a_budget_all_images_are_kept_whatever_they_resemble() -> None:
+    text = Path("params.yaml").read_text()
+    values = YAML(typ="safe", pure=True).load(text)
+    values["train_gan"]["generators"]["gan"] = toy_params("private_gaussian").model_dump()
+    Path("params.yaml").write_text(params.as_yaml(values))
+    filter_memorized.main(StageRun("filter_memorized", params.load(), "gan"))
+    kept = images.read(workdir.DATA / "filter_memorized/gan/0.parquet")
+    assert np.array_equal(kept.pixels, generated(0).pixels)
+    found = workdir.read_json(workdir.METRICS / "filter_memorized/gan.json")
+    assert (found["generated"], found["dropped"]) == (144, 0)
+    assert found["attacks"], "what an attacker finds is told all the same"
+
+
 def test_how_the_work_is_shared_out_changes_no_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of 20 images, of which a shard has one; else a replicate is one shard, judged and audited in one job."""
     monkeypatch.setattr(images, "ROW_GROUP", 20)

@@ -273,6 +273,37 @@ def test_regions_that_are_drawn_or_pasted_must_be_there(prepared: Callable[..., 
             foresight.check(wanted, Dataset.open(dataset.folder))
 
 
+@pytest.mark.parametrize(
+    ("kind", "changes", "words"),
+    [
+        ("private_gaussian", {"delta": 0.06}, "one.delta: 0.06 would allow to give away one of 20 images"),
+        ("private_gan", {"lot": 21}, "one.lot: 21 is more than the 20 images"),
+        ("private_features", {"protects": "group"}, "one.protects: group needs images in groups"),
+    ],
+)
+def test_a_budget_that_promises_nothing_is_told(
+    prepared: Callable[..., Dataset], kind: str, changes: dict[str, Any], words: str
+) -> None:
+    section = toy_params(kind, **changes).model_dump()
+    (problem,) = problems(params(train_gan__generators__one=section), prepared())
+    assert f"train_gan.generators.{words}" in problem
+
+
+def test_of_each_group_one_image_counts_for_a_budget(prepared: Callable[..., Dataset]) -> None:
+    """Twenty labelled images, the first ten of one group."""
+    section = toy_params("private_gan", lot=12, protects="group").model_dump()
+    dataset = prepared(lambda number: "patient" if number < 10 else None, **{CALIBRATION: 40})
+    (problem,) = problems(params(train_gan__generators__one=section), dataset)
+    assert "lot: 12 is more than the 11 groups" in problem
+
+
+def test_a_budget_needs_who_accounts_for_it(prepared: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foresight, "find_spec", lambda _: None)
+    section = toy_params("private_gaussian").model_dump()
+    (problem,) = problems(params(train_gan__generators__one=section), prepared())
+    assert "Opacus accounts for: `make extras`" in problem
+
+
 def test_of_each_group_one_image_calibrates(prepared: Callable[..., Dataset]) -> None:
     pairs = prepared(lambda number: f"patient {number // 2}", calibration=20)
     (line,) = problems(params(), pairs)

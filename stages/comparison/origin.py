@@ -64,11 +64,13 @@ def made_from(section: Mapping[str, Any], dataset: str, replicates: int, seen: i
             f"Made outside this pipeline ({section['path']}). Nothing here can tell which images they were learned "
             f"from: if any of those are in the test set of {dataset}, the comparison flatters this set."
         )
-    words, pooled = kind_words(section["kind"]), "epsilon" not in section  # who keeps a privacy budget sees no pool
-    learned = f"{seen} real images, {labelled} of them labelled," if pooled else f"the {labelled} labelled images"
+    words = kind_words(section["kind"])
+    learned = f"{seen} real images of {dataset}, {labelled} of them labelled"
+    if "epsilon" in section:  # who keeps a privacy budget sees no pool
+        learned = f"the {labelled} labelled images of {dataset}"
     return (
-        f"{words[0].upper()}{words[1:]}, made anew in each of {replicates} replicates from {learned} of "
-        f"{dataset}. No image of the test set was among these."
+        f"{words[0].upper()}{words[1:]}, made anew in each of {replicates} replicates from {learned}. No image of the "
+        "test set was among these."
     )
 
 

@@ -129,6 +129,20 @@ def test_regions_are_those_of_the_role_and_part_of_what_a_replicate_is_made_of(t
     assert not found["i1"].any(), "that image has another role"
 
 
+def test_how_often_an_image_or_a_group_is_labelled(tmp_path: Path) -> None:
+    """Of four images that take turns, two are labelled in each replicate; the roles return after four replicates."""
+    assert write_dataset(tmp_path, replicates=1).labelled_times(of_groups=False) == (1, 1)
+    assert write_dataset(tmp_path, replicates=8).labelled_times(of_groups=False) == (4, 1)
+    table = images.read_table(tmp_path / "images.parquet")
+    groups = pa.array(["p", "p", "p", None, None, None])
+    images.write_table(
+        tmp_path / "images.parquet", table.set_column(table.schema.names.index("group"), "group", groups)
+    )
+    dataset = Dataset.open(tmp_path)
+    assert dataset.labelled_times(of_groups=False) == (4, 2)
+    assert dataset.labelled_times(of_groups=True) == (8, 2), "in each replicate one of the three is labelled"
+
+
 def test_an_image_counts_as_unseen_only_where_its_disturbed_version_is_too(tmp_path: Path) -> None:
     """As prepare.shift.simulate has it: in each replicate one of the two, by the role."""
     ids = np.array([*"abcd", *(f"shifted/{name}" for name in "abcde")])

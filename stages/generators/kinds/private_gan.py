@@ -36,6 +36,8 @@ class Judge(ProjectionDiscriminator):
 class Kind(LearningGenerator, PrivateGenerator):
     """Dense networks in low frequencies."""
 
+    network: DenseGenerator
+
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
         config = NetworkConfig(**plan["networks"])
