@@ -80,7 +80,6 @@ def test_copies_are_dropped_but_for_those_of_their_own_source_which_are_counted(
 
 
 @pytest.mark.usefixtures("project")
-@pytest.mark.usefixtures("project")
 def test_of_a_generator_with_a_budget_all_images_are_kept_whatever_they_resemble() -> None:
     text = Path("params.yaml").read_text()
     values = YAML(typ="safe", pure=True).load(text)
@@ -94,6 +93,7 @@ def test_of_a_generator_with_a_budget_all_images_are_kept_whatever_they_resemble
     assert found["attacks"], "what an attacker finds is told all the same"
 
 
+@pytest.mark.usefixtures("project")
 def test_how_the_work_is_shared_out_changes_no_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of 20 images, of which a shard has one; else a replicate is one shard, judged and audited in one job."""
     monkeypatch.setattr(images, "ROW_GROUP", 20)

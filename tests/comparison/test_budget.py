@@ -27,7 +27,7 @@ def test_it_is_about_the_whole_set_and_names_what_is_protected() -> None:
     words = budget_words(PROMISE)
     assert "epsilon 3.59 at delta 1e-05 for all of them together" in words
     assert "up to 10 learned from the same image" in words
-    assert "right at most 94.6 % more often than wrong" in words
+    assert "right at most 95 % more often than wrong" in words
     assert "several generators" not in budget_words(PROMISE | {"times": 1})
 
 
