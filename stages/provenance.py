@@ -165,14 +165,14 @@ def mark_words(mark: marks.Mark | None) -> str:
         return "a mark that was altered, or is another image's"
     says = mark.manifest
     replicate = f", replicate {says['replicate']}" if "replicate" in says else ""
-    return f"its mark is sound: {says.get('generator')}{replicate}, run {str(says.get('run'))[:12]}"
+    return f"a sound mark: {says.get('generator')}{replicate}, run {str(says.get('run'))[:12]}"
 
 
 def attribute(files: Sequence[Path], folder: Path, alpha: float) -> Iterator[str]:
     """Lines to say. Raises UserError, before anything is learned, for files or a run that cannot be used."""
     import torch
 
-    from stages.memorization.provenance import check_counts
+    from stages.memorization.provenance import check_counts, together
 
     torch.set_num_threads(1)
     dataset = Dataset.open()
@@ -190,16 +190,19 @@ def attribute(files: Sequence[Path], folder: Path, alpha: float) -> Iterator[str
         if path.suffix == ".parquet"
     )
     if len(asked) > 1:
-        yield _together(scores, p, sources.names, alpha)
+        counts = [len(each) for each in made.calibration]
+        yield _together(scores, p, together(p, counts, alpha), sources.names, alpha)
     yield from _reliability(accuracies, sources, alpha)
 
 
-def _together(scores: NDArray[np.float64], p: NDArray[np.float64], names: Sequence[str], alpha: float) -> str:
-    """How many of all images are likeliest from which source."""
+def _together(
+    scores: NDArray[np.float64], p: NDArray[np.float64], joint: NDArray[np.float64], names: Sequence[str], alpha: float
+) -> str:
+    """How many of all images are likeliest from which source, and whether all may be from one. joint: (sources,)."""
     possible = np.where(p > alpha, scores, -np.inf)
     found = [names[row.argmax()] if np.isfinite(row).any() else "none of these" for row in possible]
     counted = ", ".join(f"{name} ({count})" for name, count in Counter(found).most_common())
-    return f"together, {len(found)} images: {counted}"
+    return f"{len(found)} images: {counted}; if all have one source, {verdict(scores.sum(axis=0), joint, names, alpha)}"
 
 
 def _reliability(accuracies: dict[str, dict[str, float]], sources: Sources, alpha: float) -> Iterator[str]:

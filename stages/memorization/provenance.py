@@ -24,7 +24,7 @@ from torch.nn import functional
 from stages.imaging.networks import in_batches
 from stages.imaging.pixels import rounded, to_network_range
 from stages.memorization import planted
-from stages.memorization.conformal import calibration_needed, p_values
+from stages.memorization.conformal import calibration_needed, cutoff_rank, p_values
 from stages.plumbing.errors import UserError
 
 STEPS = 1000
@@ -103,6 +103,19 @@ class Attributor:
         """Of images uint8 (N, C, H, W), for each source, (N, sources)."""
         scores = self.scores(images)
         return np.stack([p_values(own, held) for own, held in zip(scores.T, self.calibration, strict=True)], axis=1)
+
+
+def together(p: NDArray[np.float64], calibration: Sequence[int], alpha: float) -> NDArray[np.float64]:
+    """p-values, (sources,), of images that all have one source, by how many of them alone have p <= alpha.
+
+    Of N further images of a source that number is beta-binomial at most, since they share the calibration images; of
+    another generator's it is far larger. p: (N, sources). calibration: of each source, how many images calibrate.
+    """
+    from scipy.stats import betabinom  # a second of start-up
+
+    ranks = [cutoff_rank(alpha, count) for count in calibration]
+    few = zip((p <= alpha).sum(axis=0).tolist(), ranks, calibration, strict=True)
+    return np.array([betabinom.sf(low - 1, len(p), rank, count + 1 - rank) for low, rank, count in few])
 
 
 def check_counts(counts: dict[str, int], alpha: float) -> None:
