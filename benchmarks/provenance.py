@@ -92,7 +92,7 @@ def main() -> None:
     options.add_argument("--data", type=Path, default=Path("data/raw"), help="folder with the unpacked real sets")
     options.add_argument("--set", choices=SOURCES, default="fashion_mnist_sub")
     options.add_argument("--gan-steps", type=int, default=300)
-    options.add_argument("--steps", type=int, default=provenance.STEPS, help="of the network that tells them apart")
+    options.add_argument("--steps", type=int, default=600, help="of the network that tells them apart")
     chosen = options.parse_args()
     torch.set_num_threads(1)
     started, own = process_time(), split(chosen.set, chosen.data, PER_CLASS, SEED)
