@@ -139,7 +139,7 @@ def _learn(sources: Sources, folder: Path) -> None:
 
     parts = [torch.from_numpy(part) for part in sources.parts]
     with tqdm(total=provenance.STEPS, desc=STAGE, unit=" step") as bar:
-        made = provenance.fit(parts, SEED, tick=bar.update)
+        made = provenance.fit(parts, SEED, provenance.STEPS, bar.update)
     groups = np.unique(sources.generators, return_inverse=True)[1]
     save_file(made.network.state_dict(), folder / "network.safetensors")
     calibration = {str(number): torch.from_numpy(held) for number, held in enumerate(made.calibration)}

@@ -26,8 +26,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for module in ("__init__.py", "memorization/provenance.py"):
         (tmp_path / "stages" / module).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "stages" / module).touch()
-    monkeypatch.setattr(noun, "STEPS", 25)
-    monkeypatch.setattr(noun.fit, "__defaults__", (25, noun.fit.__defaults__[1]))  # type: ignore[index]
+    monkeypatch.setattr(noun, "STEPS", 12)
     random = np.random.default_rng(0)
 
     def around(level: int, count: int) -> np.ndarray:
