@@ -136,9 +136,7 @@ def split(count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return np.sort(order[held:]), np.sort(order[:held])
 
 
-def fit(
-    parts: Sequence[Tensor], seed: int, steps: int = STEPS, tick: Callable[[], object] = lambda: None
-) -> Attributor:
+def fit(parts: Sequence[Tensor], seed: int, steps: int, tick: Callable[[], object] = lambda: None) -> Attributor:
     """Learns to tell sources apart, and calibrates on images that it did not learn from.
 
     parts: of each source its images, uint8 (N, C, S, S), all of one shape. tick: called after each step. All sources
