@@ -11,9 +11,10 @@ from stages.comparison.evidence import Evidence, Finding, GeneratorEvidence, Out
 from stages.comparison.examples import captions, suspicious
 from stages.comparison.leak import judge_set, withheld
 from stages.comparison.origin import control_pairs, plain_rivals
-from stages.comparison.release import kept_everywhere, published_columns
+from stages.comparison.release import kept_everywhere, manifest, published_columns
 from stages.comparison.scores import Predictions, align, align_models
 from stages.generators.params import FromDomainParams, InfillingParams
+from stages.imaging import marks
 from stages.jobs.examining import Job, examine_replicate
 from stages.plumbing import images, results, workdir
 from stages.plumbing.artifacts import FilterMetrics, GanMetrics, PrepareMetrics
@@ -84,10 +85,12 @@ def _no_outcomes(dataset: Dataset) -> Outcomes:
 
 
 def write_sets(folder: Path, evidence: Evidence, synthetic: dict[str, ImageSet]) -> None:
-    """The sets that are given away, a Parquet file for each generator in `folder`/synthetic."""
+    """The sets that are given away, a Parquet file for each generator in `folder`/synthetic, with marks that say so."""
     for name in evidence.published:
         told = published_columns(synthetic[name].extra, evidence.params.publish_real_images)
-        images.write(folder / "synthetic" / f"{name}.parquet", replace(synthetic[name], extra=told), evidence.classes)
+        says = manifest(name, evidence.generators[name].section["kind"], evidence.run["fingerprint"])
+        table = marks.marked_table(images.as_table(replace(synthetic[name], extra=told), evidence.classes), says)
+        images.write_table(folder / "synthetic" / f"{name}.parquet", table)
 
 
 def _generator(params: Params, dataset: Dataset, name: str, synthetic: ImageSet) -> GeneratorEvidence:

@@ -8,10 +8,13 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from stages.comparison.release import manifest
+from stages.imaging import marks
 from tests.conftest import ARMS_OF_GAN, BASELINES, KEPT_ARMS
 from tests.pipelines import Run
 
 GENERATORS = ("gan", "gaussian")
+KINDS_OF = {"gan": "projection", "gaussian": "gaussian"}
 
 
 def test_every_artifact_of_the_design_is_there(finished: Path) -> None:
@@ -29,6 +32,9 @@ def test_every_artifact_of_the_design_is_there(finished: Path) -> None:
         assert synthetic.num_rows > 0
         assert set(synthetic["generator"].to_pylist()) == {generator}
         assert all(synthetic["synthetic"].to_pylist())
+        mark = marks.of_table(synthetic)
+        run = json.loads((data / "evaluate/run.json").read_text())["fingerprint"]
+        assert mark == marks.Mark(manifest(generator, KINDS_OF[generator], run), is_sound=True)
     for arm in KEPT_ARMS:
         assert all((data / "train_downstream" / arm / f"{replicate}.safetensors").is_file() for replicate in "01")
         models = pq.read_table(data / "train_downstream" / arm / "models.parquet").to_pandas()

@@ -9,6 +9,14 @@ from numpy.typing import NDArray
 # For the arms alone: what a discriminator knows of an image may tell what it was trained on.
 INTERNAL = ("realness", "latent_norm")
 NAMING = ("source_id", "mask_id")  # of real images
+SOFTWARE = "Understudy"
+# IPTC's "Digital Source Type" of what a network made from training data, and of a real image in which it made a part.
+_IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+_SOURCE_TYPES = {
+    "infilling": {"digitalSourceType": _IPTC + "compositeWithTrainedAlgorithmicMedia"},
+    "external": {},  # whether a network made these is not known here
+}
+_TRAINED = {"digitalSourceType": _IPTC + "trainedAlgorithmicMedia"}
 
 
 def kept_everywhere(kept: NDArray[np.str_], judged: NDArray[np.str_]) -> NDArray[np.int64]:
@@ -36,3 +44,9 @@ def published_columns(columns: Mapping[str, NDArray[Any]], name_real_images: boo
         if name in published and not name_real_images:
             published[name] = np.full_like(published[name], "")
     return published
+
+
+def manifest(generator: str, kind: str, run: str) -> dict[str, Any]:
+    """What the mark of a published set says. run: its fingerprint."""
+    made_by = {"claim_generator": SOFTWARE, "generator": generator, "kind": kind, "run": run}
+    return {"generated": True} | made_by | _SOURCE_TYPES.get(kind, _TRAINED)

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from stages.imaging.marks import is_marked_schema
 from stages.plumbing.errors import UserError
 
 _ID = "id"
@@ -37,13 +38,15 @@ class Columns:
 
 @dataclass(frozen=True)
 class Rows:
-    """What is known of each row of the file `name`, without its images. class_names: where the schema has them."""
+    """What is known of each row of the file `name`, without its images. class_names: where the schema has them.
+    marked: whether it says that its images are synthetic."""
 
     name: str
     labels: list[Any]
     class_names: tuple[str, ...] | None
     groups: list[str | None]
     ids: list[str] | None
+    marked: bool
 
 
 def base_of(root: Path) -> Path:
@@ -74,6 +77,7 @@ def read_rows(root: Path, name: str, columns: Columns) -> Rows:
         wanted = {columns.label, columns.group, _ID if has_id else None}
         table = _read_texts(path, sorted(filter(None, wanted)))
         class_names = _class_names(file.schema_arrow, columns.label)
+        marked = is_marked_schema(file.schema_arrow)
         labels, groups, ids = (
             table[column].to_pylist() if column in table.column_names else [None] * len(table)
             for column in (columns.label, columns.group, _ID)
@@ -84,6 +88,7 @@ def read_rows(root: Path, name: str, columns: Columns) -> Rows:
         class_names=class_names,
         groups=[None if group is None else str(group) for group in groups],
         ids=None if None in ids else [str(each) for each in ids],
+        marked=marked,
     )
 
 

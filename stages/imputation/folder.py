@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.imaging.decoding import BadItem, decode, image_suffixes, read_bytes
+from stages.imaging.marks import REMEDY, is_marked
 from stages.imaging.normalise import eight_bits
 from stages.imputation.gain import Incomplete
 from stages.plumbing.errors import UserError
@@ -56,9 +57,12 @@ def write(folder: Path, names: list[str], images: torch.Tensor) -> None:
 
 def _opened(folder: Path, name: str) -> Image.Image:
     try:
-        return decode(read_bytes(folder, name))
+        image = decode(read_bytes(folder, name))
     except BadItem as bad:
         raise UserError(f"{folder / name} {bad.reason}") from None
+    if is_marked(image):  # what is written here has no mark any more
+        raise UserError(f"{folder / name} has the mark of a synthetic image: {REMEDY}")
+    return image
 
 
 def _with_gaps(folder: Path, name: str) -> tuple[Image.Image, NDArray[np.bool_]]:

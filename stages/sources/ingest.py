@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.imaging.decoding import BadItem
+from stages.imaging.marks import REMEDY, is_marked
 from stages.imaging.normalise import to_pixels
+from stages.plumbing.errors import UserError
 from stages.sources.params import ImageParams
+from stages.sources.tables import examples
 
 Facts = NDArray[np.void]
 """What is known of every image that could be read, beside its pixels: (N,) of the type `facts_type`."""
@@ -44,8 +47,11 @@ def facts_type(size: int) -> np.dtype[np.void]:
 
 
 def ingest(ids: Sequence[str], items: Iterable[Image.Image | BadItem], params: ImageParams) -> Ingested:
-    """Brings a chunk's images, one for each id, to one size and number of channels."""
-    pixels, facts, readable, bad = [], [], np.zeros(len(ids), dtype=bool), []
+    """Brings a chunk's images, one for each id, to one size and number of channels.
+
+    Raises UserError where some have the mark of images that a run of ours published.
+    """
+    pixels, facts, readable, bad, synthetic = [], [], np.zeros(len(ids), dtype=bool), [], []
     for row, (name, item) in enumerate(zip(ids, items, strict=True)):
         try:
             if isinstance(item, BadItem):
@@ -54,8 +60,12 @@ def ingest(ids: Sequence[str], items: Iterable[Image.Image | BadItem], params: I
         except BadItem as error:
             bad.append(error)
             continue
+        if is_marked(item):
+            synthetic.append(name)
         readable[row] = True
         facts.append(_facts(name, item, pixels[-1]))
+    if synthetic:
+        raise UserError(f"{examples(synthetic)} with the mark of a synthetic image: {REMEDY}")
     shape = (len(pixels), params.channel_count, params.size, params.size)
     stacked = np.array(pixels, dtype=np.uint8).reshape(shape)
     return Ingested(stacked, np.array(facts, dtype=facts_type(params.size)), readable, bad)

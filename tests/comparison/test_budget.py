@@ -1,5 +1,6 @@
 """What is said of a privacy budget, on the card, in the report and to the gate."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from stages.comparison.card import render_card
 from stages.comparison.leak import judge_set, leak_answer
 from stages.comparison.numbers import all_numbers
 from stages.comparison.privacy import KEEPS_ALL
+from stages.comparison.wording import percent
 
 PROMISE: dict[str, Any] = {
     "epsilon": 1.0,
@@ -27,7 +29,7 @@ def test_it_is_about_the_whole_set_and_names_what_is_protected() -> None:
     words = budget_words(PROMISE)
     assert "epsilon 3.59 at delta 1e-05 for all of them together" in words
     assert "up to 10 learned from the same image" in words
-    assert "right at most 95 % more often than wrong" in words
+    assert f"right at most {percent(0.946)} more often than wrong" in words
     assert "several generators" not in budget_words(PROMISE | {"times": 1})
 
 
@@ -47,8 +49,6 @@ def test_a_rehearsal_promises_nothing() -> None:
 
 def test_the_leak_answer_and_the_card_say_it(make_evidence: Any, make_generator: Any) -> None:
     generators = {name: make_generator(name, ["cat", "dog", "owl"]) for name in ("gan", "gaussian")}
-    from dataclasses import replace
-
     evidence = make_evidence(generators=generators | {"gan": replace(generators["gan"], promise=PROMISE)})
     numbers = all_numbers(evidence)[0]
     assert numbers["answers"]["leak"]["sets"]["gan"]["promise"]["published_epsilon"] == 3.59
@@ -62,7 +62,6 @@ def test_the_leak_answer_and_the_card_say_it(make_evidence: Any, make_generator:
 @pytest.mark.parametrize("low", [0.5, 0.7])
 def test_a_promise_silences_no_attack(low: float) -> None:
     attack = {"a": {"auc": low, "low": low, "high": low}}
-    answer = leak_answer(
-        {"gan": judge_set(attack, {}, 0.05, True)}, {"gan": True}, {"gan": "GAN"}, 0.05, {"gan": PROMISE}
-    )
+    sets, words = {"gan": judge_set(attack, {}, 0.05, True)}, {"gan": "GAN"}
+    answer = leak_answer(sets, {"gan": True}, words, 0.05, {"gan": PROMISE})
     assert answer["outcome"] == ("leaks" if low > 0.55 else "no_sign")

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from stages.imaging import marks
 from stages.imaging.files import labelled_images
 from stages.plumbing import images
 from stages.plumbing.errors import UserError
@@ -42,8 +43,10 @@ def test_images_of_a_folder_take_the_form_and_the_labels_of_the_real_ones(tmp_pa
 @pytest.mark.parametrize("path", ["set", "set/synthetic.parquet"])
 def test_a_synthetic_set_of_ours_can_be_read_back(tmp_path: Path, path: str) -> None:
     written = np.random.default_rng(0).integers(0, 256, (4, 1, 8, 8), dtype=np.uint8)
-    ours = ImageSet(np.array(["a", "b", "c", "d"]), written, np.array([1, 0, 0, 1]))
-    images.write(tmp_path / "set/synthetic.parquet", ours, CLASSES)
+    extra = {"replicate": np.zeros(4, np.int64)}
+    ours = ImageSet(np.array(["a", "b", "c", "d"]), written, np.array([1, 0, 0, 1]), extra=extra)
+    published = marks.marked_table(images.as_table(ours, CLASSES), {"generated": True})
+    images.write_table(tmp_path / "set/synthetic.parquet", published)
     ids, pixels, labels = labelled_images(tmp_path / path, CLASSES, IMAGE)
     assert ids.tolist() == ours.ids.tolist()
     assert np.array_equal(pixels, written)

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.imaging.decoding import BadItem
+from stages.imaging.decoding import BadItem, decode
+from stages.imaging.marks import marked
 from stages.imaging.normalise import to_pixels
+from stages.plumbing.errors import UserError
+from stages.plumbing.images import encode_png
 from stages.sources.ingest import THUMBNAIL, ingest
 from stages.sources.params import ImageParams
 
@@ -39,6 +42,12 @@ def test_an_image_that_cannot_be_brought_to_form_is_a_bad_item_too() -> None:
     result = ingest(["a", "b"], [nowhere, photo(0)], PARAMS)
     assert result.readable.tolist() == [False, True]
     assert [each.fault for each in result.bad] == ["not_a_number"]
+
+
+def test_images_with_a_mark_are_refused_whatever_it_says() -> None:
+    synthetic = decode(marked(encode_png(np.zeros((1, 8, 8), np.uint8)), {}))
+    with pytest.raises(UserError, match=r"2 files \('b.png', 'c.png'\) with the mark of a synthetic image: .*external"):
+        ingest(["a.png", "b.png", "c.png"], [photo(0), synthetic, synthetic], PARAMS)
 
 
 def test_a_chunk_of_bad_items_has_the_form_of_any_other() -> None:

@@ -11,11 +11,13 @@ from PIL import Image
 from stages.imaging import parquet
 from stages.imaging.decoding import BadItem, decode
 from stages.imaging.files import check_names
+from stages.imaging.marks import REMEDY
 from stages.plumbing.dataset import TEST, TRAIN, VALIDATION
 from stages.plumbing.errors import UserError
 from stages.plumbing.images import UNLABELLED
 from stages.sources.listing import Listing
 from stages.sources.params import ParquetParams
+from stages.sources.tables import examples
 
 Locator = tuple[str, int]  # file relative to the source, row in it
 _SPLITS = {"train": TRAIN, "validation": VALIDATION, "valid": VALIDATION, "val": VALIDATION, "test": TEST}
@@ -30,7 +32,7 @@ def find(params: ParquetParams) -> Listing:
     splits; a source that has `train` alone is one to split. Ids come from the column `id` where there is one and its
     values differ, else they are the file's path without its ending, a colon and the row.
     Raises UserError for files that are missing, damaged or not laid out so, and for classes that no classifier can
-    learn: fewer than two, or not the same ones in every split.
+    learn: fewer than two, or not the same ones in every split; and for a set that a run of ours published.
     """
     root = Path(params.path)
     names, ignored = parquet.file_names(root)
@@ -41,6 +43,8 @@ def find(params: ParquetParams) -> Listing:
         )
     columns = parquet.Columns(params.image_column, params.label_column, params.group_column)
     files = [parquet.read_rows(root, name, columns) for name in names]
+    if synthetic := [file.name for file in files if file.marked]:
+        raise UserError(f"{root} has {examples(synthetic)} with the mark of a synthetic set: {REMEDY}")
     class_names, labels = parquet.encode_labels(root, files)
     splits = np.array([_split(file.name) for file in files for _ in file.labels], dtype=np.str_)
     splits[labels == UNLABELLED] = ""

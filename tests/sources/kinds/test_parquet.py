@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from stages.imaging import marks
 from stages.imaging.decoding import BadItem
 from stages.plumbing import images
 from stages.plumbing.errors import UserError
@@ -69,6 +70,15 @@ def test_our_own_files_round_trip(tmp_path: Path) -> None:
     assert listing.splits.tolist() == [""] * 4
     pixels = [np.asarray(image) for image in parquet.read(params, listing.locators)]
     assert np.array_equal(np.moveaxis(np.stack(pixels), -1, 1), written.pixels)
+
+
+def test_a_set_that_a_run_published_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "source/train.parquet", pa.array([0, 1, 1]))
+    write(tmp_path / "source/test.parquet", pa.array([0, 1]))
+    assert parquet.find(make_params(path.parent)).splits.tolist() == ["test"] * 2 + ["train"] * 3
+    pq.write_table(pq.read_table(path).replace_schema_metadata({marks.KEY: "{}"}), path)
+    with pytest.raises(UserError, match=r"1 file \('train.parquet'\) with the mark of a synthetic set: leave"):
+        parquet.find(make_params(path.parent))
 
 
 def test_an_exported_set_keeps_its_splits(tmp_path: Path) -> None:
