@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 from torch import Tensor
 from torch.nn import functional
 
@@ -65,14 +66,6 @@ class Probes:
     sources: NDArray[np.int64]
 
 
-def gallery(groups: Sequence[str | None]) -> NDArray[np.int64]:
-    """Rows, ascending, of at most about MOST_PHOTOGRAPHS images of these groups (M,): all of a person, or none."""
-    persons = group_codes(groups).numpy()
-    most = max(LEAST_PERSONS, len(np.unique(persons)) * MOST_PHOTOGRAPHS // max(len(persons), 1))
-    names = np.unique(persons)
-    return np.flatnonzero(np.isin(persons, names[evenly_spaced(len(names), most)]))
-
-
 @dataclass(frozen=True)
 class Faces:
     """What a classifier learns or names: images (N, C, H, W), persons (N,), and folds (N,) that it learns apart."""
@@ -82,15 +75,28 @@ class Faces:
     folds: NDArray[np.int64]
 
 
+def gallery(groups: Sequence[str | None]) -> NDArray[np.int64]:
+    """Rows, ascending, of at most about MOST_PHOTOGRAPHS images of these groups (M,): all of a person, or none."""
+    persons = group_codes(groups).numpy()
+    most = max(LEAST_PERSONS, len(np.unique(persons)) * MOST_PHOTOGRAPHS // max(len(persons), 1))
+    names = np.unique(persons)
+    return np.flatnonzero(np.isin(persons, names[evenly_spaced(len(names), most)]))
+
+
 def photographs(images: Tensor, regions: Tensor, groups: Sequence[str | None], names: Sequence[str]) -> Photographs:
     """Of images that have a group, their person. names: of each, the same where two are versions of one photograph.
 
     Images without a group are persons of their own, who are never looked for. Images that are equal to the bit are one
     photograph too.
     """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     _, equal = torch.unique(images.flatten(1), dim=0, return_inverse=True)
-    first = {name: int(code) for name, code in zip(names, equal.tolist(), strict=True)}
-    return Photographs(images, regions, group_codes(groups).numpy(), _codes([first[name] for name in names]))
+    _, named = np.unique(names, return_inverse=True)
+    pairs = coo_array((np.ones(len(named)), (named, len(named) + equal.numpy())), shape=2 * (2 * len(named),))
+    _, pictures = connected_components(pairs, directed=False)
+    return Photographs(images, regions, group_codes(groups).numpy(), pictures[named].astype(np.int64))
 
 
 def shortfall(own: Photographs, probes: Probes) -> str | None:
@@ -218,21 +224,33 @@ def _named_by_classifier(learned: Faces, judged: Faces) -> Scores:
     Those of a fold learned the others. Where these are all alike it is a guess among them.
     """
     from sklearn.decomposition import PCA
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-    from sklearn.pipeline import make_pipeline
 
     seen, asked = unit_vectors(learned.images).numpy(), unit_vectors(judged.images).numpy()
     hits = np.zeros(len(asked))
     for fold in np.unique(judged.folds):
         rows, own = learned.folds != fold, judged.folds == fold
+        persons = learned.persons[rows]
         if not np.ptp(seen[rows], axis=0).any():
-            hits[own] = (judged.persons[own, None] == learned.persons[rows]).mean(axis=1)
+            hits[own] = (judged.persons[own, None] == persons).mean(axis=1)
             continue
-        discriminants = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGE)
-        components = min(COMPONENTS, int(rows.sum()) - 1, seen.shape[1])
-        classifier = make_pipeline(PCA(components, random_state=0), discriminants)
-        hits[own] = classifier.fit(seen[rows], learned.persons[rows]).predict(asked[own]) == judged.persons[own]
+        components = PCA(min(COMPONENTS, len(persons) - 1, seen.shape[1]), random_state=0).fit(seen[rows])
+        taught, new = components.transform(seen[rows]), components.transform(asked[own])
+        hits[own] = _discriminated(taught, new, persons) == judged.persons[own]
     return hits
+
+
+def _discriminated(learned: Scores, asked: Scores, persons: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The person (N,) whose mean is nearest to each of `asked` (N, d), where a person's images vary alike in all ways.
+
+    As scikit-learn's LinearDiscriminantAnalysis, which stops where there is one image of each person: here the
+    shrinkage is towards the variance of all images.
+    """
+    names, codes = np.unique(persons, return_inverse=True)
+    means = np.stack([np.bincount(codes, column) / np.bincount(codes) for column in learned.T], axis=1)
+    within = np.cov((learned - means[codes]).T, ddof=0)
+    varying = (1 - SHRINKAGE) * within + SHRINKAGE * learned.var(axis=0).mean() * np.eye(len(within))
+    whitened = np.linalg.inv(np.linalg.cholesky(varying)).T
+    return names[cdist(asked @ whitened, means @ whitened).argmin(axis=1)]
 
 
 def _named_by_features(
@@ -272,9 +290,3 @@ def _known(own: Photographs, sources: NDArray[np.int64]) -> NDArray[np.bool_]:
 def _brought_down(images: Tensor) -> Tensor:
     """Images as shares of the range, float64, of at most SIDE x SIDE pixels."""
     return functional.adaptive_avg_pool2d(images.double() / 255, min(SIDE, images.shape[-1]))
-
-
-def _codes(names: Sequence[Any]) -> NDArray[np.int64]:
-    """A number for each, from 0 on, the same for equal ones."""
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    return np.array([numbers[name] for name in names], dtype=np.int64)

@@ -46,16 +46,16 @@ class _Person:
     @classmethod
     def of(cls, seed: int, person: int) -> "_Person":
         random = np.random.default_rng((seed, person))
-        skin = _between(_SKIN, random)
+        skin, width = _between(_SKIN, random), random.uniform(0.36, 0.48)
         return cls(
             skin=skin,
             hair=_between(_HAIR.astype(np.float64), random),
             eyes=random.uniform(20, 150, 3),
             lips=np.clip(skin * [0.85, 0.5, 0.5] + random.uniform(-25, 25, 3), 0, 255),
-            width=random.uniform(0.34, 0.48),
+            width=width,
             height=random.uniform(0.46, 0.58),
             hairline=random.uniform(0.06, 0.2),
-            eye_gap=random.uniform(0.08, 0.12),
+            eye_gap=width * random.uniform(0.2, 0.26),
             eye_size=random.uniform(0.028, 0.045),
             eye_level=random.uniform(-0.08, -0.02),
             brow=random.uniform(0.012, 0.032),
@@ -77,7 +77,7 @@ class _Pose:
     def of(cls, seed: int, person: int, number: int) -> "_Pose":
         random = np.random.default_rng((seed, person, number, 0))
         x, y = 0.5 + random.uniform(-0.05, 0.05, 2)
-        return cls(x, y, random.uniform(-0.05, 0.05), random.uniform(0.94, 1.06))
+        return cls(x, y, random.uniform(-0.03, 0.03), random.uniform(0.94, 1.06))
 
     def box(self, left: float, top: float, right: float, bottom: float) -> Box:
         """From places about the head's middle to places in the image."""
@@ -155,7 +155,7 @@ def _draw(image: Image.Image, own: _Person, pose: _Pose, smiles: bool) -> None:
     thick = round(0.035 * CANVAS)
     if smiles:
         arc = pose.box(pose.turn - mouth, lips - mouth, pose.turn + mouth, lips + mouth * 0.7)
-        pen.arc(_pixels(arc), 15, 165, _colour(own.lips), thick)
+        pen.chord(_pixels(arc), 0, 180, "white", _colour(own.lips), thick // 2)
     else:
         pen.rectangle(_pixels(pose.box(pose.turn - mouth, lips, pose.turn + mouth, lips + 0.035)), _colour(own.lips))
 
