@@ -123,7 +123,7 @@ def withheld(outcome: Outcome, privacy: Entry, publish_leaking: bool) -> bool:
 
 def _headline(words: str, own: SetLeak) -> str:
     if own.persons is not None:
-        return f"in the {words} images {number(own.persons)}"
+        return number(own.persons, words)
     return f"best attack on the {words} images: {_number(own.worst)}"
 
 

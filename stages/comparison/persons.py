@@ -38,10 +38,10 @@ def judge_persons(found: Found, margin: float) -> tuple[Literal["no_sign", "leak
     return outcome, f"{_OUTCOMES[outcome]} {_told(found)} {AT_ONCE}"
 
 
-def number(found: Found) -> str:
-    """The one line that is read first."""
+def number(found: Found, words: str) -> str:
+    """The one line that is read first. words: what draws the images."""
     own = found["views"][_best(found)]
-    return f"the person is named in {_range(own[AFTER])}; a guess: {percent(own['chance'])}"
+    return f"the person is named in {_range(own[AFTER])} of the {words} images; a guess: {percent(own['chance'])}"
 
 
 def rows(found: Found) -> list[tuple[str, list[str], str]]:

@@ -47,4 +47,6 @@ def test_persons_decide_where_they_were_looked_for_though_the_photograph_is_alwa
 def test_the_table_names_every_attacker_and_the_first_line_the_best_one() -> None:
     told = found(whole=view(0.3, 0.5), classifier=view(0.1, 0.2))
     assert [len(shares) for _, shares, _ in persons.rows(told)] == [len(persons.COLUMNS)] * 3
-    assert persons.number(told).replace("\N{NO-BREAK SPACE}", " ").startswith("the person is named in 40.0 %")
+    assert (
+        persons.number(told, "infilled").replace("\N{NO-BREAK SPACE}", " ").startswith("the person is named in 40.0 %")
+    )
