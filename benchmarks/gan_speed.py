@@ -66,7 +66,7 @@ class Setting:
         """Untrained networks and their optimisers."""
         data = self.data()
         real = TrustedImages(data.images, data.labels, torch.ones(len(data.labels)))
-        return start(Kind, *Kind.study(data, real, params), params, SEED, torch.device("cpu"))
+        return start(Kind, *Kind.study(data, real, params, SEED), params, SEED, torch.device("cpu"))
 
     def data(self) -> ReplicateData:
         """The digits at this size: LABELS to train on, LABELS to choose by, and a pool."""

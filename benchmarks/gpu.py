@@ -123,7 +123,7 @@ def _eager_step(data: ReplicateData, params: LearningParams, device: torch.devic
 def _state(data: ReplicateData, params: LearningParams, device: torch.device) -> TrainingState:
     chosen = kind(params.kind)
     real = pool.unguessed(data).among(data)
-    return start(chosen, *chosen.study(data, real, params), params, SEED, device)  # type: ignore[arg-type]
+    return start(chosen, *chosen.study(data, real, params, SEED), params, SEED, device)  # type: ignore[arg-type]
 
 
 def _rate(step: Callable[[], object], steps: int, device: torch.device) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from stages.generators.params import PrivateParams
 from stages.jobs.judging import Shard, audit_sharded, judge
 from stages.memorization.audit import summarise
 from stages.memorization.filtering import check_some_kept
@@ -18,10 +19,12 @@ SHARD = 4  # blocks that a process judges: 16,384 images, many times those that 
 
 
 def main(run: StageRun) -> None:
-    run.section(run.params.train_gan.generators, "train_gan.generators")
-    dataset = Dataset.open()
+    section = run.section(run.params.train_gan.generators, "train_gan.generators")
+    dataset, keep_all = Dataset.open(), isinstance(section, PrivateParams)
     with run.replacing(workdir.DATA / "filter_memorized" / run.item) as folder:
-        shards = [shard for replicate in range(dataset.replicates) for shard in _shards(run, replicate, folder)]
+        shards = [
+            shard for replicate in range(dataset.replicates) for shard in _shards(run, replicate, folder, keep_all)
+        ]
         judged = run.fan_out(judge, shards, "shard")
         parts = [[row for row, each in enumerate(shards) if each.replicate == n] for n in range(dataset.replicates)]
         tables = [pd.concat([judged[row][0] for row in rows], ignore_index=True) for rows in parts]
@@ -36,12 +39,12 @@ def main(run: StageRun) -> None:
     run.write_metrics(summarise(decisions, audits, dataset.classes, run.params.filter_memorized))
 
 
-def _shards(run: StageRun, replicate: int, folder: Path) -> Iterator[Shard]:
+def _shards(run: StageRun, replicate: int, folder: Path, keep_all: bool) -> Iterator[Shard]:
     generated = workdir.DATA / "generate" / run.item / f"{replicate}.parquet"
     blocks = range(-(-images.count(generated) // images.ROW_GROUP))
     for part in (blocks[start : start + SHARD] for start in blocks[::SHARD]):
         kept = folder / f"{replicate}-{part.start}.part"
-        yield Shard(replicate, generated, part, part == blocks, kept, run.params.filter_memorized)
+        yield Shard(replicate, generated, part, part == blocks, kept, keep_all, run.params.filter_memorized)
 
 
 if __name__ == "__main__":

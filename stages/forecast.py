@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 from stages.downstream.params import ArmParams, FixMatch, PseudoLabels, TrainDownstreamParams
-from stages.generators.params import AdversarialParams, GeneratorParams, LearningParams
+from stages.generators.params import AdversarialParams, GeneratorParams, PrivateGanParams, SteppedParams
 from stages.memorization.params import FilterMemorizedParams
 from stages.plumbing.params import Params
 
@@ -67,8 +67,10 @@ def memory(params: Params, sizes: Sizes) -> float:
 
 def _generator(section: GeneratorParams, sizes: Sizes) -> float:
     """CPU seconds of one replicate's training: a dense step costs as its weights, a convolution as its pixels."""
-    if not isinstance(section, LearningParams):
+    if not isinstance(section, SteppedParams):
         return 2.0
+    if isinstance(section, PrivateGanParams):
+        return section.steps * section.discriminator_steps * (0.005 + section.lot / 256 * 0.012) + 20.0
     batches = section.batch_size / 64
     if isinstance(section, AdversarialParams) and section.layers == "dense":
         weights = section.width * (sizes.pixels + 2 * section.width)

@@ -24,6 +24,7 @@ from stages.generators.params import (
     GeneratorParams,
     InfillingParams,
     LearningParams,
+    PrivateParams,
     SingleImageParams,
 )
 from stages.generators.requests import class_plan
@@ -64,6 +65,7 @@ def check(params: Params, dataset: Dataset) -> None:
         found += _of_filter(params.filter_memorized, numbers, dataset.image.size)
         found += _of_sources(params, numbers)
         found += _of_pairs(params, dataset, replicate)
+        found += _of_budgets(params, dataset, replicate)
         found += _of_regions(params, dataset, replicate)
         for name, arm in params.train_downstream.arms.items():
             found += (f"train_downstream.arms.{name}: {problem}" for problem in _of_arm(arm, dataset, replicate))
@@ -379,6 +381,23 @@ def _of_pairs(params: Params, dataset: Dataset, replicate: int) -> Iterator[str]
                 "prepare.labels_per_class for some class, let prepare.other_classes bring some (for layers: "
                 "convolutional), or take the generator and its arms out"
             )
+
+
+def _of_budgets(params: Params, dataset: Dataset, replicate: int) -> Iterator[str]:
+    """What is wanting for those who keep a privacy budget."""
+    groups = dataset.groups(replicate, *LABELLED)
+    for name, section in params.train_gan.generators.items():
+        if not isinstance(section, PrivateParams):
+            continue
+        key, grouped = f"train_gan.generators.{name}", section.protects == "group"
+        images = len(set(groups) - {None}) + groups.count(None) if grouped else len(groups)
+        if grouped and not any(groups):
+            yield f"{key}.protects: group needs images in groups, and these have none: set it to image"
+        from stages.generators.private import problems
+
+        yield from (f"{key}.{problem}" for problem in problems(section, images))
+        if find_spec("opacus") is None:
+            yield f"{key} keeps a privacy budget, which Opacus accounts for: `make extras` installs it"
 
 
 def _of_arm(arm: ArmParams, dataset: Dataset, replicate: int) -> Iterator[str]:

@@ -123,9 +123,11 @@ def _generator(params: Params, dataset: Dataset, name: str, synthetic: ImageSet)
         translated=dataset.shifted and "own_source" in privacy,
         persons=persons,
     )
+    made = workdir.read_json(workdir.METRICS / "train_gan" / f"{name}.json", GanMetrics)
     return GeneratorEvidence(
         section=section.model_dump(mode="json"),
-        quality=workdir.read_json(workdir.METRICS / "train_gan" / f"{name}.json", GanMetrics)["replicates"],
+        quality=made["replicates"],
+        promise=made.get("promise"),
         privacy=privacy,
         synthetic=(synthetic.pixels, synthetic.labels),
         leak=leak,

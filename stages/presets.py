@@ -18,7 +18,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from stages.fit import fit
-from stages.generators.params import LearningParams
+from stages.generators.params import SteppedParams
 from stages.overlays import compose, did_you_mean, noted, without
 from stages.plumbing import params, workdir
 from stages.plumbing.errors import UserError
@@ -142,7 +142,7 @@ def quick(text: str) -> str:
         (f"train_downstream.arms.{name}", json.dumps(arm.model_dump(mode="json", exclude_unset=True)), "")
         for name, arm in alone.items()
     ]
-    learning = [name for name in generators if name in drawing and isinstance(generators[name], LearningParams)]
+    learning = [name for name in generators if name in drawing and isinstance(generators[name], SteppedParams)]
     steps = [(f"train_gan.generators.{name}.steps", _QUICK_STEPS, "") for name in learning]
     return _QUICK_HEAD + noted(text, [*asked, *chosen, *steps, *_QUICK])
 

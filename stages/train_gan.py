@@ -8,6 +8,9 @@ from typing import Any
 
 from stages import foresight
 from stages.generators import flip_words, quality_curves
+from stages.generators.params import GeneratorParams, PrivateParams
+from stages.generators.private import PROMISE, told
+from stages.generators.requests import read_plan
 from stages.jobs.generator import Job, train
 from stages.plumbing import progress, workdir
 from stages.plumbing.dataset import Dataset
@@ -46,16 +49,25 @@ def main(run: StageRun) -> None:
             shutil.copytree(unit, folder / str(job.replicate))
         workdir.write_json(folder / "run.json", {"fingerprint": fingerprint, "params": section.model_dump(mode="json")})
     made = [workdir.read_json(unit / "history.json") for unit in units]
-    _write_metrics(run, getattr(section, "steps", 0), made)
+    _write_metrics(run, getattr(section, "steps", 0), made, _promise(section, dataset, units))
     for line in flip_words.told([each["quality"] for each in made]):
         print(f"{run.label}: {line}")  # noqa: T201
     recording.record_generator(run.params, name)
     workdir.forget_others(jobs[0].unit, [unit.name for unit in units])
 
 
-def _write_metrics(run: StageRun, steps: int, made: Sequence[dict[str, Any]]) -> None:
+def _promise(section: GeneratorParams, dataset: Dataset, units: Sequence[Path]) -> dict[str, Any]:
+    """What may be said of the images of all replicates together; nothing where no budget was kept."""
+    if not isinstance(section, PrivateParams):
+        return {}
+    times, largest = dataset.labelled_times(section.protects == "group")
+    return {"promise": told([read_plan(unit)["plan"][PROMISE] for unit in units], times, largest)}
+
+
+def _write_metrics(run: StageRun, steps: int, made: Sequence[dict[str, Any]], promise: dict[str, Any]) -> None:
     """`made`: what each replicate's history.json holds."""
-    run.write_metrics({"steps": steps, "replicates": {str(r): each["quality"] for r, each in enumerate(made)}})
+    quality = {str(r): each["quality"] for r, each in enumerate(made)}
+    run.write_metrics({"steps": steps, "replicates": quality, **promise})
     curves = quality_curves.as_csv([each["curve"] for each in made])
     workdir.write_bytes(workdir.METRICS / run.name / f"{run.item}.csv", curves.encode())
 

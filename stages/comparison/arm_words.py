@@ -33,6 +33,9 @@ _MAKERS = {
     "single_image": "single-image GAN",
     "translation": "translated",
     "infilling": "infilled",
+    "private_gaussian": "private Gaussian",
+    "private_features": "DP-MERF",
+    "private_gan": "private GAN",
     "refiner": "refined",
 }
 _POLICIES = {

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.comparison.budget import budget_words
 from stages.comparison.evidence import Evidence, GeneratorEvidence
 from stages.comparison.origin import Spread, made_from, spreads
 from stages.comparison.privacy import privacy_section
@@ -40,7 +41,8 @@ def _told(evidence: Evidence, name: str, generator: GeneratorEvidence, numbers: 
         "made_from": made_from(generator.section, evidence.dataset, numbers["replicates"], evidence.seen, labels),
         "found": found,
         "measured": _measured(found),
-        "privacy": privacy_section(generator.privacy),
+        "budget": budget_words(generator.promise) if generator.promise else "",
+        "privacy": privacy_section(generator.privacy, generator.promise),
     }
 
 

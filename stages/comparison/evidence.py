@@ -65,12 +65,14 @@ class Outcomes:
 @dataclass(frozen=True)
 class GeneratorEvidence:
     """One generator. section: its section of params.yaml. quality: `replicates` of metrics/train_gan/<name>.json.
-    privacy: metrics/filter_memorized/<name>.json. synthetic: what passed every replicate's filter. leak: whether that
-    gives real images away. withheld: whether it is therefore not given away. pairs: generated images, the real ones
-    nearest to them, and captions. arms: those that train on the images."""
+    promise: likewise, None where no privacy budget was kept. privacy: metrics/filter_memorized/<name>.json. synthetic:
+    what passed every replicate's filter. leak: whether that gives real images away. withheld: whether it is therefore
+    not given away. pairs: generated images, the real ones nearest to them, and captions. arms: those that train on the
+    images."""
 
     section: Facts
     quality: Mapping[str, Mapping[str, float]]
+    promise: Facts | None
     privacy: Facts
     synthetic: Labelled
     leak: SetLeak

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from stages.comparison.budget import kept_epsilon
 from stages.comparison.params import EvaluateParams, GateParams
 from stages.comparison.wording import measure_words
 
@@ -36,7 +37,7 @@ def check(
     """
     answers = [_answer(question, getattr(demands, question), comparison) for question in ACCEPTED]
     checks = [each for each in answers if each] + [*_gain(demands.least_gain, params, comparison)]
-    checks += [*_attacks(demands.greatest_attack_auc, comparison)]
+    checks += [*_attacks(demands.greatest_attack_auc, comparison), *_budgets(demands.greatest_epsilon, comparison)]
     return checks + [each for name, metrics in filtered.items() for each in _of_filter(demands, name, metrics)]
 
 
@@ -77,6 +78,16 @@ def _attacks(greatest: float | None, comparison: Metrics) -> Iterator[Check]:
             yield _held("greatest_attack_auc", "evaluate", words, auc, "most", greatest)
             if auc is not None and auc < 1 - greatest:
                 yield _held("greatest_attack_auc", "evaluate", words, auc, "least", 1 - greatest)
+
+
+def _budgets(greatest: float | None, comparison: Metrics) -> Iterator[Check]:
+    """The epsilon of every set that is given away, of all replicates together; a set that keeps none fails."""
+    if greatest is None:
+        return
+    for name, of in (_section(comparison, "answers", "leak", "sets") or {"any generator": {"published": 1}}).items():
+        if isinstance(of, Mapping) and of.get("published"):
+            words, epsilon = f"epsilon of the images of {name}", kept_epsilon(_section(of, "promise"))
+            yield _held("greatest_epsilon", "evaluate", words, epsilon, "most", greatest)
 
 
 def _of_filter(demands: GateParams, generator: str, filtered: Metrics) -> Iterator[Check]:

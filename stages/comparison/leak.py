@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from stages.comparison.budget import budget_words
 from stages.comparison.persons import judge_persons, number
 from stages.comparison.privacy import KINDS
 from stages.comparison.wording import percent
@@ -80,17 +81,22 @@ def judge_set(
 
 
 def leak_answer(
-    sets: Mapping[str, SetLeak], published: Mapping[str, bool], words: Mapping[str, str], margin: float
+    sets: Mapping[str, SetLeak],
+    published: Mapping[str, bool],
+    words: Mapping[str, str],
+    margin: float,
+    promises: Mapping[str, Entry],
 ) -> dict[str, Any]:
     """`answers.leak` of metrics/evaluate.json. The worst set answers for all.
 
     sets: by generator, at least one. published: whether a generator's set is given away. words: what draws its images,
-    in words.
+    in words. promises: of those with a privacy budget, `promise` of metrics/train_gan/<generator>.json.
     """
     outcome = next(each for each in WORST if any(own.outcome == each for own in sets.values()))
     deciding = {name: own for name, own in sets.items() if own.outcome == outcome}
     name = max(deciding, key=lambda each: _reach(deciding[each].worst))
     sentences = [f"{words[each]} images: {own.sentence}" for each, own in deciding.items()]
+    sentences += [f"{words[each]} images: {budget_words(promise)}" for each, promise in promises.items()]
     withheld = [each for each in sets if not published[each]]
     if withheld:
         sentences.append(f"Withheld: the {', '.join(words[each] for each in withheld)} images.")
@@ -106,6 +112,7 @@ def leak_answer(
                 "sentence": own.sentence,
                 "published": int(published[each]),
                 "attacks": {attack: dict(entry) for attack, entry in own.attacks.items()},
+                **({"promise": dict(promises[each])} if each in promises else {}),
                 **({"least_found": dict(own.least_found)} if own.least_found else {}),
                 **({"persons": dict(own.persons)} if own.persons else {}),
             }

@@ -20,6 +20,9 @@ KINDS = {
     "single_image": "small GANs that draw variants of one labelled image each",
     "translation": "a GAN that makes labelled images look like those of another source",
     "infilling": "a GAN that draws a region of a real image anew",
+    "private_gaussian": "the Gaussian of each class, released under a privacy budget",
+    "private_features": "a network that learned from mean features alone, released under a privacy budget",
+    "private_gan": "a GAN that keeps a privacy budget",
     "refiner": "a GAN that makes drawn images look real",
 }
 CONTROLS = ("gaussian", "external")
@@ -61,10 +64,11 @@ def made_from(section: Mapping[str, Any], dataset: str, replicates: int, seen: i
             f"Made outside this pipeline ({section['path']}). Nothing here can tell which images they were learned "
             f"from: if any of those are in the test set of {dataset}, the comparison flatters this set."
         )
-    words = kind_words(section["kind"])
+    words, pooled = kind_words(section["kind"]), "epsilon" not in section  # who keeps a privacy budget sees no pool
+    learned = f"{seen} real images, {labelled} of them labelled," if pooled else f"the {labelled} labelled images"
     return (
-        f"{words[0].upper()}{words[1:]}, made anew in each of {replicates} replicates from {seen} real images of "
-        f"{dataset}, {labelled} of them labelled. No image of the test set was among these."
+        f"{words[0].upper()}{words[1:]}, made anew in each of {replicates} replicates from {learned} of "
+        f"{dataset}. No image of the test set was among these."
     )
 
 

@@ -59,7 +59,8 @@ class GateParams(_Section):
     augment, stand_in, leak: the least good outcome that is accepted, in the order in which they stand here; any other
     fails. least_gain: of the best arm of `augment` over the first rival, in the mean. greatest_copy_rate: share of the
     generated images that are dropped as copies. least_detection: of each kind of planted copy named.
-    greatest_attack_auc: of every attack on what is published, and one minus it at least.
+    greatest_attack_auc: of every attack on what is published, and one minus it at least. greatest_epsilon: of every
+    set that is published, which must keep a privacy budget then.
     """
 
     augment: Literal["helps", "no_better", "undecided"] | None
@@ -69,6 +70,7 @@ class GateParams(_Section):
     greatest_copy_rate: float | None = Field(ge=0, le=1)
     least_detection: dict[str, Annotated[float, Field(ge=0, le=1)]]
     greatest_attack_auc: float | None = Field(ge=0.5, le=1)
+    greatest_epsilon: float | None = Field(gt=0)
 
 
 class EvaluateParams(_Section):

@@ -43,7 +43,8 @@ def leak(evidence: Evidence) -> dict[str, Any]:
     """The one answer that needs no arms."""
     sets = {name: each.leak for name, each in evidence.generators.items()}
     given_away = {name: not each.withheld for name, each in evidence.generators.items()}
-    return {"leak": leak_answer(sets, given_away, _makers(evidence), evidence.params.leak_margin)}
+    promises = {name: each.promise for name, each in evidence.generators.items() if each.promise is not None}
+    return {"leak": leak_answer(sets, given_away, _makers(evidence), evidence.params.leak_margin, promises)}
 
 
 def warnings(evidence: Evidence, measured: Measured, models: Mapping[str, Scores]) -> list[str]:

@@ -72,7 +72,7 @@ def render_report(content: ReportContent) -> str:
         choosers={arm: each for arm, each in outcomes.facts.items() if len(each["settings"]) > 1},
         arms_text=_arms_text(content),
         comparison_text=_comparison_text(content),
-        privacy={name: privacy_section(each.privacy) for name, each in evidence.generators.items()},
+        privacy={name: privacy_section(each.privacy, each.promise) for name, each in evidence.generators.items()},
         found=found,
         findings_text=_findings_text(content.findings),
         **_optional_parts(content),

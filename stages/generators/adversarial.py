@@ -60,7 +60,9 @@ class AdversarialGenerator(LearningGenerator):
         return params.layers
 
     @classmethod
-    def study(cls, data: ReplicateData, real: TrustedImages, params: ConditionalParams) -> tuple[Plan, Moments | None]:
+    def study(
+        cls, data: ReplicateData, real: TrustedImages, params: ConditionalParams, _seed: int
+    ) -> tuple[Plan, Moments | None]:
         _, channels, size, _ = data.images.shape
         layers = cls.layers(params)
         moments = measure(real, data.classes, params.latent_dim) if layers == "dense" else None

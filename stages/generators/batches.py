@@ -126,6 +126,42 @@ class RegionFeed(RandomFeed):
 
 
 @dataclass(frozen=True)
+class PoissonFeed(Feed):
+    """Draws each real image by itself, `lot` of them on average, so that what a step tells of one can be accounted for.
+
+    The fakes, as many as a lot, are of all classes alike: what they are of tells nothing of the real images.
+    """
+
+    real: TrustedImages
+    lot: int
+    classes: int
+    latent_dim: int
+    random: torch.Generator
+
+    @property
+    def labels(self) -> Tensor:  # type: ignore[override]
+        return self.real.labels
+
+    @property
+    def trust(self) -> Tensor:  # type: ignore[override]
+        return self.real.trust
+
+    def draw(self, among: Tensor | None = None) -> Batch:
+        assert among is None  # what some of the images are drawn for would have to be accounted for too
+        device = self.real.labels.device
+        rate = self.lot / len(self.real.labels)
+        rows = (torch.rand(len(self.real.labels), generator=self.random, device=device) < rate).nonzero().squeeze(1)
+        return Batch(to_network_range(self.real.images[rows]), self.labels[rows], self.trust[rows], self.fakes())
+
+    def fakes(self) -> Draws:
+        """What as many fakes as a lot are drawn from."""
+        device = self.real.labels.device
+        wanted = torch.randint(self.classes, (self.lot,), generator=self.random, device=device)
+        latents = torch.randn(self.lot, self.latent_dim, generator=self.random, device=device)
+        return Draws(wanted, latents, torch.zeros_like(wanted))
+
+
+@dataclass(frozen=True)
 class DomainFeed(Feed):
     """Draws images of the target domain and, apart from them, labelled ones of the source domain; with replacement."""
 

@@ -72,11 +72,17 @@ class Generator(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def study(cls, data: ReplicateData, real: TrustedImages, params: Any) -> tuple[Plan, Any]:
+    def study(cls, data: ReplicateData, real: TrustedImages, params: Any, seed: int) -> tuple[Plan, Any]:
         """The plan of a generator for these images, and what it starts from, which `initialise` takes.
 
-        params: the generator's section. real: all images it may learn from, the labelled ones first.
+        params: the generator's section. real: all images it may learn from, the labelled ones first. seed: decides
+        what is random in it.
         """
+
+    @classmethod
+    def seen(cls, data: ReplicateData, params: Any) -> ReplicateData:  # noqa: ARG003
+        """What of the data it may see at all."""
+        return data
 
     @classmethod
     def learned_from(cls, data: ReplicateData, real: TrustedImages, params: Any) -> TrustedImages:  # noqa: ARG003
@@ -106,7 +112,7 @@ class LearningGenerator(Generator):
     def learn(self, feed: "Feed", learner: "Learner") -> dict[str, Tensor]:
         """Let all players learn from one batch; named measures, scalars, always the same names.
 
-        `sureness`, -1..1, how sure the discriminator is of the real images, is what augmentation adapts to.
+        `sureness`, -1..1, how sure the discriminator is of the real images, is what augmentation adapts to, if any.
         """
 
     @abstractmethod
@@ -148,3 +154,11 @@ class Learner:
         loss.backward(inputs=[parameter for group in optimiser.param_groups for parameter in group["params"]])
         optimiser.step()
         return loss.detach()
+
+    def follow(self, player: str, gradients: Sequence[Tensor]) -> None:
+        """Takes a step of this player down gradients that were clipped and noised, one for each of its parameters."""
+        optimiser = self.optimisers[player]
+        parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        optimiser.step()

@@ -83,23 +83,28 @@ class GaussianParams(AlignableParams):
     rank: int = Field(ge=1, le=1024)
 
 
-class LearningParams(GeneratorParams):
-    """What generators that learn against a discriminator have in common."""
+class SteppedParams(GeneratorParams):
+    """What generators that learn by steps have in common."""
 
     steps: int = Field(ge=1, le=1_000_000)
     batch_size: int = Field(ge=2, le=4096)
     latent_dim: int = Field(ge=1, le=1024)
     width: int = Field(ge=8, le=4096)
     generator_learning_rate: float = Field(gt=0, le=0.1)
-    discriminator_learning_rate: float = Field(gt=0, le=0.1)
     ema_decay: float = Field(ge=0, lt=1)
+    log_every: int = Field(ge=1)
+    samples_every: int = Field(ge=1)
+    checkpoint_every: int = Field(ge=1)
+
+
+class LearningParams(SteppedParams):
+    """What generators that learn against a discriminator have in common, but for those with a privacy budget."""
+
+    discriminator_learning_rate: float = Field(gt=0, le=0.1)
     augment: AugmentParams
     rollbacks: int = Field(ge=0, le=20)
     precision: Literal["float32", "bfloat16"]
     compile: bool
-    log_every: int = Field(ge=1)
-    samples_every: int = Field(ge=1)
-    checkpoint_every: int = Field(ge=1)
 
 
 class ConditionalParams(LearningParams):
@@ -211,6 +216,75 @@ class SingleImageParams(LearningParams):
         return self
 
 
+class PrivateParams(GeneratorParams):
+    """A kind that keeps a privacy budget: (epsilon, delta)-differential privacy of what it learned from.
+
+    epsilon: of each replicate's generator, for images that are added or removed. delta: likewise, less than one in the
+    number of images. protects: a single image, or all images of a group, of which one is then learned from. noise: from
+    the operating system and never kept, or `reproducible` from the seed, for rehearsals: who knows the seed can take
+    such noise away, so nothing is promised.
+    """
+
+    epsilon: float = Field(gt=0, le=1000)
+    delta: float = Field(gt=0, lt=1)
+    protects: Literal["image", "group"]
+    noise: Literal["secret", "reproducible"]
+
+    @model_validator(mode="after")
+    def _no_teacher_labels_its_images(self) -> Self:
+        if self.labels == "teacher":
+            raise ValueError(
+                f"labels: teacher does not go with kind: {self.kind}: the teacher learned from the labelled images "
+                "without any privacy budget; set it to class"
+            )
+        return self
+
+
+class PrivateMomentsParams(PrivateParams):
+    """A kind that starts from class Gaussians which were released under its budget.
+
+    frequencies: of the cosine transform along each side, the lowest ones, in which images are seen. clip: root of the
+    mean squared difference from the mean image, of pixels in [-1, 1], beyond which an image is drawn nearer to it.
+    covariance: one for all classes, or one for each, for which many more images are needed.
+    """
+
+    frequencies: int = Field(ge=1, le=128)
+    clip: float = Field(gt=0, le=1)
+    covariance: Literal["pooled", "class"]
+
+
+class PrivateGaussianParams(PrivateMomentsParams):
+    """rank: directions in which images of a class vary, at most."""
+
+    rank: int = Field(ge=1, le=1024)
+
+
+class PrivateFeaturesParams(SteppedParams, PrivateParams):
+    """A kind that learns from the classes' mean random features alone, released once under its budget.
+
+    features: random features, an even number. bandwidth: root of the mean squared difference of two images, of pixels
+    in [-1, 1], at which their likeness has fallen to 0.61.
+    """
+
+    features: int = Field(ge=2, le=100_000, multiple_of=2)
+    bandwidth: float = Field(gt=0, le=10)
+
+
+class PrivateGanParams(SteppedParams, PrivateMomentsParams):
+    """A GAN whose discriminator learns by DP-SGD, and which starts from class Gaussians released under its budget.
+
+    discriminator_steps: before each step of the generator; each is charged. lot: real images in a step of the
+    discriminator, on average. gradient_clip: length that the gradient of a real image is cut to. start_share: of
+    epsilon, what the class Gaussians alone may spend.
+    """
+
+    discriminator_learning_rate: float = Field(gt=0, le=0.1)
+    discriminator_steps: int = Field(ge=1, le=1000)
+    lot: int = Field(ge=1, le=100_000)
+    gradient_clip: float = Field(gt=0, le=1000)
+    start_share: float = Field(gt=0, lt=1)
+
+
 # The kinds of generators, a line each: name -> what its section holds, and what it is. Its networks are the class
 # `Kind` of the module of that name in `kinds/`.
 KINDS: dict[str, tuple[type[GeneratorParams], str]] = {
@@ -224,8 +298,18 @@ KINDS: dict[str, tuple[type[GeneratorParams], str]] = {
     "infilling": (InfillingParams, "a GAN that draws a region of a real image anew, for any class"),
     "single_image": (SingleImageParams, "small GANs that draw variants of one labelled image each (SinGAN)"),
     "refiner": (RefinerParams, "a GAN that makes drawn images real, for images of a second domain (SimGAN)"),
+    "private_gaussian": (PrivateGaussianParams, "class Gaussians released under differential privacy"),
+    "private_features": (PrivateFeaturesParams, "a network that learns from released mean features alone (DP-MERF)"),
+    "private_gan": (PrivateGanParams, "a GAN whose discriminator learns by DP-SGD"),
     "translation": (TranslationParams, "a GAN that carries labelled images of one domain to another, unpaired"),
 }
+
+
+def _told(schema: type[GeneratorParams], words: str) -> str:
+    """A kind's docstring: what it is, and of a kind with a privacy budget what all its schemas say of their fields."""
+    private = [each for each in schema.__mro__ if issubclass(each, PrivateParams)]
+    return " ".join([f"{words}.", *((each.__doc__ or "").partition("\n\n")[2] for each in private)])
+
 
 if TYPE_CHECKING:
     AnyGenerator = GeneratorParams
@@ -233,7 +317,7 @@ else:
     AnyGenerator = Annotated[
         Union[  # noqa: UP007 - of as many alternatives as there are kinds
             tuple(
-                create_model(f"{name}_params", __base__=schema, __doc__=f"{words}.", kind=(Literal[name], ...))
+                create_model(f"{name}_params", __base__=schema, __doc__=_told(schema, words), kind=(Literal[name], ...))
                 for name, (schema, words) in KINDS.items()
             )
         ],

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from stages.generators.interface import LearningGenerator, Plan
-from stages.generators.params import LearningParams
+from stages.generators.params import LearningParams, SteppedParams
+from stages.generators.randomness import random_of
 from stages.imaging.networks import moving_average
 
 # No momentum, as the other player moves (Zhang et al., "Self-Attention GANs", 2019): 0.5 cost 5 points of accuracy.
@@ -97,7 +98,7 @@ _PLAIN = (
 
 
 def start(
-    kind: type[LearningGenerator], plan: Plan, begin: Any, params: LearningParams, seed: int, device: torch.device
+    kind: type[LearningGenerator], plan: Plan, begin: Any, params: SteppedParams, seed: int, device: torch.device
 ) -> TrainingState:
     """The state before the first step; `seed` decides first weights and all draws, `begin` where the kind starts."""
     first_weights, draws = np.random.SeedSequence(seed).generate_state(2).tolist()
@@ -108,7 +109,7 @@ def start(
     # On a CPU, convolutions over maps that keep a pixel's channels together run up to half faster.
     generator.to(memory_format=torch.channels_last).to(device)
     average = moving_average(generator.network, params.ema_decay)
-    if params.compile:
+    if isinstance(params, LearningParams) and params.compile:
         for module in generator.compiled():
             module.compile()  # in place: names and values of the tensors stay as they are
     return TrainingState(
@@ -120,5 +121,5 @@ def start(
             for name, player in generator.players().items()
         },
         average=average,
-        random=torch.Generator(device).manual_seed(draws),
+        random=random_of(params, draws, device),
     )

@@ -14,10 +14,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stages.generators import alignment, flips, health, quality
-from stages.generators.batches import DomainFeed, RandomFeed, RegionFeed
+from stages.generators.batches import DomainFeed, PoissonFeed, RandomFeed, RegionFeed
 from stages.generators.drawing import TrainedGenerator, picture, sources_of
 from stages.generators.interface import Feed, Generator, Learner, LearningGenerator, Plan
-from stages.generators.params import AlignableParams, BatchParams, ConditionalParams, GeneratorParams, LearningParams
+from stages.generators.params import (
+    AlignableParams,
+    BatchParams,
+    ConditionalParams,
+    GeneratorParams,
+    LearningParams,
+    PrivateGanParams,
+    SteppedParams,
+)
 from stages.generators.registry import kind
 from stages.generators.requests import few_of_each_class
 from stages.generators.state import Checkpoint, TrainingState, start
@@ -56,7 +64,7 @@ class Setting:
     """What stays the same from step to step."""
 
     data: ReplicateData
-    params: LearningParams
+    params: SteppedParams
     seed: int
     real: TrustedImages
     begin: Callable[[], TrainingState]
@@ -87,7 +95,9 @@ def train(
     images = data.labels.bincount(minlength=data.classes)
     if images.min() == 0:
         raise UserError(f"class {int(images.argmin())} has no labelled image; every class needs at least one")
-    labelled, chosen = pool.label(data, guessed), kind(params.kind)
+    chosen = kind(params.kind)
+    data = chosen.seen(data, params)
+    labelled = pool.label(data, guessed if chosen.needs_guesses else pool.unguessed(data))
     if chosen.starts_from == "domain":
         _check_domains(data, params.kind)
     if chosen.starts_from == "region":
@@ -96,7 +106,7 @@ def train(
     if isinstance(params, AlignableParams) and params.align:
         poses, data, real = alignment.aligned(data, real)
     everything = chosen.learned_from(data, real, params)
-    plan, begin = chosen.study(data, everything, params)
+    plan, begin = chosen.study(data, everything, params, seed)
     likened = real.images[_first_to_resemble(chosen, data) :]
     judge = quality.Judge(data, likened, pool.learn(data, seed), seed)
     if not issubclass(chosen, LearningGenerator):
@@ -105,7 +115,7 @@ def train(
         measures = judge.measure(generator.network, generator)
         curve, told = [{"step": 0, **measures}], labelled.quality | measures
         return TrainedGenerator(params.kind, generator, curve=curve, quality=told, poses=poses)
-    learning = cast(LearningParams, params)
+    learning = cast(SteppedParams, params)
     setting = Setting(
         data,
         learning,
@@ -171,7 +181,7 @@ def _resumed(setting: Setting, checkpoint: Checkpoint) -> TrainingState:
 
 
 @contextmanager
-def _words_for_memory(params: LearningParams) -> Iterator[None]:
+def _words_for_memory(params: SteppedParams) -> Iterator[None]:
     """Turns what PyTorch says when memory runs out, which on a CPU is a plain RuntimeError, into a UserError."""
     try:
         yield
@@ -192,10 +202,11 @@ def _run(state: TrainingState, setting: Setting, checkpoint: Checkpoint) -> None
         _set_learning_rates(state, params)
         measures = state.generator.learn(feed, learner)
         state.sums = {name: state.sums.get(name, 0) + value.detach() for name, value in measures.items()}
-        state.signs = state.signs + measures["sureness"].detach()
+        if "sureness" in measures:
+            state.signs = state.signs + measures["sureness"].detach()
         state.average.update_parameters(state.generator.network)
         state.step += 1
-        if state.step % ADAPT_EVERY == 0:
+        if isinstance(params, LearningParams) and state.step % ADAPT_EVERY == 0:
             _adapt(state, params)
         if state.step % params.log_every == 0 or state.step == params.steps:
             means = _log_measures(state)
@@ -206,7 +217,8 @@ def _run(state: TrainingState, setting: Setting, checkpoint: Checkpoint) -> None
         if at_checkpoint or state.step == params.steps:
             _check_sound(state)
         if at_checkpoint:
-            state.diversity = _diversity(state, setting.data)
+            if isinstance(params, LearningParams):  # others may not go by what the real images say
+                state.diversity = _diversity(state, setting.data)
             checkpoint.save(state.pack())
 
 
@@ -222,11 +234,13 @@ def _finished(
         generator = chosen(plan)
     generator.load_state_dict(state.generator.state_dict())
     generator.network.load_state_dict(state.best or state.average.module.state_dict())
-    course = {
-        "overfitting": state.history[-1]["sureness"],  # r_t of Karras et al. 2020
-        "strength": state.strength,
-        "rollbacks": state.rollbacks,
-    }
+    course = {}
+    if isinstance(setting.params, LearningParams):
+        course = {
+            "overfitting": state.history[-1]["sureness"],  # r_t of Karras et al. 2020
+            "strength": state.strength,
+            "rollbacks": state.rollbacks,
+        }
     return TrainedGenerator(
         setting.params.kind,
         generator.eval(),
@@ -276,6 +290,8 @@ def _feed(state: TrainingState, setting: Setting) -> Feed:
     if generator.starts_from == "domain":
         first = _first_to_resemble(type(generator), setting.data)
         return DomainFeed(real[first:], real[:first], params.batch_size, generator.latent_dim, state.random)
+    if isinstance(params, PrivateGanParams):
+        return PoissonFeed(real, params.lot, setting.data.classes, generator.latent_dim, state.random)
     alike = BatchParams(labelled_share=None, balanced=False)
     fields: dict[str, Any] = {
         "real": real,
@@ -294,13 +310,13 @@ def _feed(state: TrainingState, setting: Setting) -> Feed:
 def _learner(state: TrainingState, setting: Setting) -> Learner:
     """Updates the state's players; augmentation is as strong as the state says at the time."""
     params = setting.params
-    policies = allowed(params.augment.policies, setting.data.flip_ok)
+    policies = allowed(params.augment.policies, setting.data.flip_ok) if isinstance(params, LearningParams) else []
 
     def augmented(images: Tensor) -> Tensor:
         return augment(images, policies, state.strength, state.random) if policies and state.strength > 0 else images
 
     def autocast() -> AbstractContextManager[object]:
-        half = params.precision == "bfloat16"
+        half = isinstance(params, LearningParams) and params.precision == "bfloat16"
         return torch.autocast(setting.data.images.device.type, torch.bfloat16) if half else nullcontext()
 
     return Learner(state.optimisers, augmented, autocast)
@@ -314,17 +330,24 @@ def _adapt(state: TrainingState, params: LearningParams) -> None:
     state.signs = 0.0
 
 
-def _set_learning_rates(state: TrainingState, params: LearningParams) -> None:
+def _set_learning_rates(state: TrainingState, params: SteppedParams) -> None:
     """Keep the learning rates for half the steps, then lower them to nothing in a straight line."""
     share = min(1.0, 2 * (1 - state.step / params.steps)) * LOWER**state.rollbacks
     for name, optimiser in state.optimisers.items():
         optimiser.param_groups[0]["lr"] = getattr(params, f"{name}_learning_rate") * share
 
 
+def _learning_rates(state: TrainingState) -> str:
+    """Their keys, in words."""
+    return " and ".join(f"{player}_learning_rate" for player in state.optimisers)
+
+
 def _log_measures(state: TrainingState) -> dict[str, float]:
     """Move the mean measures since the last report into the history."""
     steps = state.step - state.logged_step
-    measures = {name: float(total / steps) for name, total in state.sums.items()} | {"strength": state.strength}
+    measures = {name: float(total / steps) for name, total in state.sums.items()}
+    if "sureness" in measures:
+        measures["strength"] = state.strength
     health.check_finite(measures)
     state.history.append({"step": state.step, **measures})
     state.sums = {}
@@ -367,11 +390,11 @@ def _roll_back(
 ) -> TrainingState:
     """The state that was saved last, or that of the start, with one rollback more; UserError when that is too many."""
     rollbacks = state.rollbacks + 1
-    if rollbacks > setting.params.rollbacks:
+    if rollbacks > getattr(setting.params, "rollbacks", 0):
+        rates = " and ".join(f"{player}_learning_rate" for player in state.optimisers)
         raise UserError(
             f"the GAN's training failed by step {state.step}: {failure}. It went back {state.rollbacks} times and "
-            "halved its learning rates, to no avail: lower generator_learning_rate and discriminator_learning_rate in "
-            "train_gan.generators"
+            f"halved its learning rates, to no avail: lower {rates} in train_gan.generators"
         ) from failure
     state = _resumed(setting, checkpoint)
     state.rollbacks = rollbacks

@@ -19,13 +19,17 @@ from stages.plumbing.dataset import CALIBRATION, TRAIN, Dataset
 
 @dataclass(frozen=True)
 class Shard:
-    """Blocks of a replicate's generated images, to judge, and the file for those kept. whole: they are all it has."""
+    """Blocks of a replicate's generated images, to judge, and the file for those kept. whole: they are all it has.
+
+    keep_all: whether all are kept, since to drop some would tell of real images what no privacy budget allows for.
+    """
 
     replicate: int
     generated: Path
     blocks: range
     whole: bool
     kept: Path
+    keep_all: bool
     params: FilterMemorizedParams
 
 
@@ -44,11 +48,12 @@ def judge(shard: Shard) -> tuple[pd.DataFrame, Audit | None]:
         for block in images.read_blocks(shard.generated, shard.blocks):
             sources = rows.get_indexer(pd.Index(block.extra["source_id"]))
             found = memorization_filter.decide(torch.from_numpy(block.pixels), block.labels, sources)
+            dropped = found.dropped & (not shard.keep_all)
             of_block = {"replicate": shard.replicate, "id": block.ids, "label": block.labels}
-            reason = {"nearest": seen[found.nearest], "reason": np.where(found.dropped, "memorized", "")}
+            reason = {"nearest": seen[found.nearest], "reason": np.where(dropped, "memorized", "")}
             lineage = {"own_source": found.own_source, "source_id": block.extra["source_id"]}
             tables.append(pd.DataFrame(of_block | {"p": found.p, "distance": found.distance} | reason | lineage))
-            yield images.as_table(block.take(~found.dropped), dataset.classes)
+            yield images.as_table(block.take(~dropped), dataset.classes)
 
     images.write_tables(shard.kept, kept())
     decisions = pd.concat(tables, ignore_index=True)

@@ -32,6 +32,7 @@ def open_replicate(
         validation_labels=torch.from_numpy(validation.labels),
         classes=len(dataset.classes),
         flip_ok=dataset.flip_ok,
+        groups=_numbered(dataset.groups(replicate, *LABELLED)),
         form=Form(dataset.classes, dataset.image),
         from_source=len(train) if dataset.shifted else None,
         other_images=torch.from_numpy(other.pixels),
@@ -39,6 +40,14 @@ def open_replicate(
         masks=None if masks[0] is None or masks[1] is None else torch.from_numpy(np.concatenate([masks[0], masks[1]])),
     )
     return data.to(devices.choose(device, section, deterministic))
+
+
+def _numbered(groups: list[str | None]) -> torch.Tensor | None:
+    """A number for each group, int64 (N,), and one of its own for each image of none; None without any group."""
+    if not any(groups):
+        return None
+    names = [f"group {group}" if group else f"image {row}" for row, group in enumerate(groups)]
+    return torch.from_numpy(np.unique(names, return_inverse=True)[1].astype(np.int64))
 
 
 def guess_pool(dataset: Dataset, replicate: int, data: ReplicateData) -> pool.Guesses:

@@ -32,7 +32,9 @@ class ReplicateData:
     labelled or not, are of the target domain. None where there is one domain alone.
     `masks`: the region of each labelled image and, after these, of each validation image, bool (N, 1, H, W), empty
     where an image has none; None where regions are not known of. `other_images`, `other_labels`: of other classes,
-    numbered from `classes` on, which are never tested; none where there are no such classes.
+    numbered from `classes` on, which are never tested; none where there are no such classes. `groups`: a number for the
+    group (patient, speaker) of each labelled image and, after these, of each validation image, int64; None where images
+    come in none.
     """
 
     images: Tensor
@@ -45,6 +47,7 @@ class ReplicateData:
     form: Form | None = None
     from_source: int | None = None
     masks: Tensor | None = None
+    groups: Tensor | None = None
     other_images: Tensor = NO_IMAGES
     other_labels: Tensor = NO_LABELS
 

@@ -35,11 +35,26 @@ class PrepareMetrics(Artifact):
     roles: dict[str, dict[str, Count]]
 
 
+class Promise(Artifact):
+    """Of a kind with a privacy budget: see `generators.private.told`. kept: 1, or 0 where the noise is no secret."""
+
+    epsilon: float
+    delta: float
+    protects: Literal["image", "group"]
+    kept: Count
+    images: Count
+    times: Count
+    largest_group: Count
+    published_epsilon: float
+    advantage: Share
+
+
 class GanMetrics(Artifact):
     """metrics/train_gan/<generator>.json. replicates: number -> measure -> value, of a kind that measures anything."""
 
     steps: Count
     replicates: dict[str, dict[str, float]]
+    promise: Promise | None = None
 
 
 class Drops(Artifact):

@@ -1,5 +1,6 @@
 """What `prepare` left behind, as later stages see it: the images of each role, with labels only where it has them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -110,6 +111,17 @@ class Dataset:
         """Groups (n,) of the images that play one of these roles; none is decoded."""
         groups: list[str | None] = self._table["group"].filter(self._rows(replicate, *roles)).to_pylist()
         return groups
+
+    def labelled_times(self, of_groups: bool) -> tuple[int, int]:
+        """In how many replicates the image, or the group, is labelled that is labelled in most; and how many labelled
+        images the largest group has in one replicate, 1 without groups. An image of no group is one of its own."""
+        times, largest = Counter[str](), 1
+        for replicate in range(self.replicates):
+            groups = self.groups(replicate, *LABELLED)
+            largest = max([largest, *Counter(filter(None, groups)).values()])
+            names = self.ids(replicate, *LABELLED).tolist()
+            times.update({group or name for group, name in zip(groups, names, strict=True)} if of_groups else names)
+        return max(times.values()), largest
 
     def membership(self) -> tuple[NDArray[np.str_], NDArray[np.bool_], NDArray[np.bool_]]:
         """What attacks on a published set need: ids (n,) of all real images outside the test set, under domain shift of

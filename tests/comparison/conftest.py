@@ -169,6 +169,7 @@ def make_generator(make_privacy: Callable[[list[str]], dict[str, Any]]) -> Calla
         return GeneratorEvidence(
             section=SECTIONS[name],
             quality={"0": {"kid": 0.25}, "1": {"kid": 0.75}},
+            promise=None,
             privacy=found,
             synthetic=(images[:27], np.repeat([0, 1, 2], 9)),
             leak=leak,

@@ -17,6 +17,7 @@ NOTHING: dict[str, Any] = {
     "greatest_copy_rate": None,
     "least_detection": {},
     "greatest_attack_auc": None,
+    "greatest_epsilon": None,
 }
 ALL = {
     "augment": "no_better",
@@ -26,6 +27,7 @@ ALL = {
     "greatest_copy_rate": 0.05,
     "least_detection": {"exact": 0.9, "shift": 0.8},
     "greatest_attack_auc": 0.6,
+    "greatest_epsilon": 0.9,
 }
 Metrics = dict[str, Any]
 # Name of a check -> where its figure stands, and whether a figure meets ALL.
@@ -33,6 +35,7 @@ FIGURES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "least_gain": ("answers.augment.arms.gan.rivals.classic.mean", lambda x: x >= 0.02),
     "greatest_copy_rate": ("dropped_share", lambda x: x <= 0.05),
     "least_detection.shift": ("planted.shift.detected", lambda x: x >= 0.8),
+    "greatest_epsilon": ("answers.leak.sets.gan.promise.published_epsilon", lambda x: x <= 0.9),
     "greatest_attack_auc": ("answers.leak.sets.gan.attacks.nearest.auc", lambda x: 0.4 <= x <= 0.6),
 }
 
@@ -77,7 +80,13 @@ def good() -> tuple[Metrics, Metrics]:
             "stand_in": {"outcome": "undecided"},
             "leak": {
                 "outcome": "no_sign",
-                "sets": {"gan": {"attacks": {"nearest": {"auc": 0.55}, "five_nearest": {"auc": 0.5}}}},
+                "sets": {
+                    "gan": {
+                        "published": 1,
+                        "promise": {"kept": 1, "published_epsilon": 0.5},
+                        "attacks": {"nearest": {"auc": 0.55}, "five_nearest": {"auc": 0.5}},
+                    }
+                },
             },
         }
     }
@@ -200,6 +209,8 @@ def sets_of(comparison: Metrics) -> Metrics:
             lambda c, _: sets_of(c)["gan"]["attacks"]["nearest"].clear(),
             "no AUC of the attack nearest",
         ),
+        ("greatest_epsilon", lambda c, _: sets_of(c)["gan"].pop("promise"), "no epsilon of the images of gan"),
+        ("greatest_epsilon", lambda c, _: sets_of(c)["gan"]["promise"].update(kept=0), "no epsilon of the images"),
         ("greatest_copy_rate", lambda _, f: f.update(dropped_share=float("nan")), "nan, demanded at most 0.05"),
         ("greatest_attack_auc", lambda c, _: sets_of(c).update(gan=["?"]), "no AUC of the attack of any kind"),
     ],

@@ -112,16 +112,16 @@ WORDS = {"gan": "GAN", "gaussian": "Gaussian"}
 def test_the_worst_set_answers_and_every_set_has_its_entry() -> None:
     good = judge_set({"a": attack(0.48, 0.52)}, FOUND, 0.05, True)
     bad = judge_set({"a": attack(0.6, 0.7)}, FOUND, 0.05, True)
-    answer = leak_answer({"gan": bad, "gaussian": good}, {"gan": False, "gaussian": True}, WORDS, 0.05)
+    answer = leak_answer({"gan": bad, "gaussian": good}, {"gan": False, "gaussian": True}, WORDS, 0.05, {})
     assert (answer["outcome"], answer["margin"]) == ("leaks", 0.05)
     assert answer["number"].startswith("best attack on the GAN images: right in 65 %")
     assert "Withheld: the GAN images." in answer["sentence"]
     assert answer["sets"]["gan"]["published"] == 0
     assert answer["sets"]["gaussian"]["outcome"] == "no_sign"
     assert answer["sets"]["gaussian"]["least_found"] == {"kind": "noise", "detected": 0.5}
-    fine = leak_answer({"gaussian": good}, {"gaussian": True}, WORDS, 0.05)
+    fine = leak_answer({"gaussian": good}, {"gaussian": True}, WORDS, 0.05, {})
     assert (fine["outcome"], fine["answer"]) == ("no_sign", "No sign of a leak")
-    nothing = leak_answer({"gan": judge_set({}, {}, 0.05, True)}, {"gan": True}, WORDS, 0.05)
+    nothing = leak_answer({"gan": judge_set({}, {}, 0.05, True)}, {"gan": True}, WORDS, 0.05, {})
     assert (nothing["outcome"], nothing["number"]) == (
         "cannot_tell",
         "best attack on the GAN images: none could be tried",

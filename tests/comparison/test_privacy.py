@@ -9,7 +9,7 @@ CLASSES = ["cat", "dog"]
 @pytest.fixture
 def section(make_privacy):
     def make(**changes):
-        return privacy_section(make_privacy(CLASSES) | changes)
+        return privacy_section(make_privacy(CLASSES) | changes, None)
 
     return make
 
@@ -116,7 +116,7 @@ def test_the_data_copying_test_is_read_by_its_interval(section, low, high, readi
 
 
 def test_what_was_not_measured_is_absent_and_not_zero(bare):
-    shown = privacy_section(bare)
+    shown = privacy_section(bare, None)
     assert (shown.fresh, shown.fresh_blurred, shown.before, shown.after) == (None,) * 4
     assert (shown.planted, shown.attacks, shown.attack_summary, shown.own_source) == ([], [], "", "")
 

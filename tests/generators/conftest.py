@@ -42,7 +42,7 @@ def make(config: NetworkConfig) -> Make:
             start: Any = random_moments(config_of_it) if config_of_it.layers == "dense" else None
         else:
             data, params = of_two_domains(toy_data(4)), toy_params(name, latent_dim=6, width=12, **changes)
-            plan, start = kind(name).study(data, _wholly_trusted(data), params)
+            plan, start = kind(name).study(data, _wholly_trusted(data), params, 0)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             generator = kind(name)(plan)

@@ -182,7 +182,7 @@ def test_plans_bound_the_discriminator_where_the_objective_is_hinge_and_dense_ne
     real = pool.label(data, pool.PoolLabels(torch.zeros(9, dtype=torch.int64), torch.zeros(9), "", 0.0, 0.0)).real
     for layers in ("dense", "convolutional"):
         for objective in (HINGE, RELATIVISTIC):
-            plan, start = AdversarialGenerator.study(data, real, toy_params(layers=layers, objective=objective))
+            plan, start = AdversarialGenerator.study(data, real, toy_params(layers=layers, objective=objective), 0)
             networks = plan["networks"]
             assert networks["spectral"] == (objective == HINGE)
             assert plan["objective"] == objective

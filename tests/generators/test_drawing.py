@@ -15,7 +15,7 @@ from stages.imaging.pixels import to_bytes, to_network_range
 from stages.plumbing.errors import UserError
 from tests.conftest import ROOT
 from tests.generators.conftest import Make
-from tests.generators.toy import LEARNING, some_draws
+from tests.generators.toy import JUDGING, LEARNING, some_draws
 from tests.labelling.toy import toy_data, toy_images, toy_masks
 
 SOURCES, SOURCE_LABELS = toy_images(4, seed=8)
@@ -123,7 +123,7 @@ def test_truncation_lowers_variety(make: Make) -> None:
     assert low < 0.5 * full
 
 
-@every_kind
+@pytest.mark.parametrize("name", JUDGING)
 def test_scores_are_the_discriminators_of_the_image_as_it_is_kept_and_the_latents_length(make: Make, name: str) -> None:
     made = trained(make, name)
     for asked in asked_for(made, [range(5)] * 3):

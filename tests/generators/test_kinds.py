@@ -23,8 +23,10 @@ from stages.generators.training import train
 from stages.labelling import pool
 from tests.generators.toy import (
     ADVERSARIAL,
+    AUGMENTED,
     FORM,
     HINGE,
+    JUDGING,
     LEARNING,
     RELATIVISTIC,
     Memory,
@@ -176,7 +178,7 @@ def test_all_players_of_every_kind_learn(
         assert not torch.equal(after, before[player])
 
 
-@pytest.mark.parametrize("name", LEARNING)
+@pytest.mark.parametrize("name", JUDGING)
 def test_a_kind_that_learns_draws_by_calling_its_network_and_says_what_it_draws_from(
     make: Callable[..., LearningGenerator], feed: RandomFeed, name: str
 ) -> None:
@@ -204,7 +206,7 @@ def calls(generator: LearningGenerator, feed: Feed) -> tuple[dict[str, int], set
     return counted, others
 
 
-@pytest.mark.parametrize("name", [name for name in LEARNING if name not in ("per_class", "single_image")])
+@pytest.mark.parametrize("name", [name for name in AUGMENTED if name not in ("per_class", "single_image")])
 def test_learning_calls_the_very_modules_that_are_compiled(
     make: Callable[..., LearningGenerator], feed: Feed, name: str
 ) -> None:

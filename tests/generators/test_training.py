@@ -25,7 +25,7 @@ from stages.imaging.augmentation import allowed, augment
 from stages.labelling import pool
 from stages.labelling.data import ReplicateData
 from stages.plumbing.errors import UserError
-from tests.generators.toy import ADVERSARIAL, LEARNING, RELATIVISTIC, Memory, some_draws, toy_params
+from tests.generators.toy import ADVERSARIAL, AUGMENTED, LEARNING, RELATIVISTIC, Memory, some_draws, toy_params
 from tests.labelling.toy import CLASSES, hasty_fit, of_classes, of_two_domains, toy_data, toy_images, with_masks
 
 
@@ -225,7 +225,7 @@ def plain_training(data: ReplicateData, params: Any, seed: int) -> list[dict[str
     random numbers."""
     real = pool.label(data, pool.teach(data, 0).final).real
     moments = measure(real, data.classes, params.latent_dim)
-    plan, _ = kind("projection").study(data, real, params)
+    plan, _ = kind("projection").study(data, real, params, 0)
     state = start(kind("projection"), plan, moments, params, seed, torch.device("cpu"))
     network, judge, random = state.generator.network, state.generator.discriminator, state.random
     adam = [torch.optim.Adam(each.parameters(), lr=1e-3, betas=(0.0, 0.9)) for each in (network, judge)]
@@ -339,7 +339,7 @@ class TestResume:
     def test_from_any_step_of_any_kind(self, kind: str, changes: dict[str, Any]) -> None:
         settings, memory = toy_params(kind, **self.SETTINGS, **changes), Memory()
         whole = made(toy_data(0), settings, checkpoint=memory)
-        assert whole.quality["strength"] > 0
+        assert whole.quality.get("strength", 1) > 0  # where images are augmented at all
         for step in (2, 7, 12):
             assert_same(made(toy_data(0), settings, checkpoint=Memory(memory.history[step - 1])), whole)
 
@@ -584,7 +584,7 @@ def assert_draws(gan: TrainedGenerator, data: ReplicateData) -> None:
 @pytest.mark.parametrize(
     ("kind", "networks"),
     [
-        *((kind, networks) for kind, networks in CASES),
+        *((kind, networks) for kind, networks in CASES if kind in AUGMENTED),
         *((kind, networks | {"objective": RELATIVISTIC}) for kind, networks in CASES if kind in ADVERSARIAL),
     ],
     ids=str,

@@ -15,7 +15,15 @@ from stages.generators.batches import DomainFeed, RandomFeed, RegionFeed
 from stages.generators.interface import Batch, Draws, Feed, Learner, LearningGenerator
 from stages.generators.moments import Components, Moments
 from stages.generators.network_config import NetworkConfig
-from stages.generators.params import KINDS, NO_FOLDER, AnyGenerator, ConditionalParams, GeneratorParams, LearningParams
+from stages.generators.params import (
+    KINDS,
+    NO_FOLDER,
+    AnyGenerator,
+    ConditionalParams,
+    GeneratorParams,
+    LearningParams,
+    SteppedParams,
+)
 from stages.labelling.data import Form
 from stages.sources.params import ImageParams
 from tests.labelling.toy import CLASSES, toy_images, toy_masks
@@ -25,7 +33,9 @@ CONFIG = NetworkConfig(
 )
 HINGE = {"kind": "hinge"}
 RELATIVISTIC = {"kind": "relativistic", "gradient_penalty": 1.0}
-LEARNING = [name for name, (schema, _) in KINDS.items() if issubclass(schema, LearningParams)]
+LEARNING = [name for name, (schema, _) in KINDS.items() if issubclass(schema, SteppedParams)]
+JUDGING = [name for name in LEARNING if name != "private_features"]
+AUGMENTED = [name for name, (schema, _) in KINDS.items() if issubclass(schema, LearningParams)]
 ADVERSARIAL = [name for name, (schema, _) in KINDS.items() if issubclass(schema, ConditionalParams)]
 FORM = Form(["top", "middle", "end"], ImageParams(size=8, channels="grey", fit="pad", flip_ok=False))
 _SECTION: TypeAdapter[GeneratorParams] = TypeAdapter(AnyGenerator)
@@ -61,6 +71,19 @@ _FIELDS: dict[str, Any] = {
     "log_every": 20,
     "samples_every": 20,
     "checkpoint_every": 1000,
+    "epsilon": 3.0,
+    "delta": 1e-3,
+    "protects": "image",
+    "noise": "reproducible",
+    "frequencies": 4,
+    "clip": 0.5,
+    "covariance": "pooled",
+    "features": 40,
+    "bandwidth": 0.5,
+    "discriminator_steps": 2,
+    "lot": 4,
+    "gradient_clip": 1.0,
+    "start_share": 0.5,
 }
 
 

@@ -45,7 +45,9 @@ class Kind(Generator):
         self.network = Album(plan["counts"], plan["shape"])
 
     @classmethod
-    def study(cls, data: ReplicateData, _real: TrustedImages, params: GeneratorParams) -> tuple[Plan, Tensor]:
+    def study(
+        cls, data: ReplicateData, _real: TrustedImages, params: GeneratorParams, _seed: int
+    ) -> tuple[Plan, Tensor]:
         assert data.form is not None  # the stage says what every image must become
         names, pixels, labels = labelled_images(Path(params.path), data.form.class_names, data.form.image)
         order = np.argsort(labels, kind="stable")

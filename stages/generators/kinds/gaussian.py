@@ -25,7 +25,9 @@ class Kind(Generator):
         self.network = GaussianGenerator(config)
 
     @classmethod
-    def study(cls, data: ReplicateData, real: TrustedImages, params: GaussianParams) -> tuple[Plan, Moments]:
+    def study(
+        cls, data: ReplicateData, real: TrustedImages, params: GaussianParams, _seed: int
+    ) -> tuple[Plan, Moments]:
         _, channels, size, _ = data.images.shape
         moments = measure(real, data.classes, params.rank)
         components = moments.means.shape[1]

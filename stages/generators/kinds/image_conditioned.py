@@ -119,14 +119,16 @@ class Kind(AdversarialGenerator):
         return real if params.layers == "dense" else real.beside(data.other_images, data.other_labels)
 
     @classmethod
-    def study(cls, data: ReplicateData, real: TrustedImages, params: ConditionalParams) -> tuple[Plan, Moments | None]:
+    def study(
+        cls, data: ReplicateData, real: TrustedImages, params: ConditionalParams, seed: int
+    ) -> tuple[Plan, Moments | None]:
         if real.labels.bincount().max() < 2:
             raise UserError(
                 f"kind: {params.kind} learns from two images of a class, and every class has one: raise "
                 "prepare.labels_per_class for some class, let prepare.other_classes bring some (for layers: "
                 "convolutional), or take the generator out"
             )
-        return super().study(data, real, params)
+        return super().study(data, real, params, seed)
 
     def build(self) -> tuple[nn.Module, nn.Module]:
         if self.config.layers == "convolutional":

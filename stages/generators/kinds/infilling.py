@@ -64,9 +64,11 @@ class Kind(AdversarialGenerator):
         return "convolutional"
 
     @classmethod
-    def study(cls, data: ReplicateData, real: TrustedImages, params: ConditionalParams) -> tuple[Plan, Moments | None]:
+    def study(
+        cls, data: ReplicateData, real: TrustedImages, params: ConditionalParams, seed: int
+    ) -> tuple[Plan, Moments | None]:
         assert isinstance(params, InfillingParams)
-        plan, start = super().study(data, real, params)
+        plan, start = super().study(data, real, params, seed)
         return {**plan, "reconstruction": params.reconstruction}, start
 
     def build(self) -> tuple[nn.Module, nn.Module]:

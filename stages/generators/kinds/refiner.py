@@ -103,7 +103,7 @@ class Kind(LearningGenerator):
 
     @classmethod
     def study(
-        cls, data: ReplicateData, _real: TrustedImages, params: RefinerParams
+        cls, data: ReplicateData, _real: TrustedImages, params: RefinerParams, _seed: int
     ) -> tuple[Plan, tuple[Tensor, Tensor]]:
         _, channels, size, _ = data.images.shape
         chosen: dict[str, Any] = params.model_dump(

@@ -152,7 +152,9 @@ class Kind(LearningGenerator):
         self.register_buffer("done", torch.zeros((), dtype=torch.int64))  # steps, which decide whose turn it is
 
     @classmethod
-    def study(cls, data: ReplicateData, _real: TrustedImages, params: SingleImageParams) -> tuple[Plan, Tensor]:
+    def study(
+        cls, data: ReplicateData, _real: TrustedImages, params: SingleImageParams, _seed: int
+    ) -> tuple[Plan, Tensor]:
         """Raises UserError where the coarsest scale would be too small."""
         _, channels, size, _ = data.images.shape
         classes = [(data.labels == label).nonzero().squeeze(1) for label in range(data.classes)]

@@ -65,7 +65,9 @@ class Kind(LearningGenerator):
         return build_translator(plan["range"], plan["channels"], plan["size"], plan["latent_dim"], plan["width"])
 
     @classmethod
-    def study(cls, data: ReplicateData, _real: TrustedImages, params: TranslationParams) -> tuple[Plan, None]:
+    def study(
+        cls, data: ReplicateData, _real: TrustedImages, params: TranslationParams, _seed: int
+    ) -> tuple[Plan, None]:
         _, channels, size, _ = data.images.shape
         chosen: dict[str, Any] = params.model_dump(include={"range", "width", "latent_dim", "cycle", "identity"})
         return {"channels": channels, "size": size, **chosen}, None

@@ -28,7 +28,7 @@ REAL = TrustedImages(DATA.images, DATA.labels, torch.ones(len(DATA.labels)))
 
 
 def studied(**changes: str) -> Generator:
-    plan, begin = Kind.study(DATA, REAL, toy_params("external", **changes))
+    plan, begin = Kind.study(DATA, REAL, toy_params("external", **changes), 0)
     made = Kind(json.loads(json.dumps(plan))).eval()
     made.initialise(begin)
     return made

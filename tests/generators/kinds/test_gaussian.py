@@ -22,7 +22,7 @@ def real() -> TrustedImages:
 
 
 def gaussian(real: TrustedImages, rank: int) -> Generator:
-    plan, begin = kind("gaussian").study(_data(real), real, toy_params("gaussian", rank=rank))
+    plan, begin = kind("gaussian").study(_data(real), real, toy_params("gaussian", rank=rank), 0)
     made = kind("gaussian")(plan).eval()
     made.initialise(begin)
     return made
@@ -36,7 +36,7 @@ def _data(real: TrustedImages) -> ReplicateData:
 @pytest.mark.parametrize("rank", [4, 12])
 def test_it_draws_what_the_projection_gan_draws_before_its_first_step(real: TrustedImages, rank: int) -> None:
     params = toy_params("projection", latent_dim=rank)
-    plan, begin = kind("projection").study(_data(real), real, params)
+    plan, begin = kind("projection").study(_data(real), real, params, 0)
     gan = start(kind("projection"), plan, begin, params, seed=5, device=torch.device("cpu")).generator.eval()
     ours = gaussian(real, rank)
     assert ours.latent_dim == gan.latent_dim == rank

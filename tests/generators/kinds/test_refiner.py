@@ -40,7 +40,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 def make() -> Make:
     def make(data: ReplicateData = DATA, **changes: Any) -> refiner.Kind:
         params = cast(RefinerParams, toy_params("refiner", **changes))
-        plan, start = refiner.Kind.study(data, GUESSED.among(data), params)
+        plan, start = refiner.Kind.study(data, GUESSED.among(data), params, 0)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             made = refiner.Kind(plan)

@@ -102,7 +102,7 @@ def test_a_scale_that_has_not_learned_enlarges_what_comes_from_the_one_before() 
 
 
 def test_only_the_first_images_of_a_class_are_sources_and_each_is_drawn_by_its_own_pyramid() -> None:
-    plan, start = Kind.study(DATA, None, toy_params("single_image", images_per_class=2))  # type: ignore[arg-type]
+    plan, start = Kind.study(DATA, None, toy_params("single_image", images_per_class=2), 0)  # type: ignore[arg-type]
     kind = Kind(plan)
     kind.initialise(start)
     sources = sources_of(kind, DATA)
