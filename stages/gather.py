@@ -114,7 +114,8 @@ def _generator(params: Params, dataset: Dataset, name: str, synthetic: ImageSet)
         if persons is None:
             privacy["own_source"] |= {"not_searched": reason}
         else:
-            privacy["own_source"]["publishable"] |= int(evaluate.publish_leaking)
+            may = evaluate.publish_real_images or evaluate.publish_leaking
+            privacy["own_source"] |= {"searched": 1, "publishable": int(may)}
     leak = judge_set(
         _attacks(dataset, synthetic),
         privacy,

@@ -200,7 +200,7 @@ def _set_tests(entry: Entry | None) -> Entry | None:
 def _own_source(entry: Entry | None) -> str:
     if entry is None:
         return ""
-    if entry.get("kept") and not entry.get("not_searched"):
+    if entry.get("searched"):
         outcome = (
             "Somebody said so: this set is given away." if entry["publishable"] else "The set is therefore withheld."
         )
