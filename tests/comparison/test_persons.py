@@ -1,11 +1,13 @@
 """The answer rests on whether persons are named, by the attacker who is surest to name them."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from stages.comparison import persons
 from stages.comparison.leak import judge_set
+from stages.comparison.publication import card_of_sets
 
 
 def view(low: float, high: float, chance: float = 0.02) -> dict[str, Any]:
@@ -50,3 +52,14 @@ def test_the_table_names_every_attacker_and_the_first_line_the_best_one() -> Non
     assert (
         persons.number(told, "infilled").replace("\N{NO-BREAK SPACE}", " ").startswith("the person is named in 40.0 %")
     )
+
+
+def test_the_card_has_a_row_for_every_attacker_one_under_the_other(make_evidence) -> None:
+    plain = make_evidence().generators["gan"]
+    told = found(whole=view(0.3, 0.5), classifier=view(0.1, 0.2))
+    searched = replace(plain, leak=replace(plain.leak, persons=told))
+    cards = [card_of_sets(make_evidence(generators={"gan": each}), replicates=2) for each in (plain, searched)]
+    assert persons.ATTACKERS["whole"] not in cards[0]
+    lines = cards[1].splitlines()
+    first = next(row for row, line in enumerate(lines) if line.startswith(f"| {persons.ATTACKERS['rest']} |"))
+    assert [line.count("|") for line in lines[first - 2 : first + 3]] == [8] * 5
