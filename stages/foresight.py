@@ -364,7 +364,7 @@ def _of_regions(params: Params, dataset: Dataset, replicate: int) -> Iterator[st
     for name, arm in params.train_downstream.arms.items():
         if arm.from_regions:
             yield (
-                f"train_downstream.arms.{name}: {arm.from_regions[0]} pastes regions, but {found}: set prepare.masks, "
+                f"train_downstream.arms.{name}: {arm.from_regions[0]} needs regions, but {found}: set prepare.masks, "
                 "or take the arm out"
             )
 

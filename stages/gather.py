@@ -1,16 +1,20 @@
 """Gathers what the last stage publishes from: all that the stages before it left, and what their classifiers tell."""
 
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from stages.comparison.arm_words import arm_words
 from stages.comparison.evidence import Evidence, Finding, GeneratorEvidence, Outcomes
 from stages.comparison.examples import captions, suspicious
 from stages.comparison.leak import judge_set, withheld
 from stages.comparison.origin import control_pairs, plain_rivals
+from stages.comparison.params import EvaluateParams
 from stages.comparison.release import kept_everywhere, manifest, published_columns
 from stages.comparison.scores import Predictions, align, align_models
 from stages.generators.params import FromDomainParams, InfillingParams
@@ -18,7 +22,7 @@ from stages.imaging import marks
 from stages.jobs.examining import Job, examine_replicate
 from stages.plumbing import images, results, workdir
 from stages.plumbing.artifacts import FilterMetrics, GanMetrics, PrepareMetrics
-from stages.plumbing.dataset import SEEN, TEST, TRAIN, VALIDATION, Dataset
+from stages.plumbing.dataset import SEEN, SHIFTED, TEST, TRAIN, VALIDATION, Dataset
 from stages.plumbing.errors import reading
 from stages.plumbing.images import ImageSet
 from stages.plumbing.params import Params, as_yaml
@@ -103,18 +107,25 @@ def _generator(params: Params, dataset: Dataset, name: str, synthetic: ImageSet)
     shown = suspicious(results.decisions(name), params.evaluate.nearest_pairs)
     drawn = results.generated(name, sorted(set(shown["replicate"])), shown["id"].tolist())
     nearest = dataset.by_id(shown["nearest"].tolist())
-    section, evaluate = params.train_gan.generators[name], params.evaluate
+    section, evaluate, persons = params.train_gan.generators[name], params.evaluate, None
     if isinstance(section, FromDomainParams) and params.prepare.source.kind == "drawn":
         privacy.pop("own_source", None)  # a program drew the sources: to show one shows nobody
     if isinstance(section, InfillingParams):
         # whatever the filter finds: who may see real images may see these, and nobody else
         privacy["own_source"] |= {"kept": 1, "publishable": int(evaluate.publish_real_images)}
+        persons, reason = _persons(evaluate, dataset, synthetic)
+        if persons is None:
+            privacy["own_source"] |= {"not_searched": reason}
+        else:
+            may = evaluate.publish_real_images or evaluate.publish_leaking
+            privacy["own_source"] |= {"searched": 1, "publishable": int(may)}
     leak = judge_set(
         _attacks(dataset, synthetic),
         privacy,
         evaluate.leak_margin,
         made_here=section.kind != "external",
         translated=dataset.shifted and "own_source" in privacy,
+        persons=persons,
     )
     made = workdir.read_json(workdir.METRICS / "train_gan" / f"{name}.json", GanMetrics)
     return GeneratorEvidence(
@@ -147,6 +158,36 @@ def _attacks(dataset: Dataset, synthetic: ImageSet) -> dict[str, dict[str, float
         [from_numpy(synthetic.pixels[drawn_in == replicate]) for replicate in range(dataset.replicates)],
         real.groups,
     )
+
+
+def _persons(params: EvaluateParams, dataset: Dataset, synthetic: ImageSet) -> tuple[dict[str, Any] | None, str | None]:
+    """What `reidentify` finds in images whose region was drawn anew, or why nobody can be looked for."""
+    from torch import from_numpy
+
+    from stages.imaging.backbones import open_backbone
+    from stages.imaging.networks import in_batches
+    from stages.memorization.reidentification import Probes, gallery, photographs, reidentify, shortfall
+
+    ids, groups = dataset.everyone()
+    rows = gallery(groups)
+    real = dataset.by_id(ids[rows].tolist())
+    own = photographs(
+        from_numpy(real.pixels),
+        from_numpy(dataset.masks_of(real.ids)),
+        real.groups or [None] * len(real),
+        [each.removeprefix(SHIFTED) for each in real.ids.tolist()],
+    )
+    sources = pd.Index(real.ids).get_indexer(pd.Index(synthetic.extra["source_id"]))
+    made = synthetic.take(np.flatnonzero(sources >= 0))
+    regions = dataset.masks_of(made.extra["mask_id"])
+    assert regions is not None  # a kind that draws regions anew needs some
+    probes = Probes(from_numpy(made.pixels), from_numpy(regions), sources[sources >= 0])
+    if reason := shortfall(own, probes):
+        return None, reason
+    given, embed = params.backbone, None
+    if given is not None:
+        embed = partial(in_batches, open_backbone(given.name, given.size, given.weights))
+    return reidentify(own, probes, embed), None
 
 
 def _findings(dataset: Dataset) -> list[Finding]:

@@ -29,7 +29,7 @@ PRESETS = Path("presets")
 _BASE = "base"
 _WRITTEN = workdir.WORK / "preset.yaml"  # what this last wrote
 _LOOKS = "my_folder"  # the preset that is made to fit the user's folder
-_NEED_NO_FOLDER = ("digits", "drawn", "none", "planted")
+_NEED_NO_FOLDER = ("digits", "drawn", "drawn_faces", "none", "planted")
 _OTHER = r"^preset: (?P<name>\w+)\n"  # the preset that an overlay lies over, if not the base
 # What lies over a preset to make it quick, beside the generators' steps
 _QUICK_HEAD = (

@@ -262,7 +262,7 @@ def test_regions_that_are_drawn_or_pasted_must_be_there(prepared: Callable[..., 
     wanted, dataset = Params.model_validate(values), prepared()
     drawn, pasted = problems(wanted, dataset)
     assert "generators.infilling draws regions anew, but no labelled image has one: set prepare.masks" in drawn
-    assert "arms.pasted: pasted_share pastes regions, but no labelled image has one" in pasted
+    assert "arms.pasted: pasted_share needs regions, but no labelled image has one" in pasted
     region = np.pad(np.ones((3, 3), bool), (0, 5))
     for role, found in ((TEST, 2), (TRAIN, 0)):
         own = dict.fromkeys(dataset.ids(0, role).tolist(), region)

@@ -309,7 +309,7 @@ def test_a_field_without_a_comment_would_be_found() -> None:
 PUBLIC = {"digits_pool", "digits_scarce", "fashion_scarce", "chest_xrays", "red_cells", "spoken_digits", "cifar10_gpu"}
 PUBLIC |= {"drawn_digits", "scanner_shift", "scanner_shift_fashion", "scanner_shift_xrays"}
 PUBLIC |= {"few_shot_omniglot", "few_shot_fashion", "few_shot_cells", "infilled_cells", "planted_lesions"}
-PUBLIC |= {"private_digits"}
+PUBLIC |= {"private_digits", "deidentified_faces"}
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -11,6 +11,7 @@ from stages.downstream.params import (
     FewShotHead,
     FixMatch,
     LabelBudget,
+    Obscured,
     OtherSeeds,
     Pasted,
     PixelDelta,
@@ -55,6 +56,7 @@ _BY_SETTING: dict[type, str] = {
     Pasted: "pasted regions",
     PixelDelta: "pixel differences",
 }
+_OBSCURED = {"blur": "blurred regions", "pixels": "pixelated regions", "black": "blacked out regions"}
 _HEADS = {
     "nearest_mean": "nearest mean",
     "logistic": "head on frozen features",
@@ -99,6 +101,9 @@ _GLOSSARY = (
         ("style matching", "labelled images are made to look like unlabelled ones, without a network"),
         ("CORAL", "what the classifier sees in both domains is made to vary alike"),
         ("pasted regions", "a region of one real image is set into another, with the seam hidden"),
+        ("blurred regions", "a region of each real image is blurred, as faces are"),
+        ("pixelated regions", "a region of each real image is made of 8 x 8 blocks, as faces are"),
+        ("blacked out regions", "a region of each real image is black"),
         ("DANN", "what the classifier sees is made to hide the domain"),
         ("adapted batch norm", "the classifier is set to the brightness and contrast of the unlabelled images"),
         ("nearest mean", "the class whose images look nearest, on average, to a network that learned other classes"),
@@ -156,6 +161,8 @@ def _images(arm: ArmParams, generators: Mapping[str, GeneratorParams]) -> str:
             return _fixmatch([each.more_rounds for each in arm.settings if isinstance(each, FixMatch)])
         case StyleMatching():
             return _STYLES[first.style] if len(arm.settings) == 1 else "style matching"
+        case Obscured():
+            return _OBSCURED[first.obscured] if len(arm.settings) == 1 else "obscured regions"
         case FewShotHead():
             return _HEADS[first.head] if len(arm.settings) == 1 else "heads on frozen features"
     return _BY_SETTING.get(type(first), "")
@@ -191,7 +198,7 @@ def _synthetic_images(arm: ArmParams, setting: Synthetic, maker: str) -> str:
 
 def _policy(arm: ArmParams) -> str:
     """How images are changed; "" for the policy that one expects of such an arm."""
-    expected = dict.fromkeys((PseudoLabels, Pasted, StyleMatching, Coral, Dann), "classic")
+    expected = dict.fromkeys((PseudoLabels, Pasted, Obscured, StyleMatching, Coral, Dann), "classic")
     expected |= {FixMatch: STRONG[0], Synthetic: "" if arm.real else "classic"}
     return "" if arm.augment == expected.get(type(arm.settings[0])) else _POLICIES[arm.augment]
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from stages.comparison.budget import budget_words
+from stages.comparison.persons import judge_persons, number
 from stages.comparison.privacy import KINDS
 from stages.comparison.wording import percent
 
@@ -29,7 +30,8 @@ class SetLeak:
     sentence: for people, why it has this outcome. attacks: as `published.attack_published` gives them. worst: the one
     that gives the set away, or else the one whose interval reaches farthest from a guess; None where nothing could be
     attacked. least_found: the kind of planted copy that the filter finds least often, and its share `detected`; None
-    where none was planted.
+    where none was planted. persons: as `reidentification.reidentify` gives it, on which the outcome then rests; None
+    where nobody was looked for.
     """
 
     outcome: Outcome
@@ -37,10 +39,16 @@ class SetLeak:
     attacks: Mapping[str, Entry]
     worst: Entry | None
     least_found: Mapping[str, Any] | None
+    persons: Entry | None = None
 
 
 def judge_set(
-    attacks: Mapping[str, Entry], privacy: Entry, margin: float, made_here: bool, translated: bool = False
+    attacks: Mapping[str, Entry],
+    privacy: Entry,
+    margin: float,
+    made_here: bool,
+    translated: bool = False,
+    persons: Entry | None = None,
 ) -> SetLeak:
     """In this order: leaks, cannot tell, no sign.
 
@@ -56,6 +64,8 @@ def judge_set(
         margin: `evaluate.leak_margin`, 0..0.5.
         made_here: whether a generator of this project drew the images.
         translated: whether each of them is a real image, carried to the looks of another domain.
+        persons: as `reidentification.reidentify` gives it, of real images whose region was drawn anew. It alone decides
+            then: that such an image's source is found is no news.
     """
     planted = privacy.get("planted", {})
     least = min(planted, key=lambda kind: planted[kind]["detected"], default=None)
@@ -65,7 +75,9 @@ def judge_set(
     outcome, sentence = _finding(worst, privacy, found, margin, made_here)
     if translated:
         outcome, sentence = "leaks", f"{TRANSLATED} As to the images whose looks they have: {sentence}"
-    return SetLeak(outcome, sentence, attacks, worst, found)
+    if persons is not None:
+        outcome, sentence = judge_persons(persons, margin)
+    return SetLeak(outcome, sentence, attacks, worst, found, persons)
 
 
 def leak_answer(
@@ -91,7 +103,7 @@ def leak_answer(
     return {
         "outcome": outcome,
         "answer": ANSWERS[outcome],
-        "number": f"best attack on the {words[name]} images: {_number(deciding[name].worst)}",
+        "number": _headline(words[name], deciding[name]),
         "sentence": " ".join(sentences),
         "margin": margin,
         "sets": {
@@ -102,6 +114,7 @@ def leak_answer(
                 "attacks": {attack: dict(entry) for attack, entry in own.attacks.items()},
                 **({"promise": dict(promises[each])} if each in promises else {}),
                 **({"least_found": dict(own.least_found)} if own.least_found else {}),
+                **({"persons": dict(own.persons)} if own.persons else {}),
             }
             for each, own in sets.items()
         },
@@ -115,6 +128,12 @@ def withheld(outcome: Outcome, privacy: Entry, publish_leaking: bool) -> bool:
     return shows_sources or (outcome == "leaks" and not publish_leaking)
 
 
+def _headline(words: str, own: SetLeak) -> str:
+    if own.persons is not None:
+        return number(own.persons, words)
+    return f"best attack on the {words} images: {_number(own.worst)}"
+
+
 def _finding(
     worst: Entry | None, privacy: Entry, least_found: Entry | None, margin: float, made_here: bool
 ) -> tuple[Outcome, str]:
@@ -122,7 +141,8 @@ def _finding(
         return "leaks", _what_it_tells(worst)
     own_source = privacy.get("own_source")
     if own_source is not None and own_source.get("kept"):
-        return "leaks", KEPT
+        unsearched = own_source.get("not_searched")
+        return "leaks", KEPT + (f" No person was looked for: {unsearched}." if unsearched else "")
     if own_source is not None and not own_source["publishable"]:
         share = percent(own_source["share"])
         return "leaks", f"{share} of the images show the very real image that they were drawn from."

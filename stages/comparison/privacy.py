@@ -200,6 +200,15 @@ def _set_tests(entry: Entry | None) -> Entry | None:
 def _own_source(entry: Entry | None) -> str:
     if entry is None:
         return ""
+    if entry.get("searched"):
+        outcome = (
+            "Somebody said so: this set is given away." if entry["publishable"] else "The set is therefore withheld."
+        )
+        return (
+            "Each image is a real one, kept to the pixel but for one region. That persons were looked for promises "
+            "nothing: nothing of it is published unless somebody says that real images may be "
+            f"(evaluate.publish_real_images), or these (evaluate.publish_leaking). {outcome}"
+        )
     if entry.get("kept"):
         outcome = "So may this set." if entry["publishable"] else "The set is therefore withheld."
         return (

@@ -37,7 +37,8 @@ def publish(evidence: Evidence) -> Publication:
     """Compares the arms and renders everything; no input is changed.
 
     Unless `evaluate.publish_real_images` is true, nothing published depends on a real image's pixels or name, on a
-    dropped image or on a p-value of a single image.
+    dropped image or on a p-value of a single image; but for a set of real images whose region was drawn anew, in which
+    persons were looked for, where `evaluate.publish_leaking` is true.
     """
     params, outcomes = evidence.params, evidence.outcomes
     numbers, scores = all_numbers(evidence)

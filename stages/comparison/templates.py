@@ -7,7 +7,7 @@ from inspect import getmembers, isfunction
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 
-from stages.comparison import wording
+from stages.comparison import persons, wording
 from stages.comparison.origin import CONTROLS, kind_words
 from stages.comparison.privacy import attack_words
 from stages.comparison.scores import MEASURES
@@ -32,6 +32,7 @@ def _environment() -> Environment:
     )
     environment.filters |= dict(getmembers(wording, isfunction)) | {
         "attack_words": attack_words,
+        "person_rows": persons.rows,
         "points": signed_points,
         "kind_words": kind_words,
         "data_uri": lambda png: f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}",
@@ -42,5 +43,6 @@ def _environment() -> Environment:
         "measures": MEASURES,
         "measure_names": MEASURE_NAMES,
         "control_kinds": CONTROLS,
+        "person_columns": list(persons.COLUMNS.values()),
     }
     return environment

@@ -13,6 +13,7 @@ from stages.downstream.params import (
     ArmParams,
     Duplicated,
     FixMatch,
+    Obscured,
     Pasted,
     PixelDelta,
     PseudoLabels,
@@ -27,6 +28,7 @@ from stages.downstream.sampling import class_weights, draw_order, top_up_shares
 from stages.downstream.selection import best_of_every_class, select_balanced
 from stages.downstream.styles import restyled
 from stages.downstream.training import Examples
+from stages.imaging.obscuring import obscured
 
 Source = Literal["real", "synthetic", "pseudo_labelled"]
 
@@ -82,6 +84,10 @@ def batch_parts(
 
     real: what the arm trains on, None where that is nothing. Generated images count as the target's.
     """
+    if isinstance(setting, Obscured):
+        assert real is not None  # by the schema
+        assert real.masks is not None  # by check_data
+        real = replace(real, images=obscured(real.images, real.masks, setting.obscured))
     return sorted(_parts(setting, data, real, places, advice, seed), key=lambda part: part.of_target)
 
 

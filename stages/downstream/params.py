@@ -144,6 +144,16 @@ class Pasted(_Section):
     pasted_share: float = Field(gt=0, lt=1)
 
 
+class Obscured(_Section):
+    """Labelled real images, whose own regions are made hard to know; see `imaging.obscuring`.
+
+    obscured: blur (a mean over 30 % of the region's width), pixels (8 x 8 blocks) or black. Images without a region
+    stay as they are.
+    """
+
+    obscured: Literal["blur", "pixels", "black"]
+
+
 class StyleMatching(_Section):
     """Under domain shift, labelled images of the source are given the target's looks: see `styles.restyled`."""
 
@@ -186,6 +196,7 @@ _TELLING = (
     "synthetic_share",
     *_FROM_POOL,
     "pasted_share",
+    "obscured",
     "duplicated_share",
     "other_seeds",
     *_FOR_FEW_SHOT,
@@ -208,6 +219,7 @@ Setting = Annotated[
     | Annotated[PseudoLabels, Tag("pool_share")]
     | Annotated[FixMatch, Tag("fixmatch_threshold")]
     | Annotated[Pasted, Tag("pasted_share")]
+    | Annotated[Obscured, Tag("obscured")]
     | Annotated[StyleMatching, Tag("style")]
     | Annotated[Coral, Tag("coral_weight")]
     | Annotated[Dann, Tag("dann_weight")]
@@ -281,7 +293,7 @@ class ArmParams(_Section):
     @property
     def from_regions(self) -> list[str]:
         """The keys that need images with regions."""
-        return self._keys(("pasted_share",))
+        return self._keys(("pasted_share", "obscured"))
 
     @property
     def for_few_shot(self) -> list[str]:

@@ -89,15 +89,23 @@ class Dataset:
     def masks(self, replicate: int, *roles: str) -> NDArray[np.bool_] | None:
         """Regions (n, 1, H, W) of the images that play one of these roles, in the order of images.parquet; empty where
         an image has none. None where nothing is known of regions."""
+        return self.masks_of(self.ids(replicate, *roles))
+
+    def masks_of(self, ids: NDArray[np.str_]) -> NDArray[np.bool_] | None:
+        """The same of the images with these ids, in that order."""
         if not (path := self.folder / MASKS).exists():
             return None
-        ids, found = self.ids(replicate, *roles), self._masks
+        found = self._masks
         masks = np.zeros((len(ids), 1, *self.shape[1:]), dtype=bool)
         with reading(path):
             for row, each in enumerate(ids.tolist()):
                 if each in found:
                     masks[row] = images.decode_png(found[each]) > 0
         return masks
+
+    def everyone(self) -> tuple[NDArray[np.str_], list[str | None]]:
+        """Ids and groups (n,) of all real images, whatever their roles; none is decoded."""
+        return self._ids, self._table["group"].to_pylist()
 
     def groups(self, replicate: int, *roles: str) -> list[str | None]:
         """Groups (n,) of the images that play one of these roles; none is decoded."""

@@ -198,6 +198,20 @@ class PlantedParams(_Source):
         return self
 
 
+class DrawnFacesParams(_Source):
+    """Faces drawn by a program, several of each person, who is their group; a face smiles or not.
+
+    persons: how many there are. per_person: images of each. seed: decides, with class and number, each image.
+    own_background: share of the images that show their person in one place and dress; all others have their own.
+    """
+
+    kind: Literal["drawn_faces"]
+    persons: int = Field(ge=2, le=10_000)
+    per_person: int = Field(ge=1, le=1000)
+    seed: int = Field(ge=0, lt=2**32)
+    own_background: float = Field(ge=0, le=1)
+
+
 class NoSource(_Source):
     """There is no second source; `path` is a folder that stands for it, because DVC wants one to depend on."""
 
@@ -207,6 +221,7 @@ class NoSource(_Source):
 SourceParams = (
     DigitsParams
     | DrawnParams
+    | DrawnFacesParams
     | PlantedParams
     | FolderParams
     | CsvParams

@@ -135,3 +135,12 @@ def test_a_set_that_keeps_real_pixels_is_withheld_whatever_the_filter_counts(sec
     told = section(own_source=own).own_source
     assert "nothing of it may be published unless the real images themselves may" in told
     assert words in told
+
+
+@pytest.mark.parametrize(("publishable", "words"), [(0, "therefore withheld"), (1, "Somebody said so")])
+def test_that_persons_were_looked_for_in_it_promises_nothing(section, publishable, words):
+    own = {"images": 9, "resembling": 0, "share": 0.0, "low": 0.0, "high": 0.3, "publishable": publishable, "kept": 1}
+    told = section(own_source=own | {"searched": 1}).own_source
+    assert "promises nothing" in told
+    assert "evaluate.publish_leaking" in told
+    assert words in told
