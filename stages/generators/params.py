@@ -298,10 +298,10 @@ KINDS: dict[str, tuple[type[GeneratorParams], str]] = {
     "infilling": (InfillingParams, "a GAN that draws a region of a real image anew, for any class"),
     "single_image": (SingleImageParams, "small GANs that draw variants of one labelled image each (SinGAN)"),
     "refiner": (RefinerParams, "a GAN that makes drawn images real, for images of a second domain (SimGAN)"),
+    "translation": (TranslationParams, "a GAN that carries labelled images of one domain to another, unpaired"),
     "private_gaussian": (PrivateGaussianParams, "class Gaussians released under differential privacy"),
     "private_features": (PrivateFeaturesParams, "a network that learns from released mean features alone (DP-MERF)"),
     "private_gan": (PrivateGanParams, "a GAN whose discriminator learns by DP-SGD"),
-    "translation": (TranslationParams, "a GAN that carries labelled images of one domain to another, unpaired"),
 }
 
 
