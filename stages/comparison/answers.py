@@ -100,8 +100,10 @@ def stand_in(arms: Mapping[str, Rivals], rule: Rule) -> Answer:
     )
 
 
-def with_control(answer: Answer, control: str, difference: Mapping[str, float], rule: Rule) -> Answer:
-    """The same answer, and what the network adds.
+def with_control(
+    answer: Answer, control: str, difference: Mapping[str, float], rule: Rule, adder: str = "The GAN"
+) -> Answer:
+    """The same answer, and what the network adds, or whatever else `adder` names.
 
     control: the arm that differs from one in question in nothing but its generator, which is none of a GAN. difference:
     `mean` of the one minus the other, with `low` and `high` where replicates allow them.
@@ -110,11 +112,11 @@ def with_control(answer: Answer, control: str, difference: Mapping[str, float], 
     if answer["arms"].get(control, {}).get("outcome") == "stands_in":
         said = f"No GAN is needed for that: {name} will do."
     elif difference.get("high", 0) < 0:
-        said = f"The GAN takes {100 * abs(difference['mean']):.1f} points from what {name} would do."
+        said = f"{adder} takes {100 * abs(difference['mean']):.1f} points from what {name} would do."
     elif difference.get("high", rule.margin) < rule.margin:
-        said = f"The GAN adds less than {_margin(rule)} to what {name} would do."
+        said = f"{adder} adds less than {_margin(rule)} to what {name} would do."
     elif difference.get("low", 0) > 0:
-        said = f"The GAN adds {signed_points(difference['mean'])} points to what {name} would do."
+        said = f"{adder} adds {signed_points(difference['mean'])} points to what {name} would do."
     else:
         return answer
     return answer | {"sentence": f"{answer['sentence']} {said}"}

@@ -26,6 +26,12 @@ KINDS = {
     "refiner": "a GAN that makes drawn images look real",
 }
 CONTROLS = ("gaussian", "external")
+# What a kind has that a control has not, as the subject of a sentence, where that is not "The GAN".
+ADDERS = {
+    "private_gaussian": "The privacy budget",
+    "private_features": "The network with its privacy budget",
+    "private_gan": "The GAN with its privacy budget",
+}
 _TRAINING = ("augment", "balancing", "labels", "batch_norm", "backbone")  # what else two arms may differ in
 
 

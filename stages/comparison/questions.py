@@ -9,6 +9,7 @@ from stages.comparison.arm_words import maker_words
 from stages.comparison.contrasts import Measured
 from stages.comparison.evidence import Evidence
 from stages.comparison.leak import leak_answer
+from stages.comparison.origin import ADDERS
 from stages.comparison.params import QuestionParams
 from stages.comparison.scores import Scores
 from stages.comparison.wording import measure_words
@@ -32,11 +33,17 @@ def answers(evidence: Evidence, measured: Measured) -> dict[str, Any]:
         for arm, control in outcomes.controls:
             if arm in question.arms:
                 difference = measured.differences(arm, control)[params.measure_key]
-                found[name] = with_control(found[name], control, difference, rule)
+                found[name] = with_control(found[name], control, difference, rule, _adder(evidence, arm))
         reason = soundness.dead(measured, question.rivals[0], outcomes.words)
         if reason is not None:
             found[name] = no_answer(found[name], reason)
     return found | leak(evidence)
+
+
+def _adder(evidence: Evidence, arm: str) -> str:
+    """What an arm's generator has that a control has not, as the subject of a sentence."""
+    kind = next(each.section["kind"] for each in evidence.generators.values() if arm in each.arms)
+    return ADDERS.get(kind, "The GAN")
 
 
 def leak(evidence: Evidence) -> dict[str, Any]:
