@@ -42,8 +42,8 @@ def answers(evidence: Evidence, measured: Measured) -> dict[str, Any]:
 
 def _adder(evidence: Evidence, arm: str) -> str:
     """What an arm's generator has that a control has not, as the subject of a sentence."""
-    kind = next(each.section["kind"] for each in evidence.generators.values() if arm in each.arms)
-    return ADDERS.get(kind, "The GAN")
+    kinds = [each.section["kind"] for each in evidence.generators.values() if arm in each.arms]
+    return next((ADDERS[kind] for kind in kinds if kind in ADDERS), "The GAN")
 
 
 def leak(evidence: Evidence) -> dict[str, Any]:
