@@ -38,7 +38,8 @@ ui: $(INSTALLED)
 # What the main job needs; every other target does it by itself.
 install: $(INSTALLED)
 
-# Recordings, DICOM and NIfTI, pretrained networks, dask, S3 and torch.compile; and what tests and linters need.
+# Recordings, DICOM and NIfTI, pretrained networks, privacy budgets, dask, S3 and torch.compile; and what tests and
+# linters need.
 extras: $(EXTRAS)
 
 lint: $(EXTRAS)
