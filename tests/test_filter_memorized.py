@@ -80,12 +80,14 @@ def test_copies_are_dropped_but_for_those_of_their_own_source_which_are_counted(
 
 
 @pytest.mark.usefixtures("project")
-def test_of_a_generator_with_a_budget_all_images_are_kept_whatever_they_resemble() -> None:
+def test_of_a_generator_with_a_budget_all_images_are_kept_whatever_they_resemble(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     text = Path("params.yaml").read_text()
     values = YAML(typ="safe", pure=True).load(text)
     values["train_gan"]["generators"]["gan"] = toy_params("private_gaussian").model_dump()
     Path("params.yaml").write_text(params.as_yaml(values))
-    filter_memorized.main(StageRun("filter_memorized", params.load(), "gan"))
+    run(monkeypatch)
     kept = images.read(workdir.DATA / "filter_memorized/gan/0.parquet")
     assert np.array_equal(kept.pixels, generated(0).pixels)
     found = workdir.read_json(workdir.METRICS / "filter_memorized/gan.json")

@@ -119,7 +119,7 @@ def comparison_figure(
             _write(
                 axes,
                 row,
-                f"{shorten(words[arm], 46, placeholder=MORE)} minus",
+                f"{shorten(words[arm], 44, placeholder=MORE)} minus",
                 colours[arm],
                 weight="bold",
                 place="figure fraction",

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
 
+import numpy as np
+
 from stages.plumbing.errors import UserError
 
 EXACT = 1.002  # of the noise that is found, as a share of the least that would do
@@ -33,7 +35,8 @@ def spent(releases: Sequence[Release], delta: float) -> float:
     # Each import of Opacus costs seconds, and most runs need none.
     accountant = _opacus().accountants.PRVAccountant()
     accountant.history = [(each.noise, each.rate, each.steps) for each in releases]
-    return float(accountant.get_epsilon(delta))
+    with np.errstate(divide="ignore"):  # of logarithms that it then leaves out
+        return float(accountant.get_epsilon(delta))
 
 
 @lru_cache  # the replicates of a generator ask the same, and it takes seconds

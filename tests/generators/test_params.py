@@ -20,7 +20,7 @@ def test_every_kind_has_a_module_and_a_section_that_comes_back_from_json(name: s
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_is_described(name: str) -> None:
-    assert type(toy_params(name)).__doc__ == f"{KINDS[name][1]}."
+    assert (type(toy_params(name)).__doc__ or "").startswith(f"{KINDS[name][1]}.")
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -81,7 +81,7 @@ _FIELDS: dict[str, Any] = {
     "features": 40,
     "bandwidth": 0.5,
     "discriminator_steps": 2,
-    "lot": 4,
+    "lot": 3,
     "gradient_clip": 1.0,
     "start_share": 0.5,
 }

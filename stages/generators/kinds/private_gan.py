@@ -7,6 +7,7 @@ discriminator for each of the generator: Bie et al., "Private GANs, Revisited" (
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from warnings import catch_warnings, filterwarnings
 
 import torch
 from torch import Tensor, nn
@@ -125,7 +126,9 @@ def clipped_sums(discriminator: nn.Module, images: Tensor, labels: Tensor, clip:
         discriminator, loss_reduction="sum", strict=False, max_grad_norm=clip, use_ghost_clipping=True
     )
     losses = torch.relu(1 - watched(images, labels))
-    torch.autograd.grad(losses.sum(), parameters, retain_graph=True)  # for the lengths alone
-    scale = watched.get_clipping_coef()
-    watched.remove_hooks()
-    return [*torch.autograd.grad((scale * losses).sum(), parameters)]
+    with catch_warnings():
+        filterwarnings("ignore", "Full backward hook is firing")  # nobody asks for gradients of images
+        torch.autograd.grad(losses.sum(), parameters, retain_graph=True)  # for the lengths alone
+        scale = watched.get_clipping_coef()
+        watched.remove_hooks()
+        return [*torch.autograd.grad((scale * losses).sum(), parameters)]
