@@ -71,6 +71,8 @@ def main(run: StageRun) -> None:
         images.write_table(folder / "findings.parquet", findings.as_table(everything, found.listing.ids, found.parts))
         facts = {"name": collection.name(params), "classes": names, "replicates": params.replicates}
         facts |= {"image": params.image.model_dump(mode="json"), "shifted": params.shift.pool}
+        # what arms know of the set by this file must change with the regions
+        facts |= {"regions": workdir.fingerprint(folder / MASKS)} if regions else {}
         facts |= {"other_classes": kept.class_names[len(names) :]} if kept.others else {}
         workdir.write_json(folder / "dataset.json", facts)
         foresight.check(run.params, Dataset.open(folder))

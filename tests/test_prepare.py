@@ -111,6 +111,13 @@ def test_names_with_spaces_unicode_and_markup_come_through_and_hidden_files_do_n
     assert len(ids) == 33
 
 
+def test_other_regions_are_other_facts_which_every_arm_depends_on() -> None:
+    make_tree()
+    facts = [prepare(masks={"kind": "centre", "share": share}).regions for share in (0.5, 0.7, 0.5)]
+    assert facts[0] == facts[2] != facts[1]
+    assert prepare(masks={"kind": "none"}).regions == ""
+
+
 def test_the_number_of_processes_and_the_size_of_chunks_change_no_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     make_tree()
     written = []

@@ -40,6 +40,7 @@ class Dataset:
 
     shifted: whether train images are of a source domain, and those of all other roles of a target domain.
     other_classes: names of those that are learned from and never tested; their labels follow on those of `classes`.
+    regions: a digest of the images' regions, '' where none are known of.
     """
 
     folder: Path
@@ -49,6 +50,7 @@ class Dataset:
     replicates: int
     shifted: bool
     other_classes: Sequence[str] = ()
+    regions: str = ""
 
     @property
     def shape(self) -> tuple[int, int, int]:
