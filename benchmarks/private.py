@@ -12,7 +12,7 @@ that is there.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from time import process_time
 from typing import Any
 
@@ -32,6 +32,7 @@ from stages.labelling import pool, quick_classifier
 EPSILONS = (0.5, 1.0, 3.0, 10.0)
 DELTA = 1e-5
 PRIVATE, SISTERS = ("private_gaussian", "private_gan", "private_features"), ("gaussian", "projection")
+KINDS_TRIED = (*PRIVATE, *SISTERS, "real images")
 RIVAL = "private_features"
 CLASSIFIER = {"steps": 400, "batch_size": 128, "largest_side": 32}
 SECTION: dict[str, Any] = {
@@ -63,16 +64,16 @@ OWN: dict[str, dict[str, Any]] = {
 }
 
 
-def section(kind: str, epsilon: float) -> GeneratorParams:
+def section(kind: str, epsilon: float, **changes: Any) -> GeneratorParams:
     """The default's GAN as a section of this kind, with values of its own."""
     schema, _ = KINDS[kind]
     values = parameters.load().train_gan.generators["gan"].model_dump() | SECTION | OWN.get(kind, {})
     quiet = {"samples_every": 1_000_000, "checkpoint_every": 1_000_000}
-    own = values | quiet | {"kind": kind, "epsilon": epsilon}
+    own = values | quiet | changes | {"kind": kind, "epsilon": epsilon}
     return schema.model_validate({name: own[name] for name in schema.model_fields})
 
 
-def score(own: Split, kind: str, epsilon: float, seed: int) -> dict[str, Any]:
+def score(own: Split, kind: str, epsilon: float, seed: int, **changes: Any) -> dict[str, Any]:
     """Accuracy 0..1 on the test images of what the generator's images teach; in a process of one thread."""
     torch.set_num_threads(1)
     started = process_time()
@@ -80,7 +81,7 @@ def score(own: Split, kind: str, epsilon: float, seed: int) -> dict[str, Any]:
         images, labels = own.images, own.labels
     else:
         data = own.data
-        made = train(data, pool.unguessed(data), section(kind, epsilon), seed, lambda _: None, Nowhere())
+        made = train(data, pool.unguessed(data), section(kind, epsilon, **changes), seed, lambda _: None, Nowhere())
         images, labels = draw_classes(
             made.generator.network, made.generator, data, len(own.images) // own.classes, seed
         )
@@ -92,12 +93,13 @@ def score(own: Split, kind: str, epsilon: float, seed: int) -> dict[str, Any]:
     return {"generator": kind, "epsilon": epsilon, "accuracy": accuracy, "seconds": seconds}
 
 
-def jobs_of(own: Split, seed: int, epsilons: tuple[float, ...]) -> Iterator[Any]:
+def jobs_of(
+    own: Split, seed: int, epsilons: Sequence[float], kinds: Sequence[str], changes: Mapping[str, Any]
+) -> Iterator[Any]:
     """Everything to score on a split."""
-    for kind in PRIVATE:
-        yield from (delayed(score)(own, kind, epsilon, seed) for epsilon in epsilons)
-    for kind in (*SISTERS, "real images"):
-        yield delayed(score)(own, kind, float("inf"), seed)
+    for kind in kinds:
+        found = epsilons if kind in PRIVATE else [float("inf")]
+        yield from (delayed(score)(own, kind, epsilon, seed, **changes) for epsilon in found)
 
 
 def main() -> None:
@@ -105,17 +107,25 @@ def main() -> None:
     options.add_argument("--per-class", type=int, default=780, help="images learned from")
     options.add_argument("--epsilons", nargs="+", type=float, default=list(EPSILONS))
     options.add_argument("--canaries", type=int, default=1000, help="of the audit; 0 leaves it out")
+    options.add_argument("--kinds", nargs="+", choices=KINDS_TRIED, default=KINDS_TRIED)
+    options.add_argument("--changes", type=json.loads, default={}, help="of sections: '{\"frequencies\": 18}'")
     chosen = options.parse_args()
     ratios: dict[str, Any] = {}
     for name in chosen.sets or [name for name in SOURCES if (chosen.data / name).is_dir()]:
         seeds = range(FIRST_SEED, FIRST_SEED + chosen.seeds)
         splits = [split(name, chosen.data, chosen.per_class, seed) for seed in seeds]
-        work = (job for seed, own in zip(seeds, splits, strict=True) for job in jobs_of(own, seed, chosen.epsilons))
+        work = (
+            job
+            for seed, own in zip(seeds, splits, strict=True)
+            for job in jobs_of(own, seed, chosen.epsilons, chosen.kinds, chosen.changes)
+        )
         table = pd.DataFrame(Parallel(n_jobs=chosen.jobs)(work))
         means = table.pivot_table(index="generator", columns="epsilon", values="accuracy", sort=False)
         print(f"\n{name}, {len(splits[0].images)} images, accuracy\n{means.round(3).to_string()}")
         print(table.groupby("generator", sort=False)["seconds"].mean().round(0).to_string(), flush=True)
-        ratios[name] = (means.loc[list(PRIVATE)] / means.loc[RIVAL]).drop(RIVAL).dropna(axis=1).round(3).to_dict()
+        if RIVAL in means.index:
+            private = means.loc[[kind for kind in PRIVATE if kind in means.index]]
+            ratios[name] = (private / means.loc[RIVAL]).drop(RIVAL).dropna(axis=1).round(3).to_dict()
     if chosen.canaries:
         audits = Parallel(n_jobs=chosen.jobs)(
             delayed(auditing.audit)(section(kind, epsilon), chosen.canaries, seed)
