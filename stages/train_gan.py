@@ -9,7 +9,6 @@ from typing import Any
 from stages import foresight
 from stages.generators import flip_words, quality_curves
 from stages.generators.params import GeneratorParams, PrivateParams
-from stages.generators.private import PROMISE, told
 from stages.generators.requests import read_plan
 from stages.jobs.generator import Job, train
 from stages.plumbing import progress, workdir
@@ -60,6 +59,8 @@ def _promise(section: GeneratorParams, dataset: Dataset, units: Sequence[Path]) 
     """What may be said of the images of all replicates together; nothing where no budget was kept."""
     if not isinstance(section, PrivateParams):
         return {}
+    from stages.generators.private import PROMISE, told  # which imports torch, for seconds
+
     times, largest = dataset.labelled_times(section.protects == "group")
     return {"promise": told([read_plan(unit)["plan"][PROMISE] for unit in units], times, largest)}
 

@@ -75,8 +75,11 @@ def told(promises: Sequence[Mapping[str, Any]], times: int, largest_group: int) 
     `advantage` an attacker's at most (`accountant.advantage`).
     """
     first = promises[0]
-    releases = [Release(**{**each, "steps": each["steps"] * times}) for each in first["releases"]]
-    together = spent(releases, first["delta"])
+    # replicates may have different numbers of groups, and so different noise
+    together = max(
+        spent([replace(release, steps=release.steps * times) for release in releases], first["delta"])
+        for releases in {tuple(Release(**release) for release in each["releases"]) for each in promises}
+    )
     return {
         **{name: first[name] for name in ("epsilon", "delta", "protects")},
         "kept": int(first["noise"] == "secret"),

@@ -337,11 +337,6 @@ def _set_learning_rates(state: TrainingState, params: SteppedParams) -> None:
         optimiser.param_groups[0]["lr"] = getattr(params, f"{name}_learning_rate") * share
 
 
-def _learning_rates(state: TrainingState) -> str:
-    """Their keys, in words."""
-    return " and ".join(f"{player}_learning_rate" for player in state.optimisers)
-
-
 def _log_measures(state: TrainingState) -> dict[str, float]:
     """Move the mean measures since the last report into the history."""
     steps = state.step - state.logged_step

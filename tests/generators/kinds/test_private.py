@@ -136,6 +136,13 @@ def test_several_generators_that_saw_the_same_image_promise_less() -> None:
     assert once < thrice
 
 
+def test_of_replicates_with_different_noise_the_least_counts() -> None:
+    promise = made(toy_data(0), "private_gaussian").generator.plan[PROMISE]
+    quieter = {**promise, "releases": [{"noise": 0.7, "rate": 1.0, "steps": 1}]}
+    alone = told([quieter], 1, 1)["published_epsilon"]
+    assert told([promise, quieter], 1, 1)["published_epsilon"] == alone > told([promise], 1, 1)["published_epsilon"]
+
+
 @every_kind
 @pytest.mark.parametrize(
     ("changes", "words"),
