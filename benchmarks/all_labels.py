@@ -97,4 +97,6 @@ def added(images: Tensor, probabilities: Tensor, gan_set: GanSet, seed: int) -> 
 
 
 if __name__ == "__main__":
-    main()
+    from benchmarks import all_labels  # workers get by name what lies in a module, and cannot get torch by value
+
+    all_labels.main()

@@ -125,7 +125,7 @@ def _scores_of_gan(
     kind = private_gan.Kind({**plan, "noise": plan["noise"] * weaken})
     kind.initialise(begin)
     random, present = torch.Generator().manual_seed(seed), torch.from_numpy(there)
-    feed = PoissonFeed(real, short.lot, CLASSES, short.latent_dim, random)
+    feed = PoissonFeed(real=real, lot=short.lot, classes=CLASSES, latent_dim=short.latent_dim, random=random)
     sizes, scores = [each.numel() for each in kind.discriminator.parameters()], torch.zeros(len(there))
     for _ in range(STEPS * short.discriminator_steps):
         drawn = present & (torch.rand(len(there), generator=random) < short.lot / len(real.images))

@@ -127,4 +127,6 @@ def timed(work: Callable[[], Any]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    from benchmarks import transfer  # workers get by name what lies in a module, and cannot get torch by value
+
+    transfer.main()

@@ -3,12 +3,12 @@
 Names, types, bounds and the fields of every alternative come from the schemas; defaults and explanations from
 presets/base.yaml, where a comment explains the key below it. What has no comment, such as the fields of a kind that
 the base does not use, the schema's docstring explains: in the part that begins with `field:`, or else in what stands
-before any such part.
+before any such part; so does it where the alternatives of a section say different things of a field that they share.
 """
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,10 +104,12 @@ def schema_of(model: type[BaseModel]) -> Schema:
 def _rows(models: Sequence[Schema], above: str, entries: Entries) -> Iterator[Row]:
     """The rows of one section, or of the alternatives that may take its place, and of all that lies inside."""
     for name in dict.fromkeys(name for model in models for name in model["properties"]):
-        for owners in _sharing(models, name):
+        groups = _sharing(models, name)
+        for owners in groups:
             path, field = f"{above}.{name}", owners[0]["properties"][name]
             place, inner = _inside(field)
-            said = _said(path, entries)
+            # what the base says of a field goes for the alternatives whose own schemas say nothing else
+            said = _said(path, entries) if len(groups) == 1 or name not in _parts(owners[0]) else _Entry("", "")
             yield Row(
                 name=path,
                 kind=_either([describe(owner["properties"][name]) for owner in owners]),
@@ -117,7 +119,7 @@ def _rows(models: Sequence[Schema], above: str, entries: Entries) -> Iterator[Ro
             yield from _rows(inner, f"{path}{place}", entries)
 
 
-def _sharing(models: Sequence[Schema], name: str) -> Iterable[Sequence[Schema]]:
+def _sharing(models: Sequence[Schema], name: str) -> Collection[Sequence[Schema]]:
     """The alternatives that have a field: in one group where all have it, else in groups that say the same of it."""
     owners = [model for model in models if name in model["properties"]]
     groups: dict[object, list[Schema]] = {}

@@ -2,7 +2,12 @@
 
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
 
 from stages import foresight
 from stages.plumbing import images, workdir
@@ -21,6 +26,8 @@ from stages.sources import (
     other_classes,
     splits,
 )
+from stages.sources.listing import Listing
+from stages.sources.params import PrepareParams
 
 DATA = workdir.DATA / "prepare"
 SCRATCH = workdir.WORK / "prepare"
@@ -33,18 +40,8 @@ def main(run: StageRun) -> None:
     listing = collection.find(params)
     splits.check_regime(listing.own_classes, params)
     found = intake.take_in(listing, params, scratch, run.fan_out)
-    sets = duplicates.exact_sets(found.facts["digest"])
     second = collection.of_second(found.listing)
-    domains.refuse_copies(sets, second)
-    near = duplicates.search(
-        sets,
-        found.facts["thumbnail"],
-        found.parts.pixels,
-        params.near_duplicate_distance,
-        params.image.flip_ok,
-        run.fan_out,
-    )
-    resolved = checks.resolve(found.listing, found.facts, sets, near, second, params.on_leak, params.image.size)
+    resolved = _resolved(found, second, run)
     kept, labels, groups = found.listing.take(resolved.rows), resolved.labels, resolved.groups
     target = second[resolved.rows] if second.any() and params.shift.pool else None
     everything, noted = found.skipped + resolved.findings, notes.notes(listing)
@@ -69,12 +66,7 @@ def main(run: StageRun) -> None:
             images.write_table(folder / MASKS, masks.as_table(regions))
         images.write_table(folder / "roles.parquet", domains.roles_table(kept.ids, roles, params.shift))
         images.write_table(folder / "findings.parquet", findings.as_table(everything, found.listing.ids, found.parts))
-        facts = {"name": collection.name(params), "classes": names, "replicates": params.replicates}
-        facts |= {"image": params.image.model_dump(mode="json"), "shifted": params.shift.pool}
-        # what arms know of the set by this file must change with the regions
-        facts |= {"regions": workdir.fingerprint(folder / MASKS)} if regions else {}
-        facts |= {"other_classes": kept.class_names[len(names) :]} if kept.others else {}
-        workdir.write_json(folder / "dataset.json", facts)
+        workdir.write_json(folder / "dataset.json", _facts(params, kept, folder / MASKS))
         foresight.check(run.params, Dataset.open(folder))
         _say(of_roles + foresight.notes(run.params, Dataset.open(folder)))
     run.write_metrics(
@@ -89,6 +81,32 @@ def main(run: StageRun) -> None:
         }
     )
     shutil.rmtree(SCRATCH, ignore_errors=True)
+
+
+def _resolved(found: intake.Intake, second: NDArray[np.bool_], run: StageRun) -> checks.Resolution:
+    """Which images are kept once all were compared, with labels and groups. second: which are the target's."""
+    params = run.params.prepare
+    sets = duplicates.exact_sets(found.facts["digest"])
+    domains.refuse_copies(sets, second)
+    near = duplicates.search(
+        sets,
+        found.facts["thumbnail"],
+        found.parts.pixels,
+        params.near_duplicate_distance,
+        params.image.flip_ok,
+        run.fan_out,
+    )
+    return checks.resolve(found.listing, found.facts, sets, near, second, params.on_leak, params.image.size)
+
+
+def _facts(params: PrepareParams, kept: Listing, masks_file: Path) -> dict[str, Any]:
+    """What dataset.json says of the set."""
+    facts = {"name": collection.name(params), "classes": kept.own_classes, "replicates": params.replicates}
+    facts |= {"image": params.image.model_dump(mode="json"), "shifted": params.shift.pool}
+    # what arms know of the set by this file must change with the regions
+    facts |= {"regions": workdir.fingerprint(masks_file)} if masks_file.exists() else {}
+    facts |= {"other_classes": kept.class_names[len(kept.own_classes) :]} if kept.others else {}
+    return facts
 
 
 def _say(lines: Sequence[str]) -> None:

@@ -63,17 +63,15 @@ class AdversarialGenerator(LearningGenerator):
     def study(
         cls, data: ReplicateData, real: TrustedImages, params: ConditionalParams, _seed: int
     ) -> tuple[Plan, Moments | None]:
-        _, channels, size, _ = data.images.shape
         layers = cls.layers(params)
         moments = measure(real, data.classes, params.latent_dim) if layers == "dense" else None
-        config = NetworkConfig(
+        config = NetworkConfig.of(
             layers,
             data.classes,
-            channels,
-            size,
+            data.images,
             params.latent_dim,
             params.width,
-            components=moments.means.shape[1] if moments else 0,
+            moments=moments,
             spectral=params.objective.kind == "hinge",
         )
         return {"networks": asdict(config), "objective": params.objective.model_dump()}, moments

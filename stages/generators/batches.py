@@ -12,20 +12,12 @@ from stages.imaging.pixels import to_network_range
 from stages.labelling.data import TrustedImages
 
 
-@dataclass(frozen=True)
-class RandomFeed(Feed):
-    """Draws with replacement.
-
-    labelled: how many of the real images, the first ones, have a given label. with_sources: whether each fake starts
-    from another real image of its class.
-    """
+@dataclass(frozen=True, kw_only=True)
+class ImageFeed(Feed):
+    """Draws from the images `real`, which networks shall resemble, and latents of `latent_dim` numbers."""
 
     real: TrustedImages
-    labelled: int
-    batch_size: int
-    params: BatchParams
     latent_dim: int
-    with_sources: bool
     random: torch.Generator
 
     @property
@@ -35,6 +27,20 @@ class RandomFeed(Feed):
     @property
     def trust(self) -> Tensor:  # type: ignore[override]
         return self.real.trust
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomFeed(ImageFeed):
+    """Draws with replacement.
+
+    labelled: how many of the real images, the first ones, have a given label. with_sources: whether each fake starts
+    from another real image of its class.
+    """
+
+    labelled: int
+    batch_size: int
+    params: BatchParams
+    with_sources: bool
 
     def draw(self, among: Tensor | None = None) -> Batch:
         rows = self._rows(among)
@@ -125,26 +131,15 @@ class RegionFeed(RandomFeed):
         return rows[torch.multinomial(chances, 1, generator=self.random).squeeze(1)]
 
 
-@dataclass(frozen=True)
-class PoissonFeed(Feed):
+@dataclass(frozen=True, kw_only=True)
+class PoissonFeed(ImageFeed):
     """Draws each real image by itself, `lot` of them on average, so that what a step tells of one can be accounted for.
 
     The fakes, as many as a lot, are of all classes alike: what they are of tells nothing of the real images.
     """
 
-    real: TrustedImages
     lot: int
     classes: int
-    latent_dim: int
-    random: torch.Generator
-
-    @property
-    def labels(self) -> Tensor:  # type: ignore[override]
-        return self.real.labels
-
-    @property
-    def trust(self) -> Tensor:  # type: ignore[override]
-        return self.real.trust
 
     def draw(self, among: Tensor | None = None) -> Batch:
         assert among is None  # what some of the images are drawn for would have to be accounted for too
@@ -161,32 +156,21 @@ class PoissonFeed(Feed):
         return Draws(wanted, latents, torch.zeros_like(wanted))
 
 
-@dataclass(frozen=True)
-class DomainFeed(Feed):
+@dataclass(frozen=True, kw_only=True)
+class DomainFeed(ImageFeed):
     """Draws images of the target domain and, apart from them, labelled ones of the source domain; with replacement."""
 
-    target: TrustedImages
     source: TrustedImages
     batch_size: int
-    latent_dim: int
-    random: torch.Generator
-
-    @property
-    def labels(self) -> Tensor:  # type: ignore[override]
-        return self.target.labels
-
-    @property
-    def trust(self) -> Tensor:  # type: ignore[override]
-        return self.target.trust
 
     def draw(self, among: Tensor | None = None) -> Batch:
-        rows = self._some(len(self.target.labels) if among is None else len(among))
+        rows = self._some(len(self.real.labels) if among is None else len(among))
         rows = rows if among is None else among[rows]
         starts = self._some(len(self.source.labels))
         latents = torch.randn(self.batch_size, self.latent_dim, generator=self.random, device=rows.device)
         sources = to_network_range(self.source.images[starts])
         draws = Draws(self.source.labels[starts], latents, torch.zeros_like(starts), sources)
-        return Batch(to_network_range(self.target.images[rows]), self.labels[rows], self.trust[rows], draws)
+        return Batch(to_network_range(self.real.images[rows]), self.labels[rows], self.trust[rows], draws)
 
     def _some(self, count: int) -> Tensor:
         """batch_size of the numbers below `count`."""

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
+
+from stages.generators.moments import Moments
 
 # Bounds a layer's gain (spectral norm), or leaves the layer as it is.
 Bound = Callable[[nn.Module], nn.Module]
@@ -30,6 +32,23 @@ class NetworkConfig:
     width: int
     components: int
     spectral: bool
+
+    @classmethod
+    def of(
+        cls,
+        layers: Layers,
+        classes: int,
+        images: Tensor,
+        latent_dim: int,
+        width: int = 0,
+        *,
+        moments: Moments | None = None,
+        spectral: bool = False,
+    ) -> "NetworkConfig":
+        """Networks for such images (N, C, S, S); dense ones work in the components of these moments."""
+        _, channels, size, _ = images.shape
+        components = moments.means.shape[1] if moments else 0
+        return cls(layers, classes, channels, size, latent_dim, width, components, spectral)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -306,9 +306,11 @@ KINDS: dict[str, tuple[type[GeneratorParams], str]] = {
 
 
 def _told(schema: type[GeneratorParams], words: str) -> str:
-    """A kind's docstring: what it is, and of a kind with a privacy budget what all its schemas say of their fields."""
-    private = [each for each in schema.__mro__ if issubclass(each, PrivateParams)]
-    return " ".join(" ".join([f"{words}.", *((each.__doc__ or "").partition("\n\n")[2] for each in private)]).split())
+    """A kind's docstring: what it is, and what its schemas say of their fields, of the nearest one where two do."""
+    said = [
+        (each.__doc__ or "").partition("\n\n")[2] for each in reversed(schema.__mro__) if each not in Strict.__mro__
+    ]
+    return " ".join(" ".join([f"{words}.", *said]).split())
 
 
 if TYPE_CHECKING:

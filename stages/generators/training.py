@@ -286,24 +286,24 @@ def _first_to_resemble(chosen: type[Generator], data: ReplicateData) -> int:
 
 
 def _feed(state: TrainingState, setting: Setting) -> Feed:
-    params, generator, real = setting.params, state.generator, setting.real
-    if generator.starts_from == "domain":
-        first = _first_to_resemble(type(generator), setting.data)
-        return DomainFeed(real[first:], real[:first], params.batch_size, generator.latent_dim, state.random)
-    if isinstance(params, PrivateGanParams):
-        return PoissonFeed(real, params.lot, setting.data.classes, generator.latent_dim, state.random)
-    alike = BatchParams(labelled_share=None, balanced=False)
+    params, generator, data = setting.params, state.generator, setting.data
+    first = _first_to_resemble(type(generator), data)
     fields: dict[str, Any] = {
-        "real": real,
-        "labelled": len(setting.data.labels),
-        "batch_size": params.batch_size,
-        "params": params.batches if isinstance(params, ConditionalParams) else alike,
+        "real": setting.real[first:],
         "latent_dim": generator.latent_dim,
         "random": state.random,
     }
+    if isinstance(params, PrivateGanParams):
+        return PoissonFeed(**fields, lot=params.lot, classes=data.classes)
+    fields["batch_size"] = params.batch_size
+    if generator.starts_from == "domain":
+        return DomainFeed(**fields, source=setting.real[:first])
+    alike = BatchParams(labelled_share=None, balanced=False)
+    fields["params"] = params.batches if isinstance(params, ConditionalParams) else alike
+    fields["labelled"] = len(data.labels)
     if generator.starts_from == "region":
-        assert setting.data.masks is not None  # by _check_regions
-        return RegionFeed(**fields, with_sources=True, masks=setting.data.masks[: fields["labelled"]])
+        assert data.masks is not None  # by _check_regions
+        return RegionFeed(**fields, with_sources=True, masks=data.masks[: len(data.labels)])
     return RandomFeed(**fields, with_sources=generator.starts_from == "class")
 
 

@@ -75,4 +75,12 @@ def real(config: NetworkConfig) -> TrustedImages:
 def feed(real: TrustedImages, config: NetworkConfig) -> RandomFeed:
     """Batches of 12 with sources; the first ten images are the labelled ones."""
     plain = BatchParams(labelled_share=None, balanced=False)
-    return RandomFeed(real, 10, 12, plain, config.latent_dim, True, torch.Generator().manual_seed(1))
+    return RandomFeed(
+        real=real,
+        labelled=10,
+        batch_size=12,
+        params=plain,
+        latent_dim=config.latent_dim,
+        with_sources=True,
+        random=torch.Generator().manual_seed(1),
+    )

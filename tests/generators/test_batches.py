@@ -85,7 +85,15 @@ def feed_of(labelled: int, pool: int, batch_size: int, params: BatchParams, clas
     count = labelled + pool
     images = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1)
     real = TrustedImages(images, torch.arange(count) % classes, torch.ones(count))
-    return RandomFeed(real, labelled, batch_size, params, 2, False, torch.Generator().manual_seed(0))
+    return RandomFeed(
+        real=real,
+        labelled=labelled,
+        batch_size=batch_size,
+        params=params,
+        latent_dim=2,
+        with_sources=False,
+        random=torch.Generator().manual_seed(0),
+    )
 
 
 def numbers(batch: Batch) -> Tensor:

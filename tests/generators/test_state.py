@@ -38,7 +38,15 @@ def learn(state: TrainingState) -> None:
     images = torch.randint(256, (9, *config.image_shape), generator=state.random).byte()
     real = TrustedImages(images, torch.arange(9) % config.classes, torch.ones(9))
     plain = BatchParams(labelled_share=None, balanced=False)
-    feed = RandomFeed(real, 9, 8, plain, config.latent_dim, False, state.random)
+    feed = RandomFeed(
+        real=real,
+        labelled=9,
+        batch_size=8,
+        params=plain,
+        latent_dim=config.latent_dim,
+        with_sources=False,
+        random=state.random,
+    )
     measures = state.generator.learn(feed, Learner(state.optimisers, lambda images: images, nullcontext))
     state.average.update_parameters(state.generator.network)
     state.step += 1

@@ -129,7 +129,13 @@ def feed_for(generator: LearningGenerator, feed: RandomFeed) -> Feed:
     if generator.starts_from != "domain":
         return replace(feed, latent_dim=generator.latent_dim)
     source, target = feed.real[: feed.labelled], feed.real[feed.labelled :]
-    return DomainFeed(target, source, feed.batch_size, generator.latent_dim, feed.random)
+    return DomainFeed(
+        real=target,
+        source=source,
+        batch_size=feed.batch_size,
+        latent_dim=generator.latent_dim,
+        random=feed.random,
+    )
 
 
 class OneBatch(Feed):

@@ -28,13 +28,8 @@ class Kind(Generator):
     def study(
         cls, data: ReplicateData, real: TrustedImages, params: GaussianParams, _seed: int
     ) -> tuple[Plan, Moments]:
-        _, channels, size, _ = data.images.shape
         moments = measure(real, data.classes, params.rank)
-        components = moments.means.shape[1]
-        config = NetworkConfig(
-            "dense", data.classes, channels, size, params.rank, width=0, components=components, spectral=False
-        )
-        return asdict(config), moments
+        return asdict(NetworkConfig.of("dense", data.classes, data.images, params.rank, moments=moments)), moments
 
     def initialise(self, start: Moments) -> None:
         self.network.start_from(start)

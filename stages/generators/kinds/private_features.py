@@ -63,17 +63,7 @@ class Kind(LearningGenerator, PrivateGenerator):
     ) -> tuple[Plan, Tensor]:
         check(params, len(real.images))
         once = least_noise(params.epsilon, params.delta)
-        _, channels, size, _ = data.images.shape
-        config = NetworkConfig(
-            "convolutional",
-            data.classes,
-            channels,
-            size,
-            params.latent_dim,
-            params.width,
-            components=0,
-            spectral=False,
-        )
+        config = NetworkConfig.of("convolutional", data.classes, data.images, params.latent_dim, params.width)
         plan = {
             "networks": asdict(config),
             **{name: getattr(params, name) for name in ("batch_size", "features", "bandwidth")},

@@ -55,17 +55,7 @@ class Kind(LearningGenerator, PrivateGenerator):
         once = least_noise(params.epsilon * params.start_share, params.delta)
         each = least_noise(params.epsilon, params.delta, params.lot / images, steps, (once,))
         moments = gaussians(release(real, data.classes, params, once.noise, random_of(params, seed)), params.latent_dim)
-        _, channels, size, _ = data.images.shape
-        config = NetworkConfig(
-            "dense",
-            data.classes,
-            channels,
-            size,
-            params.latent_dim,
-            params.width,
-            components=moments.means.shape[1],
-            spectral=False,
-        )
+        config = NetworkConfig.of("dense", data.classes, data.images, params.latent_dim, params.width, moments=moments)
         own = {name: getattr(params, name) for name in ("discriminator_steps", "gradient_clip")}
         plan = {"networks": asdict(config), **own, "noise": each.noise}
         return {**plan, PROMISE: promise(params, [once, each], images)}, moments

@@ -33,11 +33,7 @@ class Kind(PrivateGenerator):
         once = least_noise(params.epsilon, params.delta)
         released = release(real, data.classes, params, once.noise, random_of(params, seed))
         moments = gaussians(released, params.rank)
-        _, channels, size, _ = data.images.shape
-        components = moments.means.shape[1]
-        config = NetworkConfig(
-            "dense", data.classes, channels, size, params.rank, width=0, components=components, spectral=False
-        )
+        config = NetworkConfig.of("dense", data.classes, data.images, params.rank, moments=moments)
         return {"networks": asdict(config), PROMISE: promise(params, [once], len(real.images))}, moments
 
     def initialise(self, start: Moments) -> None:

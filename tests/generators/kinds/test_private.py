@@ -185,7 +185,8 @@ def test_gradients_are_clipped_image_by_image(clip: float) -> None:
 def test_each_image_is_drawn_by_itself_and_fakes_are_of_all_classes() -> None:
     images, labels = toy_images(200, 0)
     random = torch.Generator().manual_seed(0)
-    feed = PoissonFeed(TrustedImages(images, labels, torch.ones(len(images))), 60, CLASSES, 8, random)
+    real = TrustedImages(images, labels, torch.ones(len(images)))
+    feed = PoissonFeed(real=real, lot=60, classes=CLASSES, latent_dim=8, random=random)
     sizes = torch.tensor([len(feed.draw().real) for _ in range(300)]).double()
     assert float(sizes.mean()) == pytest.approx(60, rel=0.03)
     assert float(sizes.var()) == pytest.approx(600 * 0.1 * 0.9, rel=0.25), "binomial"

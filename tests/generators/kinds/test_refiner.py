@@ -64,7 +64,8 @@ def feed_of(generator: refiner.Kind, guess: int = 0) -> DomainFeed:
     source = TrustedImages(SOURCES, DATA.labels[: len(SOURCES)], torch.ones(len(SOURCES)))
     count = len(DATA.unlabelled)
     target = TrustedImages(DATA.unlabelled, torch.full((count,), guess), torch.ones(count))
-    return DomainFeed(target, source, 16, generator.latent_dim, torch.Generator().manual_seed(1))
+    random = torch.Generator().manual_seed(1)
+    return DomainFeed(real=target, source=source, batch_size=16, latent_dim=generator.latent_dim, random=random)
 
 
 def trained(checkpoint: Memory | None = None, data: ReplicateData = DATA, **changes: Any) -> refiner.Kind:

@@ -207,7 +207,13 @@ def test_a_set_without_a_target_or_without_a_class_in_the_source_is_refused_in_w
 
 def test_target_and_source_are_drawn_each_by_itself(feed: RandomFeed) -> None:
     """All images of the target, and all of the source with their own labels, in no fixed pairs."""
-    domains = DomainFeed(feed.real[10:], feed.real[:10], 600, LATENT, torch.Generator().manual_seed(0))
+    domains = DomainFeed(
+        real=feed.real[10:],
+        source=feed.real[:10],
+        batch_size=600,
+        latent_dim=LATENT,
+        random=torch.Generator().manual_seed(0),
+    )
     batch = domains.draw()
     assert batch.draws.sources is not None
 
