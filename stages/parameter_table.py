@@ -104,19 +104,22 @@ def schema_of(model: type[BaseModel]) -> Schema:
 def _rows(models: Sequence[Schema], above: str, entries: Entries) -> Iterator[Row]:
     """The rows of one section, or of the alternatives that may take its place, and of all that lies inside."""
     for name in dict.fromkeys(name for model in models for name in model["properties"]):
-        groups = _sharing(models, name)
-        for owners in groups:
-            path, field = f"{above}.{name}", owners[0]["properties"][name]
-            place, inner = _inside(field)
-            # what the base says of a field goes for the alternatives whose own schemas say nothing else
-            said = _said(path, entries) if len(groups) == 1 or name not in _parts(owners[0]) else _Entry("", "")
-            yield Row(
-                name=path,
-                kind=_either([describe(owner["properties"][name]) for owner in owners]),
-                default=_default("" if inner and said.is_section else said.value, field),
-                explanation=_whose(owners, models) + (said.comment or _of_schemas(owners, name, inner)),
-            )
-            yield from _rows(inner, f"{path}{place}", entries)
+        path, groups = f"{above}.{name}", _sharing(models, name)
+        owners = [owner for group in groups for owner in group]
+        field, said = owners[0]["properties"][name], _said(path, entries)
+        place, inner = _inside(field)
+        told = list[str]()
+        for group in groups:
+            # what the base says goes for the alternatives whose own schemas say nothing else
+            comment = said.comment if len(groups) == 1 or name not in _parts(group[0]) else ""
+            told.append(_whose(group, models) + (comment or _of_schemas(group, name, inner)))
+        yield Row(
+            name=path,
+            kind=_either([describe(owner["properties"][name]) for owner in owners]),
+            default=_default("" if inner and said.is_section else said.value, field),
+            explanation="; ".join(each.rstrip(".") for each in told) if len(told) > 1 else told[0],
+        )
+        yield from _rows(inner, f"{path}{place}", entries)
 
 
 def _sharing(models: Sequence[Schema], name: str) -> Collection[Sequence[Schema]]:

@@ -74,14 +74,16 @@ def test_a_field_of_an_alternative_is_explained_by_its_schema_and_named_with_its
 
 def test_a_field_that_some_kinds_share_has_one_row_which_names_those_that_lack_it(rows: dict[str, Row]) -> None:
     steps = rows["train_gan.generators.<name>.steps"]
-    assert (
-        steps.explanation
-        == "all but `gaussian` and `external` and `private_gaussian`: discriminator steps, each with one generator step"
+    assert steps.explanation == (
+        "all but `gaussian` and `external` and `single_image` and `private_gaussian`: discriminator steps, each with "
+        "one generator step; `single_image`: of all pyramids together, which take turns"
     )
     assert steps.default == "`1000`"
     rank = rows["train_gan.generators.<name>.rank"]
     assert (rank.explanation[:10], rank.default) == ("`gaussian`", "`64`"), "of the second generator of the base"
     assert "`image_conditioned`" in rows["train_gan.generators.<name>.kind"].kind
+    reconstruction = rows["train_gan.generators.<name>.reconstruction"].explanation
+    assert reconstruction.count("weight of") == 2, "one word for two things: each kind says its own"
 
 
 def test_a_map_in_braces_has_the_comment_above_it_and_its_fields_have_their_own(rows: dict[str, Row]) -> None:
