@@ -56,11 +56,20 @@ class Poses:
 
 
 def aligned(data: ReplicateData, real: TrustedImages) -> tuple[Poses, ReplicateData, TrustedImages]:
-    """The poses of the real images, which begin with the labelled ones, and the same images brought into line."""
-    poses = Poses(congeal(real), real.labels, real.trust)
-    images = poses.align(real.images, torch.arange(len(real.labels), device=real.labels.device))
-    labelled, pool = images.split([len(data.labels), len(images) - len(data.labels)])
-    return poses, replace(data, images=labelled, unlabelled=pool), replace(real, images=images)
+    """The poses of the real images, which begin with the labelled ones, and the same images brought into line.
+
+    Those of other classes, which are no part of `real`, are brought into line too.
+    """
+    everything = real.beside(data.other_images, data.other_labels)
+    found = Poses(congeal(everything), everything.labels, everything.trust)
+    rows = torch.arange(len(everything.labels), device=everything.labels.device)
+    images = found.align(everything.images, rows)
+    sizes = [len(data.labels), len(real.labels) - len(data.labels), len(data.other_labels)]
+    labelled, unlabelled, others = images.split(sizes)
+    own = len(real.labels)
+    poses = Poses(found.numbers[:own], real.labels, real.trust)
+    data = replace(data, images=labelled, unlabelled=unlabelled, other_images=others)
+    return poses, data, replace(real, images=images[:own])
 
 
 def congeal(real: TrustedImages) -> Tensor:

@@ -70,6 +70,17 @@ def test_aligned_images_of_a_class_are_alike() -> None:
     assert spread(together.images) < 0.35 * spread(real.images)
 
 
+def test_images_of_other_classes_are_brought_into_line_and_change_nothing_for_the_own() -> None:
+    (real, _), (others, _) = posed(4), posed(4, seed=1)
+    data = replace(toy_data(0), images=real.images, labels=real.labels, unlabelled=real.images[:0])
+    data = replace(data, other_images=others.images, other_labels=others.labels + data.classes)
+    poses, together, _ = aligned(data, real)
+    assert torch.equal(poses.numbers, congeal(real))
+    alone = Poses(congeal(others), others.labels, others.trust)
+    assert torch.equal(together.other_images, alone.align(others.images, torch.arange(8)))
+    assert not torch.equal(together.other_images, others.images)
+
+
 def test_a_class_as_a_whole_stays_where_it_is() -> None:
     real, _ = posed(6, seed=1)
     real = replace(real, trust=torch.linspace(1, 0.2, 12))
