@@ -19,8 +19,9 @@ from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from benchmarks import gan_sets, reference_generators
+from benchmarks import gan_sets, public_gans, reference_generators
 from benchmarks.gan_sets import GanSet
+from benchmarks.public_gans import GanTrainer
 from benchmarks.reference_generators import Sampler
 from stages.downstream.augment import build_policy
 from stages.downstream.sampling import draw_order
@@ -227,17 +228,23 @@ def real(gan_set: GanSet, _seed: int) -> tuple[Sampler, int]:
 
 
 def references(seconds: float) -> dict[str, Fit]:
-    """The generators that ours stand beside, by name. Those without steps get the pool's labels as GANs do, and leave
-    out those that are less sure than not."""
+    """The generators that ours stand beside, by name; those of other projects where these are installed.
+
+    Those without steps get the pool's labels as GANs do, and leave out those that are less sure than not.
+    """
 
     def pool_labels(gan_set: GanSet) -> Tensor:
         return torch.where(gan_set.guessed.final.trust > 0.5, gan_set.guessed.final.labels, -1)
 
+    def learning(train: GanTrainer) -> Fit:
+        return lambda own, seed: train(own.data, seconds, seed)
+
     return {
-        "dcgan": lambda own, seed: reference_generators.train_dcgan(own.data, seconds, seed),
+        "dcgan": learning(reference_generators.train_dcgan),
         "pca_mixture": lambda own, seed: (
             reference_generators.fit_pca_mixture(own.data, seed, pool_labels(own)),
             0,
         ),
         "smote": lambda own, _seed: (reference_generators.fit_smote(own.data, pool_labels(own)), 0),
+        **{name: learning(train) for name, train in public_gans.installed().items()},
     }
