@@ -11,16 +11,17 @@ from stages.downstream.training import Examples
 from stages.plumbing.errors import UserError
 
 LEAST_CLASSES = 2
-MOST_ITERATIONS = 1000  # of logistic regression; 50 were enough for digits, 570 for red cells of 16 pixels
+MOST_ITERATIONS = 1000  # of logistic regression; 18 were enough for digits, 109 for red cells of 32 pixels
 MARGIN_PENALTY = 0.1  # of the SVM: on 1,000 digits 1.3 points better than scikit-learn's 1
-MARGIN_TOLERANCE = 0.01  # on 1,000 digits as good as scikit-learn's 0.0001, in half the passes over the images
+LINEAR = ("logistic_regression", "linear_svm")
 
 
 def predict_labels(name: str, shown: Examples, test_images: Tensor, seed: int) -> NDArray[np.int64]:
     """Classes (n,) of the test images, as one of CLASSIFIERS predicts them that learns the others' labels.
 
-    They read all pixels of an image in a row, scaled to 0..1, and learn the likeliest class of each image. Weights of
-    images count in the fit of all but `nearest_neighbours`, whose answer is the label of the nearest image.
+    They read all pixels of an image in a row, scaled to 0..1, and learn the likeliest class of each image. Linear ones
+    read these in other coordinates (`_rotated`). Weights of images count in the fit of all but `nearest_neighbours`,
+    whose answer is the label of the nearest image.
 
     Args:
         name: one of CLASSIFIERS.
@@ -42,13 +43,27 @@ def predict_labels(name: str, shown: Examples, test_images: Tensor, seed: int) -
         )
     model = CLASSIFIERS[name](seed)
     counted = {"sample_weight": shown.weights.numpy()} if has_fit_parameter(model, "sample_weight") else {}
-    model.fit(_pixels(shown.images), labels, **counted)
-    return model.predict(_pixels(test_images)).astype(np.int64)
+    seen, unseen = _pixels(shown.images), _pixels(test_images)
+    if name in LINEAR:
+        seen, unseen = _rotated(seen, unseen)
+    model.fit(seen, labels, **counted)
+    return model.predict(unseen).astype(np.int64)
 
 
 def _pixels(images: Tensor) -> NDArray[np.float32]:
     """Rows (N, C * H * W) of uint8 images (N, C, H, W), in 0..1."""
     return (images.flatten(1) / 255).numpy()
+
+
+def _rotated(seen: NDArray[np.float32], unseen: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Rows in coordinates along the principal components of those seen, about their mean.
+
+    What a linear classifier can tell apart stays the same, and it is found much sooner: 1,000 red cells of 32 pixels in
+    colour took the SVM 43 s, at the end of which it had not converged, and take it 1.
+    """
+    mean = seen.mean(axis=0)
+    directions = np.linalg.svd(seen - mean, full_matrices=False)[2].T
+    return (seen - mean) @ directions, (unseen - mean) @ directions
 
 
 def _logistic_regression(_seed: int) -> Any:
@@ -60,7 +75,7 @@ def _logistic_regression(_seed: int) -> Any:
 def _linear_svm(seed: int) -> Any:
     from sklearn.svm import LinearSVC
 
-    return LinearSVC(C=MARGIN_PENALTY, tol=MARGIN_TOLERANCE, random_state=seed)
+    return LinearSVC(C=MARGIN_PENALTY, random_state=seed)
 
 
 def _random_forest(seed: int) -> Any:
