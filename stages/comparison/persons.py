@@ -68,9 +68,9 @@ def _told(found: Found) -> str:
     own, rest = found["views"][view], found["views"]["rest"]
     rivals = ", ".join(f"{COLUMNS[way]} {percent(own[way]['rate'])}" for way in RIVALS)
     return (
-        f"{count(found['persons'])} persons (groups of images) were looked for among {count(found['photographs'])} other "
-        f"photographs. The best attacker ({ATTACKERS[view]}) names the person in {_range(own[AFTER])}; in the photographs "
-        f"themselves in {percent(own[BEFORE]['rate'])}, with the same region {rivals}; a guess is right in "
+        f"{count(found['persons'])} persons (groups of images) were looked for among {count(found['photographs'])} "
+        f"other photographs. The best attacker ({ATTACKERS[view]}) names the person in {_range(own[AFTER])}; in the "
+        f"photographs themselves in {percent(own[BEFORE]['rate'])}, with the same region {rivals}; a guess is right in "
         f"{percent(own['chance'])}. "
         "What lies outside the region, such as background and clothes, gives away "
         f"{percent(rest[AFTER]['rate'])} by itself."
