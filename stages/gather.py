@@ -136,9 +136,17 @@ def _generator(params: Params, dataset: Dataset, name: str, synthetic: ImageSet)
         synthetic=(synthetic.pixels, synthetic.labels),
         leak=leak,
         withheld=withheld(leak.outcome, privacy, evaluate.publish_leaking),
+        emptied=_emptied(dataset, synthetic),
         pairs=(drawn.pixels, nearest.pixels, captions(shown)),
         arms=[arm for arm, each in params.train_downstream.arms.items() if each.generator == name],
     )
+
+
+def _emptied(dataset: Dataset, synthetic: ImageSet) -> dict[str, int]:
+    """In how many replicates there is no image of a class, by the names of such classes."""
+    there = pd.DataFrame({"replicate": synthetic.extra["replicate"], "label": synthetic.labels}).drop_duplicates()
+    missing = dataset.replicates - np.bincount(there["label"], minlength=len(dataset.classes))
+    return {name: int(count) for name, count in zip(dataset.classes, missing, strict=True) if count}
 
 
 def _attacks(dataset: Dataset, synthetic: ImageSet) -> dict[str, dict[str, float]]:

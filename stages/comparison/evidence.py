@@ -67,8 +67,8 @@ class GeneratorEvidence:
     """One generator. section: its section of params.yaml. quality: `replicates` of metrics/train_gan/<name>.json.
     promise: likewise, None where no privacy budget was kept. privacy: metrics/filter_memorized/<name>.json. synthetic:
     what passed every replicate's filter. leak: whether that gives real images away. withheld: whether it is therefore
-    not given away. pairs: generated images, the real ones nearest to them, and captions. arms: those that train on the
-    images."""
+    not given away. emptied: replicates in which the filter left no image of a class, by the names of such classes.
+    pairs: generated images, the real ones nearest to them, and captions. arms: those that train on the images."""
 
     section: Facts
     quality: Mapping[str, Mapping[str, float]]
@@ -77,6 +77,7 @@ class GeneratorEvidence:
     synthetic: Labelled
     leak: SetLeak
     withheld: bool
+    emptied: Mapping[str, int]
     pairs: tuple[Pixels, Pixels, Sequence[str]]
     arms: Sequence[str]
 

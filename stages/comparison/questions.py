@@ -65,6 +65,7 @@ def warnings(evidence: Evidence, measured: Measured, models: Mapping[str, Scores
     return [
         *soundness.warnings(measured, reference, models.get(reference, {}), validation, contrasts),
         *soundness.swapped_classes(swapped),
+        *soundness.emptied_classes({makers[name]: each.emptied for name, each in evidence.generators.items()}),
     ]
 
 

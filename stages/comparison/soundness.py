@@ -9,12 +9,13 @@ from stages.comparison.contrasts import Measured
 from stages.comparison.params import SensitivityParams
 from stages.comparison.scores import MEASURES, Scores
 from stages.comparison.statistics import least_p, percentile_interval
-from stages.comparison.wording import classifier_words, percent
+from stages.comparison.wording import classifier_words, listed, percent
 
 Floats = NDArray[np.float64]
 ROUNDING = 1e-9  # of a mean of shares
 # Beyond this, validation is clearly another thing than the test set.
 SHIFT = 0.1
+MOST_NAMES = 5  # that a sentence lists
 
 
 def dead(measured: Measured, reference: str, words: Mapping[str, str]) -> str | None:
@@ -85,6 +86,26 @@ def swapped_classes(qualities: Mapping[str, Sequence[Mapping[str, float]]]) -> l
         for words, count in counts.items()
         if count
     ]
+
+
+def emptied_classes(emptied: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """A sentence for each set of images that lacks a class, as nothing of it passed the filter.
+
+    emptied: what draws the images, in words -> class -> in how many replicates it has no image.
+    """
+    return [
+        f"Nothing of {_some(list(classes))} passed the filter in up to {max(classes.values())} replicates of the "
+        f"{words} images: arms that train on these alone never name such a class, and others learn it from its real "
+        "images. Draw more of it (generate.plan), or give it more labels."
+        for words, classes in emptied.items()
+        if classes
+    ]
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of these names, and how many more there are."""
+    more = len(names) - MOST_NAMES
+    return listed([*map(repr, names[:MOST_NAMES]), *([f"{more} more classes"] if more > 0 else [])])
 
 
 def _weak_network(measured: Measured, reference: str, models: Scores) -> str | None:

@@ -96,9 +96,9 @@ def check_data(arm: ArmParams, data: ArmData) -> None:
     """Whether this replicate's images and labels can serve the arm.
 
     Raises:
-        UserError: labels that do not fit the images, a class without real or synthetic images, an empty pool, one
-            domain where two are needed, no few-shot classes for what is for these, a filter by what is not known of the
-            synthetic images.
+        UserError: labels that do not fit the images, a class without real images, no synthetic image at all, an empty
+            pool, one domain where two are needed, no few-shot classes for what is for these, a filter by what is not
+            known of the synthetic images.
     """
     seen = data.seen
     if arm.real:
@@ -150,7 +150,6 @@ def _check_synthetic(arm: ArmParams, data: ArmData) -> None:
     if synthetic is None or not len(synthetic.images):
         raise UserError("the arm needs synthetic images, but filter_memorized kept none: " + MORE_SYNTHETIC)
     check_labels("synthetic", synthetic.images, synthetic.labels, data.seen.classes)
-    check_every_class("synthetic", synthetic.labels, data.seen.classes, hint=": " + MORE_SYNTHETIC)
     filters = [setting.filter for setting in arm.settings if isinstance(setting, Synthetic) and setting.filter]
     for each in filters:
         check_filter(each, synthetic)
@@ -177,8 +176,8 @@ def check_labels(role: str, images: Tensor, labels: Tensor, classes: int) -> Non
         raise UserError(f"{role}: labels range from {low} to {high}, allowed are 0 to {classes - 1}")
 
 
-def check_every_class(role: str, labels: Tensor, classes: int, hint: str = "") -> None:
+def check_every_class(role: str, labels: Tensor, classes: int) -> None:
     """Whether every class has an image; else a UserError names those that have none."""
     missing = sorted(set(range(classes)) - set(labels.tolist()))
     if missing:
-        raise UserError(f"{role}: no image of class {', '.join(map(str, missing))}{hint}")
+        raise UserError(f"{role}: no image of class {', '.join(map(str, missing))}")

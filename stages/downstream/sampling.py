@@ -9,13 +9,14 @@ def draw_order(labels: Tensor, count: int, shares: Tensor | None, generator: Gen
 
     Without `shares` all images are visited before any comes again. With shares (K,), of which those classes that are
     there take their part, the same holds within every class, and each class comes as often as its share says (to within
-    one), evenly spread.
+    one), evenly spread. Where none that has a share is there, all that are there come alike often.
     """
     if shares is None:
         return _cycle(torch.arange(len(labels)), count, generator)
     present = torch.zeros_like(shares)
     present[labels.unique()] = 1
-    turns = _turns(_apportion(shares * present, count), generator)
+    taken = shares * present
+    turns = _turns(_apportion(taken if taken.any() else present, count), generator)
     order = torch.empty(count, dtype=torch.int64)
     for label in turns.unique():
         places = (turns == label).nonzero().squeeze(1)

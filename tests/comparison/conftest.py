@@ -174,6 +174,7 @@ def make_generator(make_privacy: Callable[[list[str]], dict[str, Any]]) -> Calla
             synthetic=(images[:27], np.repeat([0, 1, 2], 9)),
             leak=leak,
             withheld=withheld(leak.outcome, found, publish_leaking=False),
+            emptied={},
             arms=[name],
             pairs=(images[27:29], images[29:], [f"p 0.0123 of {name}, dropped", f"p 0.0678 of {name}, kept"]),
         )

@@ -9,7 +9,7 @@ import pytest
 from stages.comparison.contrasts import Measured
 from stages.comparison.params import EvaluateParams
 from stages.comparison.scores import Predictions
-from stages.comparison.soundness import dead, swapped_classes, warnings
+from stages.comparison.soundness import dead, emptied_classes, swapped_classes, warnings
 
 CLASSES = ["cat", "dog", "owl"]
 WORDS = {"classic": "classic augmentation"}
@@ -116,3 +116,13 @@ def test_a_translation_that_swaps_classes_is_said_and_no_other() -> None:
     quality = [{"flipped": 1.0}, {"flipped": 0.0}, {"flipped": 1.0}]
     (said,) = swapped_classes({"translated": quality, "GAN": [{"recall": 0.5}] * 3, "refined": [{"flipped": 0.0}] * 3})
     assert said.startswith("In 2 of 3 replicates the translated images have other classes")
+
+
+def test_classes_of_which_nothing_passed_are_named_as_far_as_a_sentence_holds() -> None:
+    many = {f"c{number}": 1 for number in range(8)}
+    said = emptied_classes({"GAN": {}, "Gaussian": {"cat": 2, "dog": 3}, "infilled": many})
+    assert len(said) == 2
+    assert said[0].startswith(
+        "Nothing of 'cat' and 'dog' passed the filter in up to 3 replicates of the Gaussian images"
+    )
+    assert "'c4' and 3 more classes passed" in said[1]

@@ -77,3 +77,8 @@ def test_weights_are_scikit_learns_balanced_ones(labels):
     np.testing.assert_allclose(weights[present].numpy(), expected, rtol=1e-5)
     assert float(weights[torch.tensor(labels)].mean()) == pytest.approx(1, rel=1e-5)
     assert all(weights[label] == 0 for label in range(3) if label not in present)
+
+
+def test_where_no_class_with_a_share_is_there_those_that_are_come_alike_often():
+    order = draw_order(torch.tensor([0] * 9 + [2]), 40, torch.tensor([0.0, 1.0, 0.0]), seeded(0))
+    assert torch.tensor([0] * 9 + [2])[order].bincount().tolist() == [20, 0, 20]
