@@ -52,9 +52,7 @@ def train_mimicry(data: ReplicateData, seconds: float, seed: int) -> tuple[Sampl
     deadline, nets = process_time() + seconds, _mimicry("cgan_pd.cgan_pd_32")
     images = _framed(to_network_range(data.images), MIMICRY_SIDE).expand(-1, 3, -1, -1)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(
-            seed
-        )  # its networks draw their weights, and its losses their fakes, from the global generator
+        torch.manual_seed(seed)  # networks and fakes are drawn from the global generator
         generator = nets.CGANPDGenerator32(data.classes, ngf=MIMICRY_WIDTHS[0])
         critic = nets.CGANPDDiscriminator32(data.classes, ndf=MIMICRY_WIDTHS[1])
         of_generator, of_critic = (
@@ -75,7 +73,7 @@ def train_mimicry(data: ReplicateData, seconds: float, seed: int) -> tuple[Sampl
     def draw(label: int, count: int) -> Tensor:
         return generator(torch.randn(count, generator.nz), torch.full((count,), label))
 
-    return _sampler(data, draw, lambda drawn: drawn), steps
+    return _sampler(data, draw), steps
 
 
 def train_lightweight(data: ReplicateData, seconds: float, seed: int) -> tuple[Sampler, int]:
@@ -92,9 +90,9 @@ def train_lightweight(data: ReplicateData, seconds: float, seed: int) -> tuple[S
             steps += taken
 
     def draw(label: int, count: int) -> Tensor:
-        return networks[label](torch.randn(count, LIGHTWEIGHT_LATENTS))
+        return 2 * networks[label](torch.randn(count, LIGHTWEIGHT_LATENTS)).clamp(0, 1) - 1
 
-    return _sampler(data, draw, lambda drawn: 2 * drawn.clamp(0, 1) - 1), steps
+    return _sampler(data, draw), steps
 
 
 def _learn_lightweight(library: Any, images: Tensor, seconds: float) -> tuple[Any, int]:
@@ -144,8 +142,8 @@ def _framed(images: Tensor, side: int) -> Tensor:
     return functional.pad(images, [before, missing - before] * 2, mode="replicate") if missing else images
 
 
-def _sampler(data: ReplicateData, draw: Callable[[int, int], Tensor], ranged: Callable[[Tensor], Tensor]) -> Sampler:
-    """draw: so many images of a class. ranged: brings them to [-1, 1]. What `_framed` added is cut off again."""
+def _sampler(data: ReplicateData, draw: Callable[[int, int], Tensor]) -> Sampler:
+    """draw: so many images of a class, in [-1, 1]. What `_framed` added is cut off again."""
     channels, side = data.images.shape[1], data.images.shape[-1]
 
     @torch.no_grad()
@@ -155,7 +153,7 @@ def _sampler(data: ReplicateData, draw: Callable[[int, int], Tensor], ranged: Ca
             torch.manual_seed(seed)
             for label in range(data.classes):
                 for batch in torch.arange(count).split(SAMPLE_BATCH):
-                    drawn = ranged(draw(label, len(batch)))
+                    drawn = draw(label, len(batch))
                     first = (drawn.shape[-1] - side) // 2
                     cut = drawn[..., first : first + side, first : first + side]
                     images.append(to_bytes(cut if cut.shape[1] == channels else cut.mean(dim=1, keepdim=True)))
