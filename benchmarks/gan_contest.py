@@ -22,7 +22,7 @@ from torch.nn.functional import one_hot
 from benchmarks import gan_sets, public_gans, reference_generators
 from benchmarks.gan_sets import GanSet
 from benchmarks.public_gans import GanTrainer
-from benchmarks.reference_generators import Sampler
+from benchmarks.reference_generators import Sampler, train_dcgan
 from stages.downstream.augment import build_policy
 from stages.downstream.sampling import draw_order
 from stages.downstream.training import Examples, derive_seeds, predict, train_classifier
@@ -107,7 +107,8 @@ def contest(name: str, sets: Sequence[GanSet], fits: Mapping[str, Fit], jobs: in
     work = (delayed(score)(each, fit, *own, seed) for seed, own in replicates for each, fit in fits.items())
     scores = pd.DataFrame(asdict(each) for each in parallel(work)).groupby("generator", sort=False)
     table = scores.mean()
-    table.insert(1, "±", scores["accuracy"].std(ddof=0))
+    for place, measure in ((1, "accuracy"), (3, "soft")):
+        table.insert(place, f"± {measure}", scores[measure].std(ddof=0))
     print(f"\n{name}\n{table.round(3).to_string()}", flush=True)
     return table
 
@@ -227,24 +228,28 @@ def real(gan_set: GanSet, _seed: int) -> tuple[Sampler, int]:
     return lambda _count, _own_seed: (gan_set.data.images, gan_set.data.labels), 0
 
 
-def references(seconds: float) -> dict[str, Fit]:
-    """The generators that ours stand beside, by name; those of other projects where these are installed.
+def references() -> dict[str, Fit]:
+    """The generators without steps that ours stand beside, by name.
 
-    Those without steps get the pool's labels as GANs do, and leave out those that are less sure than not.
+    They get the pool's labels as GANs do, and leave out those that are less sure than not.
     """
 
     def pool_labels(gan_set: GanSet) -> Tensor:
         return torch.where(gan_set.guessed.final.trust > 0.5, gan_set.guessed.final.labels, -1)
 
-    def learning(train: GanTrainer) -> Fit:
-        return lambda own, seed: train(own.data, seconds, seed)
-
     return {
-        "dcgan": learning(reference_generators.train_dcgan),
         "pca_mixture": lambda own, seed: (
             reference_generators.fit_pca_mixture(own.data, seed, pool_labels(own)),
             0,
         ),
         "smote": lambda own, _seed: (reference_generators.fit_smote(own.data, pool_labels(own)), 0),
-        **{name: learning(train) for name, train in public_gans.installed().items()},
     }
+
+
+def other_gans(seconds: float) -> dict[str, Fit]:
+    """GANs that ours stand beside, by name: a textbook's, and those of other projects where these are installed."""
+
+    def learning(train: GanTrainer) -> Fit:
+        return lambda own, seed: train(own.data, seconds, seed)
+
+    return {name: learning(train) for name, train in {"dcgan": train_dcgan, **public_gans.installed()}.items()}

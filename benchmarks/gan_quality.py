@@ -5,32 +5,40 @@ runs); a classifier with classic augmentation then learns from its images alone 
 classes that they were drawn for (`accuracy`), and with a teacher's probabilities (`soft`). All images go through the
 memorization filter first. The pool's labels are guessed beforehand, once for all. `python -m benchmarks.gan_quality`
 runs the digits, and those of the real sets that lie unpacked in `--data`. `--development` leaves the test sets unread,
-for trying settings. Ratios are of the first generator's accuracy.
+for trying settings. With several `--seconds`, each GAN learns anew for each: the curve over time. Ratios are
+of the first generator's accuracy.
 """
 
 import json
 from typing import Any
 
-from benchmarks.gan_contest import REAL, Fit, contest, ours, parser, real, references, sets_of
+from benchmarks.gan_contest import REAL, Fit, contest, other_gans, ours, parser, real, references, sets_of
 from benchmarks.gan_sets import NAMES
 
-OURS = ("gaussian", "refined_gaussian", "projection", "auxiliary", "per_class", "image_conditioned")
+OURS = ("refined_gaussian", "projection", "auxiliary", "per_class", "image_conditioned")
 
 
 def main() -> None:
+    still: dict[str, Fit] = {REAL: real, "gaussian": ours("gaussian"), **references()}
+    names = [*still, *_gans(0)]
     arguments = parser(__doc__, seeds=2)
-    arguments.add_argument("--seconds", type=float, default=60, help="CPU seconds that each GAN learns for")
-    arguments.add_argument("--generators", nargs="+", help="default: all")
+    arguments.add_argument("--seconds", type=float, nargs="+", default=[60.0], help="CPU seconds that GANs learn for")
+    arguments.add_argument("--generators", nargs="+", choices=names, default=names, metavar="NAME", help="default: all")
     arguments.add_argument("--development", action="store_true", help="leave the test sets unread")
     options = arguments.parse_args()
-    fits: dict[str, Fit] = {REAL: real, **{kind: ours(kind, options.seconds) for kind in OURS}}
-    fits |= references(options.seconds)
-    chosen = {name: fits[name] for name in options.generators or fits}
+    chosen = {name: fit for name, fit in still.items() if name in options.generators}
+    for seconds in options.seconds:
+        learning = _gans(seconds).items()
+        chosen |= {f"{name}, {seconds:g} s": fit for name, fit in learning if name in options.generators}
     ratios: dict[str, Any] = {}
     for name, sets in sets_of(options, NAMES, "development" if options.development else "test").items():
         accuracy = contest(name, sets, chosen, options.jobs)["accuracy"]
         ratios[name] = (accuracy / accuracy.iloc[0]).round(3).to_dict()
     print(json.dumps(ratios))
+
+
+def _gans(seconds: float) -> dict[str, Fit]:
+    return {kind: ours(kind, seconds) for kind in OURS} | other_gans(seconds)
 
 
 if __name__ == "__main__":

@@ -95,6 +95,18 @@ _RECIPES = {
         "rbc_chula11",
         {"prepare.image.size": 32, "prepare.labels_per_class": 100, "prepare.calibration": 400},
     ),
+    "red_cells_64": _Recipe(
+        "red_cells",
+        "rbc64",
+        {
+            "prepare.image.size": 64,
+            "prepare.labels_per_class": 80,
+            "prepare.imbalance_factor": 1,
+            "prepare.calibration": 1000,
+            "train_gan.generators.gan.layers": "convolutional",
+            "train_gan.generators.gan.width": 128,
+        },
+    ),
     "chest_xrays": _Recipe("chest_xrays", "pneumoniamnist", {"prepare.image.size": 28, "prepare.calibration": 400}),
     "spoken_digits": _Recipe("spoken_digits", "fsdd_wav"),
 }
