@@ -36,7 +36,8 @@ from stages.labelling.soft_labels import Teacher, fit_teacher
 from stages.memorization.filtering import MemorizationFilter, Originals, check_some_kept
 
 SAMPLES = 2000  # of all classes together
-PROBE = 48  # steps by which a GAN's time per step is measured
+PROBE = 48  # steps by which a GAN's time per step is first measured
+SHARE_PROBED = 20  # then by a training of the so-manieth part: early steps are slow
 REAL = "real labels"
 # Learns from a set, with a seed: what it draws with, and the steps it took.
 Fit = Callable[[GanSet, int], tuple[Sampler, int]]
@@ -48,6 +49,7 @@ OWN: dict[str, dict[str, Any]] = {
         "generator_learning_rate": 5e-4,
         "discriminator_learning_rate": 1e-3,
         "ema_decay": 0.998,
+        "precision": "bfloat16",
     }
 }
 FEATURE_IMAGES = 1000  # real test images that KID and recall are taken on, at most
@@ -205,15 +207,22 @@ def sampler(made: TrainedGenerator, gan_set: GanSet) -> Sampler:
 
 
 def _affordable(gan_set: GanSet, params: LearningParams, seed: int, seconds: float) -> int:
-    """Steps that fit into the time beside what is done once, by a short training."""
+    """Steps that fit into the time beside what is done once, by a short training, then by one of some of the steps."""
+    first = _fitting(gan_set, params, seed, seconds, PROBE)
+    longer = first // SHARE_PROBED
+    return _fitting(gan_set, params, seed, seconds, longer) if longer > PROBE else first
+
+
+def _fitting(gan_set: GanSet, params: LearningParams, seed: int, seconds: float, probed: int) -> int:
+    """Steps that fit into the time, by a training of so many."""
     stamps: list[float] = []
-    probe = {"steps": PROBE, "log_every": PROBE // 2, "checkpoint_every": 2 * PROBE, "samples_every": 2 * PROBE}
+    probe = {"steps": probed, "log_every": probed // 2, "checkpoint_every": 2 * probed, "samples_every": 2 * probed}
     started = process_time()
     train(gan_set, params.model_copy(update=probe), seed, lambda _: stamps.append(process_time()))
     one_look = process_time() - stamps[1]
-    per_step = (stamps[1] - stamps[0]) / (PROBE // 2)
-    once = stamps[0] - started - per_step * PROBE / 2 + params.steps // params.samples_every * one_look
-    return max(PROBE, int((seconds - once) / per_step))
+    per_step = (stamps[1] - stamps[0]) / (probed // 2)
+    once = stamps[0] - started - per_step * (probed // 2)
+    return max(PROBE, int((seconds - once) / (per_step + one_look / params.samples_every)))
 
 
 def train(
