@@ -16,7 +16,7 @@ from stages.chooser.choice import LEAST_PRETRAINED, Choice, Held, choices, in_co
 from stages.chooser.names import GroupNames, names_of_groups
 from stages.chooser.sight import Sight, look, sample
 from stages.chooser.source import Source, dicom_groups, source_of
-from stages.overlays import noted
+from stages.overlays import noted, without
 from stages.plumbing import images, workdir
 from stages.plumbing.dataset import Dataset
 from stages.plumbing.errors import UserError
@@ -61,7 +61,7 @@ def _fit(text: str, folder: Path, by_names: bool, scratch: Path) -> tuple[str, l
     sides, colour = np.minimum(facts["width"], facts["height"]), in_colour(facts["colourful"])
     looks = _looks(facts, colour)
     size = side(sides)
-    text = noted(text, settings.of_images(size, colour, looks))
+    text = _with_generator(noted(text, settings.of_images(size, colour, looks)), size)
     sight = look(_params(text).prepare, listing, scratch)
     pretrained = size >= LEAST_PRETRAINED and all(map(find_spec, PRETRAINED))
     held = Held(sight.counts, sight.unlabelled, sight.per_group, sight.has_test, sight.has_validation, pretrained)
@@ -73,6 +73,12 @@ def _fit(text: str, folder: Path, by_names: bool, scratch: Path) -> tuple[str, l
         _told(chosen),
         *_hint(names, table, by_names),
     ]
+
+
+def _with_generator(text: str, size: int) -> str:
+    """The parameters with the GAN that serves images of this size."""
+    chosen = list(settings.of_generator(size))
+    return without(noted(text, chosen), "train_gan.generators.gan.layers") if chosen else text
 
 
 def _params(text: str) -> Params:

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 from stages.downstream.params import ArmParams, FixMatch, PseudoLabels, TrainDownstreamParams
-from stages.generators.params import AdversarialParams, GeneratorParams, PrivateGanParams, SteppedParams
+from stages.generators.params import AdversarialParams, GeneratorParams, PrivateGanParams, RefiningParams, SteppedParams
 from stages.memorization.params import FilterMemorizedParams
 from stages.plumbing.params import Params
 
@@ -75,7 +75,8 @@ def _generator(section: GeneratorParams, sizes: Sizes) -> float:
     if isinstance(section, AdversarialParams) and section.layers == "dense":
         weights = section.width * (sizes.pixels + 2 * section.width)
         return section.steps * (0.015 + batches * weights * 1.2e-8)
-    return section.steps * (0.01 + batches * 0.023 * sizes.side**2 / 64)
+    pixel = 0.012 * section.width / 16 if isinstance(section, RefiningParams) else 0.023
+    return section.steps * (0.01 + batches * pixel * sizes.side**2 / 64)
 
 
 def _filter(params: FilterMemorizedParams, sizes: Sizes) -> float:

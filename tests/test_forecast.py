@@ -44,6 +44,23 @@ def test_more_to_do_takes_longer_and_needs_more_memory(field: str) -> None:
     assert memory(params(), more) > memory(params(), DIGITS)
 
 
+@pytest.mark.parametrize(("side", "width", "measured"), [(28, 16, 0.154), (28, 32, 0.399), (32, 16, 0.21)])
+def test_a_step_that_refines_the_gaussian_takes_about_as_long_as_measured(
+    side: int, width: int, measured: float
+) -> None:
+    values = copy.deepcopy(DEFAULTS)
+    gan = values["train_gan"]["generators"]["gan"]
+    del gan["layers"]
+    gan |= {"kind": "refined_gaussian", "width": width, "batch_size": 64}
+
+    def taken(steps: int) -> float:
+        gan["steps"] = steps
+        return seconds(Params.model_validate(values), replace(DIGITS, side=side), 1)["train_gan@gan"]
+
+    replicates = values["prepare"]["replicates"]
+    assert (taken(2000) - taken(1000)) / replicates / 1000 == pytest.approx(measured, rel=0.3)
+
+
 def test_an_arm_with_a_backbone_costs_by_the_pixels_that_this_looks_at() -> None:
     def arm(size: int) -> float:
         values = copy.deepcopy(DEFAULTS)

@@ -12,6 +12,7 @@ from stages.memorization.conformal import calibration_needed
 LARGEST = 32  # pixels: the GANs were measured up to here, and each step of larger ones takes longer
 SMALLEST = 8
 LEAST_PRETRAINED = 32  # pixels: what a network that learned from photographs can read
+LEAST_REFINED = 28  # pixels: where convolutions that refine the Gaussian were measured
 FEW_COLOURED = 0.05  # share of images in colour that are outliers among grey ones
 MANY_LABELS = 4000  # labelled images beside the test set, from which on a run takes part of them
 MOST_VALIDATION = 10  # of each class

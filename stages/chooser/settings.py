@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stages.chooser.arms import arms
-from stages.chooser.choice import MOST_POOL, Choice, Held
+from stages.chooser.choice import LEAST_REFINED, MOST_POOL, Choice, Held
 from stages.chooser.names import GroupNames
 from stages.chooser.sight import Sight
 from stages.chooser.source import Field, Source
@@ -48,6 +48,27 @@ def of_images(size: int, colour: bool, sight_of: str) -> list[Setting]:
             "prepare.image.flip_ok", "false", "not to be seen from here: true where a mirrored image keeps its class"
         ),
     ]
+
+
+def of_generator(size: int) -> Iterator[Setting]:
+    """From `LEAST_REFINED` pixels on, the GAN whose images taught classifiers most there; below, the preset's.
+
+    The key `layers`, which that kind does not have, is the caller's to take out.
+    """
+    if size < LEAST_REFINED:
+        return
+    why = f"chosen: from {LEAST_REFINED} pixels on, its images alone taught a classifier more than others' (docs/gan.md)"
+    values = {
+        "kind": ("refined_gaussian", why),
+        "width": ("16", "chosen: maps of the first layer of the U-Net that refines"),
+        "latent_dim": ("512", "chosen: directions of the Gaussians that it starts from, at most"),
+        "steps": ("2500", "chosen: some six minutes of one core a replicate; it gains with more"),
+        "generator_learning_rate": ("0.0005", "chosen: for this kind"),
+        "ema_decay": ("0.998", "chosen: for this kind"),
+    }
+    for name, (value, reason) in values.items():
+        yield Setting(f"train_gan.generators.gan.{name}", value, reason)
+    yield Setting("train_gan.generators.gaussian.rank", "512", "chosen: the Gaussians that the GAN starts from")
 
 
 def of_groups(table: str | None, names: GroupNames | None, by_names: bool) -> Iterator[Setting]:
