@@ -57,7 +57,9 @@ def of_generator(size: int) -> Iterator[Setting]:
     """
     if size < LEAST_REFINED:
         return
-    why = f"chosen: from {LEAST_REFINED} pixels on, its images alone taught a classifier more than others' (docs/gan.md)"
+    why = (
+        f"chosen: from {LEAST_REFINED} pixels on, its images alone taught a classifier more than others' (docs/gan.md)"
+    )
     values = {
         "kind": ("refined_gaussian", why),
         "width": ("16", "chosen: maps of the first layer of the U-Net that refines"),
