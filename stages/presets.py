@@ -11,12 +11,13 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from stages.downstream.params import ArmParams
 from stages.fit import fit
 from stages.generators.params import SteppedParams
 from stages.overlays import compose, did_you_mean, noted, without
@@ -128,23 +129,24 @@ def quick(text: str) -> str:
         text = without(text, f"train_downstream.arms.{name}")
     for name in generators.keys() - drawing:
         text = without(text, f"train_gan.generators.{name}")
-    asked = [
-        (f"evaluate.{name}.{role}", f"[{each}]", "")
-        for name, both in first.items()
-        for role, each in zip(("arms", "rivals"), both, strict=True)
-    ]
-    alone = {
-        name: arms[name].model_copy(update={"settings": arms[name].settings[:1]})
-        for name in kept
-        if len(arms[name].settings) > 1
-    }
-    chosen = [
-        (f"train_downstream.arms.{name}", json.dumps(arm.model_dump(mode="json", exclude_unset=True)), "")
-        for name, arm in alone.items()
-    ]
     learning = [name for name in generators if name in drawing and isinstance(generators[name], SteppedParams)]
     steps = [(f"train_gan.generators.{name}.steps", _QUICK_STEPS, "") for name in learning]
-    return _QUICK_HEAD + noted(text, [*asked, *chosen, *steps, *_QUICK])
+    return _QUICK_HEAD + noted(text, [*_asking(first), *_with_first_setting(arms, kept), *steps, *_QUICK])
+
+
+def _asking(first: Mapping[str, tuple[str, str]]) -> Iterator[tuple[str, str, str]]:
+    """What makes each question ask of one arm and one rival, as `noted` takes it."""
+    for name, both in first.items():
+        for role, each in zip(("arms", "rivals"), both, strict=True):
+            yield f"evaluate.{name}.{role}", f"[{each}]", ""
+
+
+def _with_first_setting(arms: Mapping[str, ArmParams], kept: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """What leaves these arms one setting each, as `noted` takes it."""
+    for name in kept:
+        if len(arms[name].settings) > 1:
+            alone = arms[name].model_copy(update={"settings": arms[name].settings[:1]})
+            yield f"train_downstream.arms.{name}", json.dumps(alone.model_dump(mode="json", exclude_unset=True)), ""
 
 
 def _listing(names: list[str]) -> str:
