@@ -7,6 +7,7 @@ the red cells of 64 pixels, in colour, after ten CPU minutes of training; `--pic
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,8 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from benchmarks import gan_sets
-from benchmarks.gan_contest import accuracy, kept, ours, parser
+from benchmarks.gan_contest import accuracy, kept, ours, parser, sets_of
 from benchmarks.gan_sets import GanSet
 from stages.downstream.heads import fit_head
 from stages.imaging.backbones import IN_PACKAGE, PACKAGED, open_backbone
@@ -37,9 +37,13 @@ def main() -> None:
     arguments.add_argument("--generators", nargs="+", default=["gaussian", "refined_gaussian"])
     arguments.add_argument("--pictures", type=Path, help="folder for a grid of each generator, a row for each class")
     options = arguments.parse_args()
+    tested, held_out = (sets_of(options, [SET], part).get(SET, []) for part in ("test", "development"))
+    if not tested:
+        print(f"the source of {SET} does not lie in {options.data}")
+        return
     work = (
-        delayed(recognised)(options.data, seed, kind, options.seconds, options.pictures)
-        for seed in range(options.seeds)
+        delayed(recognised)(*both, seed, kind, options.seconds, options.pictures)
+        for seed, both in enumerate(zip(tested, held_out, strict=True))
         for kind in options.generators
     )
     found = pd.DataFrame(Parallel(n_jobs=options.jobs)(work)).groupby("generator", sort=False).mean()
@@ -47,17 +51,18 @@ def main() -> None:
     print(json.dumps({"of the real ones' rate": (found["recognised"] / found[REAL]).round(3).to_dict()}))
 
 
-def recognised(data: Path, seed: int, kind: str, seconds: float, pictures: Path | None) -> dict[str, str | float]:
+def recognised(
+    own: GanSet, held_out: GanSet, seed: int, kind: str, seconds: float, pictures: Path | None
+) -> dict[str, str | float]:
     """What the recogniser finds in a generator's images and in real ones, in a process of one thread."""
     torch.set_num_threads(1)
-    own = gan_sets.load(SET, seed, data, "test")
-    recogniser = fitted(gan_sets.load(SET, seed, data, "development"))
+    recogniser = fitted(held_out)
     sample, steps = ours(kind, seconds)(own, seed)
     images, labels = sample(PER_CLASS, seed)
     if pictures is not None:
         draw(images, own.data.classes, pictures / f"{kind}_{seed}.png")
     passed = kept(images, own)
-    generated = GanSet(**vars(own) | {"test_images": images[passed], "test_labels": labels[passed]})
+    generated = replace(own, test_images=images[passed], test_labels=labels[passed])
     return {
         "generator": kind,
         "recognised": accuracy(in_batches(recogniser, generated.test_images), generated),

@@ -64,7 +64,7 @@ def of_generator(size: int) -> Iterator[Setting]:
         "kind": ("refined_gaussian", why),
         "width": ("16", "chosen: maps of the first layer of the U-Net that refines"),
         "latent_dim": ("512", "chosen: directions of the Gaussians that it starts from, at most"),
-        "steps": ("2500", "chosen: some six minutes of one core a replicate; it gains with more"),
+        "steps": ("4000", "chosen: some ten minutes of one core a replicate; it gains with more"),
         "generator_learning_rate": ("0.0005", "chosen: for this kind"),
         "ema_decay": ("0.998", "chosen: for this kind"),
     }
