@@ -51,15 +51,13 @@ def of_images(size: int, colour: bool, sight_of: str) -> list[Setting]:
 
 
 def of_generator(size: int) -> Iterator[Setting]:
-    """From `LEAST_REFINED` pixels on, the GAN whose images taught classifiers most there; below, the preset's.
+    """From `LEAST_REFINED` pixels on, a GAN whose images taught classifiers more than the Gaussian's there; below, the preset's.
 
     The key `layers`, which that kind does not have, is the caller's to take out.
     """
     if size < LEAST_REFINED:
         return
-    why = (
-        f"chosen: from {LEAST_REFINED} pixels on, its images alone taught a classifier more than others' (docs/gan.md)"
-    )
+    why = f"chosen: from {LEAST_REFINED} pixels on, its images alone taught more than the Gaussian's (docs/gan.md)"
     values = {
         "kind": ("refined_gaussian", why),
         "width": ("16", "chosen: maps of the first layer of the U-Net that refines"),
