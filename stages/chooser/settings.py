@@ -51,7 +51,7 @@ def of_images(size: int, colour: bool, sight_of: str) -> list[Setting]:
 
 
 def of_generator(size: int) -> Iterator[Setting]:
-    """From `LEAST_REFINED` pixels on, a GAN whose images taught classifiers more than the Gaussian's there; below, the preset's.
+    """From `LEAST_REFINED` pixels on, a GAN whose images taught more than the Gaussian's; below, the preset's.
 
     The key `layers`, which that kind does not have, is the caller's to take out.
     """
