@@ -31,6 +31,7 @@ from stages.generators.drawing import TrainedGenerator
 from stages.generators.params import KINDS, GeneratorParams, LearningParams
 from stages.generators.quality import draw_classes
 from stages.imaging import set_metrics
+from stages.imaging.backbones import IN_PACKAGE, PACKAGED
 from stages.labelling import quick_classifier
 from stages.labelling.soft_labels import Teacher, fit_teacher
 from stages.memorization.filtering import MemorizationFilter, Originals, check_some_kept
@@ -42,15 +43,17 @@ REAL = "real labels"
 # Learns from a set, with a seed: what it draws with, and the steps it took.
 Fit = Callable[[GanSet, int], tuple[Sampler, int]]
 # What a kind has otherwise than the preset's GAN.
+_REFINING: dict[str, Any] = {
+    "width": 16,
+    "latent_dim": 512,
+    "generator_learning_rate": 5e-4,
+    "discriminator_learning_rate": 1e-3,
+    "ema_decay": 0.998,
+}
 OWN: dict[str, dict[str, Any]] = {
-    "refined_gaussian": {
-        "width": 16,
-        "latent_dim": 512,
-        "generator_learning_rate": 5e-4,
-        "discriminator_learning_rate": 1e-3,
-        "ema_decay": 0.998,
-        "precision": "bfloat16",
-    }
+    "refined_gaussian": _REFINING | {"precision": "bfloat16"},
+    # in float32: a frozen network of many thin layers is no faster in bfloat16
+    "projected": _REFINING | {"backbone": {"name": PACKAGED, "size": 64, "weights": IN_PACKAGE}},
 }
 FEATURE_IMAGES = 1000  # real test images that KID and recall are taken on, at most
 

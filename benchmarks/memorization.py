@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks import parameters
-from stages.downstream.params import BackboneParams
 from stages.imaging.neighbours import distinct
+from stages.imaging.params import BackboneParams
 from stages.memorization.conformal import cutoff_rank, dropped, rate_interval
 from stages.memorization.likeness import Likeness
 from stages.memorization.params import FilterMemorizedParams

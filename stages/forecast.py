@@ -9,7 +9,14 @@ import math
 from dataclasses import dataclass
 
 from stages.downstream.params import ArmParams, FixMatch, PseudoLabels, TrainDownstreamParams
-from stages.generators.params import AdversarialParams, GeneratorParams, PrivateGanParams, RefiningParams, SteppedParams
+from stages.generators.params import (
+    AdversarialParams,
+    GeneratorParams,
+    PrivateGanParams,
+    ProjectedParams,
+    RefiningParams,
+    SteppedParams,
+)
 from stages.memorization.params import FilterMemorizedParams
 from stages.plumbing.params import Params
 
@@ -76,7 +83,9 @@ def _generator(section: GeneratorParams, sizes: Sizes) -> float:
         weights = section.width * (sizes.pixels + 2 * section.width)
         return section.steps * (0.015 + batches * weights * 1.2e-8)
     pixel = 0.012 * section.width / 16 if isinstance(section, RefiningParams) else 0.023
-    return section.steps * (0.01 + batches * pixel * sizes.side**2 / 64)
+    # the discriminator sees real and fake ones, the generator's images pass there and back
+    looks = 3 * section.batch_size * (section.backbone.size / 96) ** 2 if isinstance(section, ProjectedParams) else 0
+    return section.steps * (0.01 + batches * pixel * sizes.side**2 / 64 + looks * LOOK)
 
 
 def _filter(params: FilterMemorizedParams, sizes: Sizes) -> float:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from stages import forecast
 from stages.comparison.params import Measure, SensitivityParams
-from stages.downstream.params import ArmParams, BackboneParams, LabelBudget, Synthetic
+from stages.downstream.params import ArmParams, LabelBudget, Synthetic
 from stages.generators.params import (
     AlignableParams,
     GeneratorParams,
@@ -29,6 +29,7 @@ from stages.generators.params import (
 )
 from stages.generators.requests import class_plan
 from stages.generators.scales import sides
+from stages.imaging.params import BackboneParams
 from stages.memorization.conformal import calibration_needed, check_calibration
 from stages.memorization.params import FilterMemorizedParams
 from stages.plumbing import workdir
@@ -175,6 +176,8 @@ def _of_measure(measure: Measure, classes: Sequence[str]) -> Iterator[str]:
 
 def _of_backbones(params: Params) -> Iterator[str]:
     users = {f"train_downstream.arms.{name}": arm.backbone for name, arm in params.train_downstream.arms.items()}
+    for name, section in params.train_gan.generators.items():
+        users[f"train_gan.generators.{name}"] = getattr(section, "backbone", None)
     found: dict[BackboneParams, str] = {}
     users |= {"filter_memorized": params.filter_memorized.backbone, "evaluate": params.evaluate.backbone}
     for user, backbone in users.items():

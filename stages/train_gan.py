@@ -8,7 +8,7 @@ from typing import Any
 
 from stages import foresight
 from stages.generators import flip_words, quality_curves
-from stages.generators.params import GeneratorParams, PrivateParams
+from stages.generators.params import GeneratorParams, PrivateParams, ProjectedParams
 from stages.generators.requests import read_plan
 from stages.jobs.generator import Job, train
 from stages.plumbing import progress, workdir
@@ -26,6 +26,8 @@ def main(run: StageRun) -> None:
     foresight.check(run.params, dataset)
     parts = (run.code, params.model_dump(exclude={"generators", "device"}), section.model_dump(exclude={"labels"}))
     given = sorted(path for path in (Path(section.path), *Path(section.path).rglob("*")) if path.is_file())
+    if isinstance(section, ProjectedParams) and Path(section.backbone.weights).is_file():
+        given.append(Path(section.backbone.weights))
     jobs = [
         Job(
             f"{run.name}@{name}",

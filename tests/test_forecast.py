@@ -8,8 +8,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages import forecast
-from stages.downstream.params import BackboneParams
 from stages.forecast import Sizes, memory, seconds, told
+from stages.imaging.params import BackboneParams
 from stages.plumbing.pace import steps
 from stages.plumbing.params import Params
 from tests.conftest import DEFAULT_PARAMS

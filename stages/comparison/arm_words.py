@@ -29,6 +29,7 @@ _MAKERS = {
     "auxiliary": "AC-GAN",
     "per_class": "per-class GAN",
     "refined_gaussian": "refined Gaussian",
+    "projected": "projected GAN",
     "image_conditioned": "image-to-image GAN",
     "single_image": "single-image GAN",
     "translation": "translated",

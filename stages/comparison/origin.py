@@ -16,6 +16,7 @@ KINDS = {
     "auxiliary": "one GAN for all classes, which also learns to name them",
     "per_class": "a GAN for each class",
     "refined_gaussian": "a GAN that refines draws from the Gaussian of each class",
+    "projected": "a GAN that refines draws from the Gaussian of each class, judged through a pretrained network",
     "image_conditioned": "a GAN that draws from a real image of the class",
     "single_image": "small GANs that draw variants of one labelled image each",
     "translation": "a GAN that makes labelled images look like those of another source",

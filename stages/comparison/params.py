@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
-from stages.downstream.params import BackboneParams
+from stages.imaging.params import BackboneParams
 
 Disturbance = Literal["gaussian_noise", "gaussian_blur", "contrast", "brightness", "jpeg", "fgsm", "pgd"]
 SENSITIVITY = "sensitivity_at_specificity"

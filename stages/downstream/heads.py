@@ -6,8 +6,9 @@ from torch.nn import functional
 
 from stages.downstream.classifiers import build_classifier
 from stages.downstream.few_shot import Tukey
-from stages.downstream.params import BackboneParams, NetworkKind
+from stages.downstream.params import NetworkKind
 from stages.imaging.backbones import build_backbone
+from stages.imaging.params import BackboneParams
 
 MOST_ITERATIONS = 500  # of L-BFGS; with a weight decay of .001 and 1,280 features it takes some 100
 TOLERANCE = 1e-5  # of the gradient

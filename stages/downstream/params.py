@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from stages.imaging.params import BackboneParams
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -232,18 +234,6 @@ Setting = Annotated[
 ALIGNED_SHARE = 0.5  # of each batch, the pool's images that features are aligned with
 _OF_GENERATOR = "data/filter_memorized/"
 STRONG = ("randaugment", "trivialaugment", "tone_curves")  # policies under which FixMatch learns its own guesses
-
-
-class BackboneParams(_Section):
-    """A network of timm's, pretrained elsewhere, whose features are used as they are.
-
-    size: pixels of a side to which images are brought. weights: a safetensors file, or package: see
-    `imaging.backbones.open_backbone`.
-    """
-
-    name: str = Field(min_length=1)
-    size: int = Field(ge=32, le=384)
-    weights: str = Field(min_length=1)
 
 
 class ArmParams(_Section):

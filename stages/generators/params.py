@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self, Union
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
+from stages.imaging.params import BackboneParams
+
 NO_FOLDER = "data/raw/none"  # an empty folder, because DVC wants a path to depend on
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Factor = Annotated[float, Field(ge=0, le=1000)]
@@ -125,6 +127,15 @@ class ConditionalParams(LearningParams):
 
 class RefiningParams(AlignableParams, ConditionalParams):
     """A kind that refines draws from the class Gaussians."""
+
+
+class ProjectedParams(RefiningParams):
+    """A kind whose discriminator sees images through a pretrained network.
+
+    backbone: the network, by timm's name.
+    """
+
+    backbone: BackboneParams
 
 
 class AdversarialParams(AlignableParams, ConditionalParams):
@@ -294,6 +305,7 @@ KINDS: dict[str, tuple[type[GeneratorParams], str]] = {
     "auxiliary": (AdversarialParams, "one GAN for all classes, whose discriminator also names the class (AC-GAN)"),
     "per_class": (AdversarialParams, "a GAN of its own for every class"),
     "refined_gaussian": (RefiningParams, "a GAN whose convolutions refine draws from the class Gaussians"),
+    "projected": (ProjectedParams, "a GAN like that, judged through the eyes of a pretrained network (Projected GAN)"),
     "image_conditioned": (AdversarialParams, "a GAN that draws another image of a real image's class (DAGAN)"),
     "infilling": (InfillingParams, "a GAN that draws a region of a real image anew, for any class"),
     "single_image": (SingleImageParams, "small GANs that draw variants of one labelled image each (SinGAN)"),

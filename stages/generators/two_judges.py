@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from stages.generators.adversarial import ConditionalDiscriminator
 from stages.generators.network_config import NetworkConfig
+from stages.generators.patch_head import PatchHead
 
 WHOLE_SIDE = 8  # pixels of the maps, at most, that the judge of the whole image reads
 WHOLE_FEATURES = 128
@@ -27,8 +28,7 @@ class TwoJudges(ConditionalDiscriminator):
             nn.LeakyReLU(0.2),
         )
         self.patch = nn.Sequential(bound(nn.Conv2d(4 * width, 4 * width, 3, padding=1)), nn.LeakyReLU(0.2))
-        self.patch_psi = bound(nn.Conv2d(4 * width, 1, 1))
-        self.patch_embed = bound(nn.Embedding(classes, 4 * width))
+        self.patch_head = PatchHead(4 * width, classes, bound)
         side, deeper = config.size // 2 // 2, list[nn.Module]()
         while side > WHOLE_SIDE:
             deeper += [bound(_halve(4 * width, 4 * width)), nn.LeakyReLU(0.2)]
@@ -41,11 +41,9 @@ class TwoJudges(ConditionalDiscriminator):
 
     def logits(self, features: Tensor, labels: Tensor, trust: Tensor) -> Tensor:
         """Logits (N, 1 + patches) from maps (N, F, h, w), labels (N,) and trust (N,)."""
-        patches, whole, trust = self.patch(features), self.whole(features), trust.unsqueeze(1)
-        local = self.patch_psi(patches).squeeze(1)
-        local = local + torch.einsum("nfhw,nf->nhw", patches, trust * self.patch_embed(labels))
-        everywhere = self.psi(whole) + (trust * self.embed(labels) * whole).sum(dim=1, keepdim=True)
-        return torch.cat([everywhere, local.flatten(1)], dim=1)
+        whole, patches = self.whole(features), self.patch_head(self.patch(features), labels, trust)
+        everywhere = self.psi(whole) + (trust.unsqueeze(1) * self.embed(labels) * whole).sum(dim=1, keepdim=True)
+        return torch.cat([everywhere, patches], dim=1)
 
     def together(self, values: Tensor) -> Tensor:
         """The whole image's value and the mean of its patches'."""

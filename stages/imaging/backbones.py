@@ -46,10 +46,20 @@ class Backbone(nn.Module):
         return super().train(False)
 
     def forward(self, images: Tensor) -> Tensor:
+        return _features(self.network, self._as_trained(images))
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """What each stage of the network gives, (N, C, H, W), the largest maps first."""
+        stages: list[Tensor] = self.network.forward_intermediates(  # type: ignore[operator]  # timm's networks have it
+            self._as_trained(images), intermediates_only=True
+        )
+        return stages
+
+    def _as_trained(self, images: Tensor) -> Tensor:
         shrinking = images.shape[-1] > self.size
         sized = functional.interpolate(images, (self.size, self.size), mode="bilinear", antialias=shrinking)
         colour = sized.expand(-1, 3, -1, -1)
-        return _features(self.network, ((colour + 1) * 127.5 - self.mean) / self.deviation)
+        return ((colour + 1) * 127.5 - self.mean) / self.deviation
 
 
 def open_backbone(name: str, size: int, weights: str) -> Backbone:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from stages.downstream.params import BackboneParams
+from stages.imaging.params import BackboneParams
 
 CONFIDENCE = 0.95  # of the guarantee `with_confidence`
 

@@ -29,7 +29,7 @@ class ServedClassifier(PythonModel):
         from safetensors.torch import load_file
 
         from stages.downstream.heads import build
-        from stages.downstream.params import BackboneParams
+        from stages.imaging.params import BackboneParams
         from stages.sources.params import ImageParams
 
         config = json.loads(Path(context.artifacts["config"]).read_text(encoding="utf-8"))

@@ -15,7 +15,8 @@ from tests.benchmarks.toy import make_data, make_set
 
 def test_a_picture_has_a_row_for_each_class_and_its_first_images(tmp_path: Path) -> None:
     images = torch.arange(2 * PER_CLASS, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 4, 4)
-    draw(images, classes=2, path=tmp_path / "grid.png")
+    labels = torch.arange(2).repeat_interleave(PER_CLASS)
+    draw(images, labels, path=tmp_path / "grid.png")
     grid = np.asarray(Image.open(tmp_path / "grid.png"))
     assert grid.shape == (2 * 4, SHOWN * 4, 3)
     assert (grid[:4, ::4, 0] == np.arange(SHOWN)).all()

@@ -15,8 +15,9 @@ from stages.comparison.origin import (
     spreads,
 )
 from stages.comparison.params import QuestionParams
-from stages.downstream.params import ArmParams, BackboneParams, Head, PseudoLabels
+from stages.downstream.params import ArmParams, Head, PseudoLabels
 from stages.generators.params import AnyGenerator
+from stages.imaging.params import BackboneParams
 
 QUALITY = st.dictionaries(
     st.integers(0, 20).map(str), st.dictionaries(st.sampled_from("abc"), st.floats(-1e6, 1e6)), max_size=6

@@ -9,12 +9,12 @@ import torch
 
 from stages.generators.batches import RandomFeed
 from stages.generators.interface import LearningGenerator
-from stages.generators.kinds import external
+from stages.generators.kinds import external, projected
 from stages.generators.network_config import NetworkConfig
 from stages.generators.params import BatchParams
 from stages.generators.registry import kind
 from stages.labelling.data import ReplicateData, TrustedImages
-from tests.generators.toy import ADVERSARIAL, HINGE, images_elsewhere, random_moments, toy_params
+from tests.generators.toy import ADVERSARIAL, HINGE, images_elsewhere, random_moments, small_backbone, toy_params
 from tests.labelling.toy import of_two_domains, toy_data
 
 Make = Callable[..., LearningGenerator]
@@ -22,8 +22,9 @@ Make = Callable[..., LearningGenerator]
 
 @pytest.fixture(autouse=True)
 def made_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few images that kind `external` finds whatever its path."""
+    """A few images that kind `external` finds whatever its path, and a network that `projected` finds likewise."""
     monkeypatch.setattr(external, "labelled_images", images_elsewhere)
+    monkeypatch.setattr(projected, "open_backbone", small_backbone)
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def make(config: NetworkConfig) -> Make:
     def make(name: str, objective: dict[str, Any] = HINGE, **changes: Any) -> LearningGenerator:
         if name in ADVERSARIAL:
             config_of_it = replace(config, **changes)
-            plan = {"networks": asdict(config_of_it), "objective": objective, "reconstruction": 0.0}
+            plan = {"networks": asdict(config_of_it), "objective": objective, "reconstruction": 0.0, "backbone": {}}
             start: Any = random_moments(config_of_it) if config_of_it.layers == "dense" else None
         else:
             data, params = of_two_domains(toy_data(4)), toy_params(name, latent_dim=6, width=12, **changes)

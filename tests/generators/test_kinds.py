@@ -15,7 +15,7 @@ from stages.generators import flips
 from stages.generators.batches import RandomFeed
 from stages.generators.drawing import TrainedGenerator, sources_of
 from stages.generators.interface import Feed, Generator, LearningGenerator
-from stages.generators.kinds import external
+from stages.generators.kinds import external, projected
 from stages.generators.params import KINDS, AdversarialParams
 from stages.generators.registry import kind
 from stages.generators.requests import Requests, few_of_each_class, requests
@@ -33,6 +33,7 @@ from tests.generators.toy import (
     feed_for,
     images_elsewhere,
     learner_of,
+    small_backbone,
     toy_params,
 )
 from tests.labelling.toy import hasty_fit, of_two_domains, toy_data, with_masks
@@ -56,6 +57,7 @@ def trained() -> Iterator[Trained]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(external, "labelled_images", images_elsewhere)
+        patch.setattr(projected, "open_backbone", small_backbone)
         for module in (pool, flips):
             patch.setattr(module, "fit", hasty_fit(steps=1))
         yield of
@@ -206,7 +208,7 @@ def calls(generator: LearningGenerator, feed: Feed) -> tuple[dict[str, int], set
     return counted, others
 
 
-@pytest.mark.parametrize("name", [name for name in AUGMENTED if name not in ("per_class", "single_image")])
+@pytest.mark.parametrize("name", [name for name in AUGMENTED if name not in ("per_class", "single_image", "projected")])
 def test_learning_calls_the_very_modules_that_are_compiled(
     make: Callable[..., LearningGenerator], feed: Feed, name: str
 ) -> None:

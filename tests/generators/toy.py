@@ -3,6 +3,7 @@
 import io
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from stages.generators.params import (
     LearningParams,
     SteppedParams,
 )
+from stages.imaging.backbones import Backbone, build_backbone
 from stages.labelling.data import Form
 from stages.sources.params import ImageParams
 from tests.labelling.toy import CLASSES, toy_images, toy_masks
@@ -84,6 +86,7 @@ _FIELDS: dict[str, Any] = {
     "lot": 3,
     "gradient_clip": 1.0,
     "start_share": 0.5,
+    "backbone": {"name": "test_efficientnet", "size": 32, "weights": "some"},
 }
 
 
@@ -95,6 +98,14 @@ def toy_params(kind: str = "projection", **changes: Any) -> GeneratorParams:
         fields["augment"] = {"policies": ["translation", "cutout", "flip"], "limit": 0.8}
     path = "made elsewhere" if kind == "external" else NO_FOLDER
     return _SECTION.validate_python({"kind": kind, "path": path} | fields | changes)
+
+
+@cache
+def small_backbone(*_: Any, **__: Any) -> Backbone:
+    """A network with random weights, always the same: what it sees are functions of the image, which is enough here."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build_backbone("test_efficientnet", 32)
 
 
 def images_elsewhere(*_: Any) -> tuple[Any, Any, Any]:

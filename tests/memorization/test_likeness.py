@@ -4,12 +4,12 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
-from stages.downstream.params import BackboneParams
 from stages.imaging.backbones import Backbone, build_backbone
 from stages.imaging.distance import alignments
 from stages.imaging.disturbances import gaussian_blur
 from stages.imaging.neighbours import nearest
 from stages.imaging.networks import in_batches
+from stages.imaging.params import BackboneParams
 from stages.memorization import likeness
 from stages.memorization.likeness import BLUR, Groups, Likeness, one_of_each
 from stages.memorization.params import FilterMemorizedParams

@@ -1,0 +1,39 @@
+"""Convolutions that refine draws from the class Gaussians, judged through the eyes of a pretrained network.
+
+The generator is that of `refined_gaussian`. Its judge looks through a network that others trained on millions of
+photographs, as in Projected GAN: it knows edges and textures before it has seen a single image, so that few images
+teach it. Its rival is the arm that has such a network too: both borrow.
+"""
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from stages.generators.interface import Plan
+from stages.generators.kinds import refined_gaussian
+from stages.generators.moments import Moments
+from stages.generators.params import ConditionalParams, ProjectedParams
+from stages.generators.projected_judges import ProjectedJudges
+from stages.imaging.backbones import open_backbone
+from stages.labelling.data import ReplicateData, TrustedImages
+
+
+class Kind(refined_gaussian.Kind):
+    """A GAN that starts from the class Gaussians and learns through a pretrained network."""
+
+    @classmethod
+    def study(
+        cls, data: ReplicateData, real: TrustedImages, params: ConditionalParams, seed: int
+    ) -> tuple[Plan, Moments | None]:
+        assert isinstance(params, ProjectedParams)
+        plan, start = super().study(data, real, params, seed)
+        return {**plan, "backbone": params.backbone.model_dump()}, start
+
+    def build(self) -> tuple[nn.Module, nn.Module]:
+        network, _ = super().build()
+        return network, ProjectedJudges(self.config, open_backbone(**self.plan["backbone"]))
+
+    def compiled(self) -> Iterator[nn.Module]:
+        yield self.network
+        assert isinstance(self.discriminator, ProjectedJudges)
+        yield self.discriminator.eyes
