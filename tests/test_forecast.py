@@ -13,6 +13,7 @@ from stages.imaging.params import BackboneParams
 from stages.plumbing.pace import steps
 from stages.plumbing.params import Params
 from tests.conftest import DEFAULT_PARAMS
+from tests.generators.toy import toy_params
 
 DEFAULTS = YAML(typ="safe", pure=True).load(DEFAULT_PARAMS)
 DIGITS = Sizes(seen=698, pool=598, drawn=1000, images=1797, side=8, channels=1, flips=False)
@@ -59,6 +60,14 @@ def test_a_step_that_refines_the_gaussian_takes_about_as_long_as_measured(
 
     replicates = values["prepare"]["replicates"]
     assert (taken(2000) - taken(1000)) / replicates / 1000 == pytest.approx(measured, rel=0.3)
+
+
+def test_a_generator_with_a_backbone_costs_by_the_pixels_that_this_looks_at() -> None:
+    def gan(size: int) -> float:
+        section = toy_params("projected", backbone={"name": "some", "size": size, "weights": "some"})
+        return forecast._generator(section, DIGITS) - forecast._generator(toy_params("refined_gaussian"), DIGITS)
+
+    assert 0 < gan(64) == pytest.approx(gan(128) / 4)
 
 
 def test_an_arm_with_a_backbone_costs_by_the_pixels_that_this_looks_at() -> None:

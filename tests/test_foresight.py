@@ -196,6 +196,12 @@ def test_a_missing_extra_is_told_once_for_all_arms_with_that_backbone(
     assert "needs timm" in line
 
 
+def test_a_network_that_a_generator_cannot_have_is_told(prepared: Callable[..., Dataset]) -> None:
+    section = toy_params("projected").model_dump()
+    (problem,) = problems(params(train_gan__generators__one=section), prepared())
+    assert "train_gan.generators.one.backbone.weights: some is missing" in problem
+
+
 def test_the_largest_shift_is_the_filters_own(prepared: Callable[..., Dataset]) -> None:
     with pytest.raises(UserError) as caught:
         alignments(4, False, 8, 8)

@@ -8,14 +8,17 @@ import time
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 
 import stages.prepare
 import stages.train_gan
 from stages.labelling import pool
 from stages.plumbing.stage import execute
 from tests.conftest import DEFAULT_PARAMS, ROOT, edit_params, fresh_environment, hasten_teachers
+from tests.generators.toy import toy_params
 from tests.labelling.toy import hasty_fit
 
+BACKBONE = {"name": "test_efficientnet", "size": 32, "weights": "own.safetensors"}  # timm's, for tests
 TRAIN = ["python", "-m", "stages.train_gan", "gan"]
 
 
@@ -53,6 +56,23 @@ def test_what_auto_made_on_this_device_is_found_where_the_device_is_named(
     (unit() / "seen").touch()
     edit_params(project, {"train_gan.device": "cpu"})
     assert (unit() / "seen").exists()
+
+
+def test_other_weights_of_the_same_name_make_another_generator(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "fit", hasty_fit(steps=1))
+    section = toy_params("projected", steps=2, backbone=BACKBONE).model_dump()
+    edit_params(project, {"train_gan.generators.gan": section})
+
+    def units() -> list[str]:
+        import timm
+
+        random = timm.create_model(BACKBONE["name"])
+        save_file(random.state_dict(), BACKBONE["weights"])
+        execute("train_gan", stages.train_gan.main, item="gan")
+        return [folder.name for folder in Path(".work/train_gan@gan").iterdir()]
+
+    (first,), (second,) = units(), units()  # each of other random weights
+    assert first != second
 
 
 def test_killed_in_the_middle_and_run_again_it_ends_in_the_bytes_of_an_undisturbed_run(project: Path) -> None:
