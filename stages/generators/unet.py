@@ -8,6 +8,7 @@ from stages.generators.layers import ConditionalBatchNorm
 from stages.generators.network_config import NetworkConfig
 
 LARGEST_MAP = 32  # pixels a side; of larger images, each map's pixel stands for a block of theirs
+FINE = 8  # maps of such images' own size, from which their pixels are made
 HALVINGS = 2
 GRID = 2  # numbers a side of a coarse map
 
@@ -45,14 +46,15 @@ class UNet(nn.Module):
         super().__init__()
         width, classes = config.width, config.classes
         self.block = block_side(config.size)
-        pixels = config.channels * self.block**2
         self.input = nn.Conv2d(inputs * self.block**2 + 1, width, 3, padding=1)
         self.down = nn.ModuleList([_halve(width, 2 * width), _halve(2 * width, 4 * width)])
         self.bottom = nn.Conv2d(4 * width, 4 * width, 3, padding=1, bias=False)
         self.up = nn.ModuleList([_double(4 * width, 2 * width), _double(4 * width, width)])
         self.norms = nn.ModuleList(ConditionalBatchNorm(times * width, classes) for times in (2, 4, 4, 2, 1))
         self.last = nn.Conv2d(2 * width, width, 3, padding=1)
-        self.output = nn.Conv2d(width, pixels, 3, padding=1)
+        # Pixels of a block have weights of their own; a last layer that is the same for all keeps blocks from showing.
+        self.unfold = nn.Conv2d(width, FINE * self.block**2, 3, padding=1) if self.block > 1 else None
+        self.output = nn.Conv2d(width if self.unfold is None else FINE, config.channels, 3, padding=1)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)  # type: ignore[arg-type]  # it has one
 
@@ -65,7 +67,9 @@ class UNet(nn.Module):
         hidden = _leaky(self.norms[3](self.up[0](third), labels))
         hidden = _leaky(self.norms[4](self.up[1](torch.cat([hidden, second], dim=1)), labels))
         hidden = _leaky(self.last(torch.cat([hidden, first], dim=1)))
-        return functional.pixel_shuffle(self.output(hidden), self.block)[..., :size, :size]
+        if self.unfold is not None:
+            hidden = _leaky(functional.pixel_shuffle(self.unfold(hidden), self.block))
+        return self.output(hidden)[..., :size, :size]
 
     def cut(self, images: Tensor) -> Tensor:
         """Maps whose sides can be halved, of images (N, C, H, W): blocks of pixels as channels, the edge repeated."""
