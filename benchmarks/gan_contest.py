@@ -42,7 +42,6 @@ SHARE_PROBED = 20  # then by a training of the so-manieth part: early steps are 
 REAL = "real labels"
 # Learns from a set, with a seed: what it draws with, and the steps it took.
 Fit = Callable[[GanSet, int], tuple[Sampler, int]]
-# What a kind has otherwise than the preset's GAN.
 _REFINING: dict[str, Any] = {
     "width": 16,
     "latent_dim": 512,
@@ -50,6 +49,7 @@ _REFINING: dict[str, Any] = {
     "discriminator_learning_rate": 1e-3,
     "ema_decay": 0.998,
 }
+# What a kind has otherwise than the preset's GAN.
 OWN: dict[str, dict[str, Any]] = {
     "refined_gaussian": _REFINING
     | {"precision": "bfloat16", "objective": {"kind": "relativistic", "gradient_penalty": 1.0}},

@@ -7,7 +7,7 @@ from stages.generators.network_config import Bound
 
 
 class PatchHead(nn.Module):
-    """Logits (N, places) of maps (N, F, h, w), from labels (N,) and trust in them (N,), 0..1.
+    """Maps (N, F, h, w), labels (N,) and trust in these (N,), 0..1, to logits (N, places), row by row of the maps.
 
     The projection of Miyato and Koyama (2018, eq. 5) at every place.
     """
