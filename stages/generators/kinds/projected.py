@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from torch import nn
 
 from stages.generators.interface import Plan
-from stages.generators.kinds import refined_gaussian
 from stages.generators.moments import Moments
 from stages.generators.params import ConditionalParams, ProjectedParams
 from stages.generators.projected_judges import ProjectedJudges
+from stages.generators.refining import RefiningGenerator
 from stages.imaging.backbones import open_backbone
 from stages.labelling.data import ReplicateData, TrustedImages
 
 
-class Kind(refined_gaussian.Kind):
+class Kind(RefiningGenerator):
     """A GAN that starts from the class Gaussians and learns through a pretrained network."""
 
     @classmethod
@@ -29,9 +29,8 @@ class Kind(refined_gaussian.Kind):
         plan, start = super().study(data, real, params, seed)
         return {**plan, "backbone": params.backbone.model_dump()}, start
 
-    def build(self) -> tuple[nn.Module, nn.Module]:
-        network, _ = super().build()
-        return network, ProjectedJudges(self.config, open_backbone(**self.plan["backbone"]))
+    def build_discriminator(self) -> nn.Module:
+        return ProjectedJudges(self.config, open_backbone(**self.plan["backbone"]))
 
     def compiled(self) -> Iterator[nn.Module]:
         yield self.network

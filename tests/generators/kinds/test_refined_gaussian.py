@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from stages.generators.kinds.refined_gaussian import RefinedGaussian
 from stages.generators.network_config import NetworkConfig
+from stages.generators.refining import RefinedGaussian
 from stages.generators.two_judges import TwoJudges
 from stages.generators.unet import HALVINGS, block_side, noise_side
 from stages.imaging.pixels import to_bytes
