@@ -31,19 +31,15 @@ _ANY: dict[str, Mapping[str, Any]] = {
     DEFAULT: {},
     "no moving average": {"ema_decay": 0.0},
     "no augmentation": {"augment": {"policies": [], "limit": 0.0}},
+    "relativistic loss, R1 and R2": {"objective": {"kind": "relativistic", "gradient_penalty": 1.0}},
     "half the steps": {"steps": lambda steps: steps // 2},
     "twice the steps": {"steps": lambda steps: 2 * steps},
 }
 # Fields of the generator's section that are changed, by the name of the change.
 CHANGES: dict[str, dict[str, Mapping[str, Any]]] = {
-    "projection": {
-        **_ANY,
-        "relativistic loss, R1 and R2": {"objective": {"kind": "relativistic", "gradient_penalty": 1.0}},
-        "convolutional layers, width 64": {"layers": "convolutional", "width": 64},
-    },
+    "projection": {**_ANY, "convolutional layers, width 64": {"layers": "convolutional", "width": 64}},
     "refined_gaussian": {
         **_ANY,
-        "hinge loss, spectral norm": {"objective": {"kind": "hinge"}},
         "twice the width": {"width": 32},
         "float32": {"precision": "float32"},
         "classes equally often": {"batches": {"labelled_share": None, "balanced": True}},

@@ -51,8 +51,7 @@ _REFINING: dict[str, Any] = {
 }
 # What a kind has otherwise than the preset's GAN.
 OWN: dict[str, dict[str, Any]] = {
-    "refined_gaussian": _REFINING
-    | {"precision": "bfloat16", "objective": {"kind": "relativistic", "gradient_penalty": 1.0}},
+    "refined_gaussian": _REFINING | {"precision": "bfloat16"},
     # in float32: a frozen network of many thin layers is no faster in bfloat16
     "projected": _REFINING | {"backbone": {"name": PACKAGED, "size": 64, "weights": IN_PACKAGE}},
 }

@@ -61,10 +61,6 @@ def of_generator(size: int) -> Iterator[Setting]:
     values = {
         "kind": ("refined_gaussian", why),
         "width": ("16", "chosen: maps of the first layer of the U-Net that refines"),
-        "objective": (
-            "{kind: relativistic, gradient_penalty: 1.0}",
-            "chosen: for this kind; its images teach more than under the hinge loss",
-        ),
         "latent_dim": ("512", "chosen: directions of the Gaussians that it starts from, at most"),
         "steps": ("4000", "chosen: some ten minutes of one core a replicate; it gains with more"),
         "generator_learning_rate": ("0.0005", "chosen: for this kind"),
