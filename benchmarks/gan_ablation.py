@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 from torch import Tensor
 
-from benchmarks.gan_contest import Fit, contest, ours, parser, sets_of
+from benchmarks.gan_contest import R3GAN, Fit, contest, ours, parser, sets_of
 from benchmarks.gan_sets import GanSet
 from benchmarks.reference_generators import Sampler
 from stages.generators import adversarial
@@ -31,7 +31,7 @@ _ANY: dict[str, Mapping[str, Any]] = {
     DEFAULT: {},
     "no moving average": {"ema_decay": 0.0},
     "no augmentation": {"augment": {"policies": [], "limit": 0.0}},
-    "relativistic loss, R1 and R2": {"objective": {"kind": "relativistic", "gradient_penalty": 1.0}},
+    "relativistic loss, R1 and R2": {"objective": R3GAN},
     "half the steps": {"steps": lambda steps: steps // 2},
     "twice the steps": {"steps": lambda steps: 2 * steps},
 }

@@ -12,10 +12,11 @@ of the first generator's accuracy.
 import json
 from typing import Any
 
-from benchmarks.gan_contest import REAL, Fit, contest, other_gans, ours, parser, real, references, sets_of
+from benchmarks.gan_contest import R3GAN, REAL, Fit, contest, other_gans, ours, parser, real, references, sets_of
 from benchmarks.gan_sets import NAMES
 
-OURS = ("refined_gaussian", "projection", "auxiliary", "per_class", "image_conditioned")
+OURS = ("refined_gaussian", "projected", "projection", "auxiliary", "per_class", "image_conditioned")
+RELATIVISTIC = "refined_gaussian_relativistic"
 
 
 def main() -> None:
@@ -38,7 +39,8 @@ def main() -> None:
 
 
 def _gans(seconds: float) -> dict[str, Fit]:
-    return {kind: ours(kind, seconds) for kind in OURS} | other_gans(seconds)
+    relativistic = {RELATIVISTIC: ours("refined_gaussian", seconds, objective=R3GAN)}
+    return {kind: ours(kind, seconds) for kind in OURS} | relativistic | other_gans(seconds)
 
 
 if __name__ == "__main__":
