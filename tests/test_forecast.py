@@ -63,11 +63,13 @@ def test_a_step_that_refines_the_gaussian_takes_about_as_long_as_measured(
 
 
 def test_a_generator_with_a_backbone_costs_by_the_pixels_that_this_looks_at() -> None:
-    def gan(size: int) -> float:
-        section = toy_params("projected", backbone={"name": "some", "size": size, "weights": "some"})
-        return forecast._generator(section, DIGITS) - forecast._generator(toy_params("refined_gaussian"), DIGITS)
+    def step(size: int) -> float:
+        backbone = {"name": "some", "size": size, "weights": "some"}
+        section = toy_params("projected", backbone=backbone, batch_size=64, width=16, steps=1)
+        return forecast._generator(section, replace(DIGITS, side=64, channels=3))
 
-    assert 0 < gan(64) == pytest.approx(gan(128) / 4)
+    assert step(64) == pytest.approx(0.93, rel=0.3), "as measured"
+    assert step(256) - step(128) == pytest.approx(4 * (step(128) - step(64)))
 
 
 def test_an_arm_with_a_backbone_costs_by_the_pixels_that_this_looks_at() -> None:

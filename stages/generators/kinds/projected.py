@@ -21,6 +21,8 @@ from stages.labelling.data import ReplicateData, TrustedImages
 class Kind(RefiningGenerator):
     """A GAN that starts from the class Gaussians and learns through a pretrained network."""
 
+    discriminator: ProjectedJudges
+
     @classmethod
     def study(
         cls, data: ReplicateData, real: TrustedImages, params: ConditionalParams, seed: int
@@ -34,5 +36,4 @@ class Kind(RefiningGenerator):
 
     def compiled(self) -> Iterator[nn.Module]:
         yield self.network
-        assert isinstance(self.discriminator, ProjectedJudges)
         yield self.discriminator.eyes
