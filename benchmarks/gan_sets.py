@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,8 +21,9 @@ from stages.jobs.replicate import guess_pool, open_replicate
 from stages.labelling.data import ReplicateData
 from stages.labelling.pool import Guesses
 from stages.plumbing import code, params, workdir
-from stages.plumbing.dataset import CALIBRATION, TEST, Dataset
+from stages.plumbing.dataset import CALIBRATION, ROLES, TEST, Dataset
 from stages.plumbing.errors import UserError
+from stages.plumbing.images import from_table, labels_of, read_table
 
 ROOT = Path(__file__).parents[1]
 SEEDS = 20  # replicates that are prepared at once
@@ -33,7 +35,7 @@ class GanSet:
     """One replicate of a set: images uint8 (N, C, H, W), labels int64 (N,). No image has two roles.
 
     data: what generators may see. guessed: the labels of its pool. calibration_images set the memorization filter's
-    threshold; there are none in development, where they are the test set. `params`: those of the preset it comes from.
+    threshold; there are none in development, where they are tested on. `params`: those of the preset it comes from.
     """
 
     name: str
@@ -122,8 +124,8 @@ def load(name: str, seed: int, folder: Path, part: Part) -> GanSet:
     """The set's replicate number `seed`, 0 to `SEEDS` - 1, prepared now or found in `.work/benchmarks`.
 
     folder: holds the unpacked sources. part: with "test", the test set is the set's own, one for all seeds; with
-    "development" that is left unread, and labelled images of the memorization filter's calibration role take its
-    place, so that settings can be tried out. All else is the same in both.
+    "development" that is left unread, and images that no generator sees take its place, so that settings can be tried
+    out: those of the memorization filter's calibration role, and those without a role. All else is the same in both.
     Raises UserError for a name, seed or source that is not there.
     """
     if name not in _RECIPES:
@@ -154,7 +156,7 @@ def opened(name: str, preset: str, changes: Mapping[str, Any], seed: int, part: 
     data = open_replicate(dataset, seed, "cpu", "train_gan")
     calibration = torch.from_numpy(dataset.role(seed, CALIBRATION).pixels)
     if part == "development":
-        test_images, test_labels = calibration, torch.from_numpy(dataset.calibration_labels(seed))
+        test_images, test_labels = _unseen(dataset, seed)
         calibration = calibration[:0]
     else:
         test, labels = dataset.role(seed, TEST), dataset.test_labels()
@@ -169,6 +171,17 @@ def opened(name: str, preset: str, changes: Mapping[str, Any], seed: int, part: 
         test_labels=test_labels,
         params=given,
     )
+
+
+def _unseen(dataset: Dataset, seed: int) -> tuple[Tensor, Tensor]:
+    """Images (N, C, H, W), and their labels (N,), of no role but calibration; none of a group that has another role."""
+    table = read_table(dataset.folder / "images.parquet")
+    others = [role for role in ROLES if role != CALIBRATION]
+    groups = set(filter(None, dataset.groups(seed, *others)))
+    seen = np.isin(table["id"].to_pylist(), dataset.ids(seed, *others))
+    seen |= [group in groups for group in table["group"].to_pylist()]
+    unseen = from_table(table.filter((~seen) & (labels_of(table) >= 0)))
+    return torch.from_numpy(unseen.pixels), torch.from_numpy(unseen.labels)
 
 
 def _prepare(text: str, target: Path) -> None:

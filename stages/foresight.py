@@ -57,7 +57,12 @@ def check(params: Params, dataset: Dataset) -> None:
     Raises:
         UserError: one message that names everything that would stop a later stage, and which keys to change.
     """
-    found = [*_of_generators(params), *_of_measure(params.evaluate.measure, dataset.classes), *_of_backbones(params)]
+    found = [
+        *_of_generators(params),
+        *_of_filters(params),
+        *_of_measure(params.evaluate.measure, dataset.classes),
+        *_of_backbones(params),
+    ]
     for replicate in range(dataset.replicates):
         found += _of_classes(params, dataset, replicate)
         found += _of_target(params, dataset, replicate)
@@ -133,8 +138,7 @@ def _cost(params: Params, dataset: Dataset) -> str:
 
 
 def _of_generators(params: Params) -> Iterator[str]:
-    sections = params.train_gan.generators
-    for name, section in sections.items():
+    for name, section in params.train_gan.generators.items():
         if section.kind == "external" and _is_nothing(Path(section.path)):
             yield (
                 f"train_gan.generators.{name}.path: {section.path} is missing or empty: put the images there, a folder "
@@ -156,10 +160,15 @@ def _of_generators(params: Params) -> Iterator[str]:
                 f"train_gan.generators.{name}.compile is true, which needs Triton on a GPU: `make extras` installs it, "
                 "or set it to false"
             )
+
+
+def _of_filters(params: Params) -> Iterator[str]:
     for name, arm in params.train_downstream.arms.items():
-        if arm.generator is not None:
-            for problem in _of_scores(arm, sections[arm.generator], params.generate.scores):
-                yield f"train_downstream.arms.{name}: {problem}"
+        for each in arm.by_generator():
+            for generator in each.generators:
+                section = params.train_gan.generators[generator]
+                for problem in _of_scores(each, section, params.generate.scores):
+                    yield f"train_downstream.arms.{name}: {problem}"
 
 
 def _wants_triton() -> bool:
@@ -255,7 +264,7 @@ def _of_plan(params: Params, dataset: Dataset, replicate: int) -> Iterator[str]:
     except UserError as error:
         yield str(error)
         return
-    if any(arm.generator in drawing for arm in params.train_downstream.arms.values()):
+    if any(drawing.intersection(arm.generators) for arm in params.train_downstream.arms.values()):
         for name in (name for name, count in zip(dataset.classes, planned, strict=True) if not count):
             yield (
                 f"generate.plan comes to no image of class {name!r}, but arms with generated images need some of every "

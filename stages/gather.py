@@ -138,7 +138,7 @@ def _generator(params: Params, dataset: Dataset, name: str, synthetic: ImageSet)
         withheld=withheld(leak.outcome, privacy, evaluate.publish_leaking),
         emptied=_emptied(dataset, synthetic),
         pairs=(drawn.pixels, nearest.pixels, captions(shown)),
-        arms=[arm for arm, each in params.train_downstream.arms.items() if each.generator == name],
+        arms=[arm for arm, each in params.train_downstream.arms.items() if name in each.generators],
     )
 
 

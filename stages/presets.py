@@ -124,7 +124,7 @@ def quick(text: str) -> str:
     arms, generators = loaded.train_downstream.arms, loaded.train_gan.generators
     first = {name: (each.arms[0], each.rivals[0]) for name, each in loaded.evaluate.questions.items()}
     kept = list(dict.fromkeys(arm for both in first.values() for arm in both))
-    drawing = {arms[arm].generator for arm in kept}
+    drawing = {name for arm in kept for name in arms[arm].generators[:1]}
     for name in arms.keys() - set(kept):
         text = without(text, f"train_downstream.arms.{name}")
     for name in generators.keys() - drawing:

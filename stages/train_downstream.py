@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stages.downstream import choice, records
 from stages.downstream.params import ArmParams
-from stages.jobs.classifier import Job, choose, synthetic_set, train
+from stages.jobs.classifier import Job, choose, synthetic_sets, train
 from stages.plumbing import images, workdir
 from stages.plumbing.dataset import TEST, TRAIN, VALIDATION, Dataset
 from stages.plumbing.stage import StageRun, execute
@@ -52,9 +52,8 @@ def _load(units: Sequence[Path], name: str) -> list[NDArray[Any]]:
 def _job(run: StageRun, arm: ArmParams, replicate: int, dataset: Dataset) -> Job:
     params = run.params.train_downstream
     shared = params.model_dump(mode="json", exclude={"arms", "scikit_learn", "device"})
-    synthetic = [synthetic_set(arm, replicate)] if arm.adds_synthetic else []
     weights = [Path(arm.backbone.weights)] if arm.backbone and Path(arm.backbone.weights).is_file() else []
-    inputs = (run.code, shared, arm, dataset.fingerprint(replicate), *synthetic, *weights)
+    inputs = (run.code, shared, arm, dataset.fingerprint(replicate), *synthetic_sets(arm, replicate), *weights)
     return Job(f"{run.name}@{run.item}@choice", workdir.fingerprint(*inputs), arm, replicate, params)
 
 

@@ -64,6 +64,7 @@ def test_what_is_chosen_passes_prepare(counts: dict[str, int], side: int, colour
     assert ("oversampled_classic" in arms) == (counts["a"] > 2 * counts["b"])
     assert ("gan_transfer" in arms) == ("transfer" in chosen.evaluate.augment.rivals) == (side >= 32)
     assert chosen.train_gan.generators["gan"].kind == ("refined_gaussian" if side >= 28 else "projection")
+    assert chosen.train_downstream.arms["synthetic_only"].generators == ["gan", "gaussian"]
     execute("prepare", stages.prepare.main)
     assert "chosen:" in Path("params.yaml").read_text()
 

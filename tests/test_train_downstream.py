@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from stages import train_downstream
@@ -22,25 +23,38 @@ from stages.plumbing.stage import StageRun
 from tests.conftest import DEFAULT_PARAMS, ROOT
 from tests.downstream.conftest import arm, section
 
+ALONE = {"synthetic_share": 1.0}
 COUNTS = {TRAIN: 12, VALIDATION: 9, UNLABELLED_POOL: 30, TEST: 12}
 IMAGES = sum(COUNTS.values())
 ARMS = {
     "plain": arm(),
     "budget": arm(labels={"per_class": 5}),
+    "good": arm(images="data/filter_memorized/good", real=False, settings=[ALONE]),
+    "either": arm(
+        images="data/filter_memorized",
+        real=False,
+        settings=[ALONE | {"generator": name} for name in ("bad", "good")],
+    ),
     "pooled": arm(settings=[{"pool_share": share, "teacher": "classifier"} for share in (0.2, 0.9)]),
 }
 Train = Callable[..., dict[str, Any]]
 
 
+def barred(labels: NDArray[np.int64], seed: int) -> NDArray[np.uint8]:
+    """Noise (N, 1, 8, 8) with a bright bar whose place is the class."""
+    pixels = np.random.default_rng(seed).integers(0, 100, (len(labels), 1, 8, 8), dtype=np.uint8)
+    for label in range(3):
+        pixels[labels == label, :, 2 * label + 1] += 120
+    return pixels
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two replicates of noise with a bright bar whose place is the class."""
+    """Two replicates of `barred` images, and two generators: one draws such images, the other mistakes the classes."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "stages").symlink_to(ROOT / "stages")
     labels = np.arange(IMAGES) % 3
-    pixels = np.random.default_rng(0).integers(0, 100, (IMAGES, 1, 8, 8), dtype=np.uint8)
-    for label in range(3):
-        pixels[labels == label, :, 2 * label + 1] += 120
+    pixels = barred(labels, seed=0)
     ids = np.array([f"i{row:02d}" for row in range(IMAGES)])
     images.write(workdir.DATA / "prepare/images.parquet", ImageSet(ids, pixels, labels), ["a", "b", "c"])
     roles = np.repeat(list(COUNTS), list(COUNTS.values()))
@@ -48,6 +62,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tables = [pa.table({"id": ids, "replicate": np.full(IMAGES, r), "role": role}) for r, role in enumerate(drawn)]
     images.write_table(workdir.DATA / "prepare/roles.parquet", pa.concat_tables(tables))
     image = {"size": 8, "channels": "grey", "fit": "pad", "flip_ok": False}
+    for name, drawn_for in {"good": labels, "bad": (labels + 1) % 3}.items():
+        for replicate in range(2):
+            synthetic = ImageSet(ids, barred(labels, seed=1 + replicate), drawn_for)
+            images.write(workdir.DATA / f"filter_memorized/{name}/{replicate}.parquet", synthetic, ["a", "b", "c"])
     facts = {"name": "toy", "classes": ["a", "b", "c"], "image": image, "replicates": 2, "shifted": False}
     workdir.write_json(workdir.DATA / "prepare/dataset.json", facts)
     return tmp_path
@@ -117,6 +135,23 @@ def test_a_killed_run_goes_on_with_what_was_finished(train: Train, monkeypatch: 
     train("pooled")
     assert made("pooled") == whole
     assert len(trained) == 1
+
+
+def test_validation_chooses_among_generators(train: Train) -> None:
+    facts = train("either")
+    assert facts["chosen"] == 1
+    assert facts["validation"][1] > facts["validation"][0]
+    train("good")
+    predictions = [made(arm)["predictions.parquet"] for arm in ("either", "good")]
+    assert predictions[0] == predictions[1], "what is chosen is trained as if there had been no choice"
+
+
+def test_other_images_of_any_of_the_generators_are_chosen_from_anew(train: Train) -> None:
+    train("either")
+    before = units("either@choice")
+    shutil.copyfile("data/filter_memorized/good/0.parquet", "data/filter_memorized/bad/0.parquet")
+    train("either")
+    assert len(units("either@choice") & before) == 1, "the other replicate's images are as they were"
 
 
 def test_units_of_another_choice_are_forgotten(train: Train) -> None:

@@ -155,7 +155,7 @@ def _images(arm: ArmParams, generators: Mapping[str, GeneratorParams]) -> str:
     match first:
         case Synthetic():
             kinds = {name: each.kind for name, each in generators.items()}
-            return _synthetic_images(arm, first, maker_words(arm.generator or "", kinds))
+            return _synthetic_images(arm, first, " or ".join(maker_words(name, kinds) for name in arm.generators))
         case PseudoLabels():
             return _self_training([each.rounds for each in arm.settings if isinstance(each, PseudoLabels)])
         case FixMatch():

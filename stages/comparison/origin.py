@@ -88,7 +88,7 @@ def plain_rivals(arms: Mapping[str, ArmParams], question: QuestionParams) -> dic
     def plain(rival: str, arm: str) -> bool:
         one, other = arms[rival], arms[arm]
         same = all(getattr(one, name) == getattr(other, name) for name in _TRAINING)
-        return same and one.generator is None and all(isinstance(each, Plain | Head) for each in one.settings)
+        return same and not one.adds_synthetic and all(isinstance(each, Plain | Head) for each in one.settings)
 
     return {
         arm: next((rival for rival in question.rivals if plain(rival, arm)), question.rivals[0])
@@ -105,9 +105,10 @@ def control_pairs(arms: Mapping[str, Any], generators: Mapping[str, Any]) -> lis
 
     def alike(arm: str, control: str) -> bool:
         one, other = arms[arm], arms[control]
-        if one.generator is None or other.generator is None or one.model_copy(update={"images": other.images}) != other:
+        single = len(one.generators) == len(other.generators) == 1
+        if not single or one.model_copy(update={"images": other.images}) != other:
             return False
-        own, its = generators[one.generator], generators[other.generator]
+        own, its = (generators[each.generators[0]] for each in (one, other))
         return own.kind not in CONTROLS and its.kind in CONTROLS and own.labels == its.labels
 
     return [(arm, control) for arm in arms for control in arms if alike(arm, control)]

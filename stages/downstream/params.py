@@ -1,5 +1,6 @@
 """What `train_downstream` may be told: the classifier, the augmentation policies and the arms."""
 
+from itertools import groupby
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
@@ -92,10 +93,12 @@ class Synthetic(_Section):
     memorization filter kept. shuffled_labels: a control that must hurt, wrong labels. more_rounds: so many further
     trainings, on pseudo-labels of the whole pool by the last one's classifier. weight_decay: of the linear head of an
     arm with a backbone, see `heads.fit_head`. fine_tuning_rate: the learning rate at which backbone and head then learn
-    together, see `fitting.fine_tuned`; null keeps the backbone frozen.
+    together, see `fitting.fine_tuned`; null keeps the backbone frozen. generator: whose images, where the arm chooses
+    among generators; null where its `images` name one.
     """
 
     synthetic_share: float = Field(gt=0, le=1)
+    generator: str | None = None
     loss_weight: float = Field(default=1.0, gt=0, le=1)
     filter: QualityFilter | None = None
     shuffled_labels: bool = False
@@ -231,8 +234,13 @@ Setting = Annotated[
 ]
 
 
+def _generator(setting: Setting) -> str | None:
+    return setting.generator if isinstance(setting, Synthetic) else None
+
+
 ALIGNED_SHARE = 0.5  # of each batch, the pool's images that features are aligned with
-_OF_GENERATOR = "data/filter_memorized/"
+_REAL, _OF_ALL = "data/prepare", "data/filter_memorized"
+_OF_GENERATOR = f"{_OF_ALL}/"
 STRONG = ("randaugment", "trivialaugment", "tone_curves")  # policies under which FixMatch learns its own guesses
 
 
@@ -250,7 +258,7 @@ class ArmParams(_Section):
     head's weight_decay; or, with a fine_tuning_rate, both learn on together.
     """
 
-    images: str = Field(pattern=r"^data/(prepare|filter_memorized/[a-z][a-z0-9_]*)$")
+    images: str = Field(pattern=r"^data/(prepare|filter_memorized(/[a-z][a-z0-9_]*)?)$")
     real: bool
     labels: Literal["all"] | LabelBudget
     balancing: Literal["none", "oversampling", "class_weights", "synthetic"]
@@ -267,12 +275,33 @@ class ArmParams(_Section):
     @property
     def adds_synthetic(self) -> bool:
         """Whether synthetic images are trained on."""
-        return self.generator is not None
+        return self.images != _REAL
 
     @property
-    def generator(self) -> str | None:
-        """The generator whose images are trained on."""
-        return self.images.removeprefix(_OF_GENERATOR) if self.images.startswith(_OF_GENERATOR) else None
+    def chooses_generator(self) -> bool:
+        """Whether each setting names the generator whose images it trains on."""
+        return self.images == _OF_ALL
+
+    @property
+    def generators(self) -> list[str]:
+        """The generators whose images are trained on, of which an arm that chooses among them takes one."""
+        if self.chooses_generator:
+            return list(dict.fromkeys(filter(None, map(_generator, self.settings))))
+        return [self.images.removeprefix(_OF_GENERATOR)] if self.adds_synthetic else []
+
+    def by_generator(self) -> list[Self]:
+        """The arm for each generator that it names, with the settings for that, in their order; else the arm itself."""
+        if not self.chooses_generator:
+            return [self]
+        return [
+            self.model_copy(
+                update={
+                    "images": f"{_OF_GENERATOR}{name}",
+                    "settings": [setting.model_copy(update={"generator": None}) for setting in own],
+                }
+            )
+            for name, own in groupby(self.settings, key=_generator)
+        ]
 
     @property
     def for_shift(self) -> list[str]:
@@ -323,6 +352,14 @@ class ArmParams(_Section):
             raise ValueError(f"synthetic_share needs images: {_OF_GENERATOR}NAME, where the synthetic images are")
         if not self.adds_synthetic and self.balancing == "synthetic":
             raise ValueError(f"balancing: synthetic tops up rare classes, so it needs images: {_OF_GENERATOR}NAME")
+        named = [_generator(setting) is not None for setting in self.settings]
+        if any(named) and not self.chooses_generator:
+            raise ValueError(f"settings name a generator where validation chooses one: set images: {_OF_ALL}")
+        if self.chooses_generator and not all(named):
+            raise ValueError(
+                f"images: {_OF_ALL} holds the images of all generators, so every setting must name its generator; for "
+                f"those of one alone, set images: {_OF_GENERATOR}NAME"
+            )
         return self
 
     @model_validator(mode="after")

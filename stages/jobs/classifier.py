@@ -30,9 +30,9 @@ class Job:
     stop: int | None = None
 
 
-def synthetic_set(arm: ArmParams, replicate: int) -> Path:
-    """The file of the generated images that the arm adds in this replicate."""
-    return Path(arm.images) / f"{replicate}.parquet"
+def synthetic_sets(arm: ArmParams, replicate: int) -> list[Path]:
+    """The files of the generated images that the arm may add in this replicate."""
+    return [Path(each.images) / f"{replicate}.parquet" for each in arm.by_generator() if each.adds_synthetic]
 
 
 def choose(job: Job) -> Path:
@@ -41,8 +41,10 @@ def choose(job: Job) -> Path:
     def build(folder: Path) -> None:
         from stages.downstream.arms import try_settings
 
-        data, ask = _data(job)
-        trials = try_settings(job.arm, data, job.params, job.replicate, ask)
+        trials = []
+        for arm in job.arm.by_generator():
+            data, ask = _data(job, arm)
+            trials += try_settings(arm, data, job.params, job.replicate, ask)
         workdir.write_json(folder / "trials.json", [asdict(trial) for trial in trials])
 
     return _finished(job, build)
@@ -58,8 +60,9 @@ def train(job: Job) -> Path:
         from stages.downstream.arms import train_arm
         from stages.downstream.classical import predict_labels
 
-        data, ask = _data(job)
-        result = train_arm(job.arm, data, job.params, job.replicate, ask, job.chosen, job.stop)
+        arm, setting = _chosen(job)
+        data, ask = _data(job, arm)
+        result = train_arm(arm, data, job.params, job.replicate, ask, setting, job.stop)
         save_file(result.state, folder / "classifier.safetensors")
         np.save(folder / "probabilities.npy", result.test_probabilities, allow_pickle=False)
         for name in job.params.scikit_learn.classifiers:
@@ -77,8 +80,17 @@ def _finished(job: Job, build: Callable[[Path], None]) -> Path:
     return workdir.finished(job.unit, devices.key_on(job.key, job.params.device, "train_downstream"), build)
 
 
-def _data(job: Job) -> "tuple[ArmData, GuessPool]":
-    """The replicate's images and labels, the images on the stage's device; and whom to ask for the pool's labels."""
+def _chosen(job: Job) -> tuple[ArmParams, int]:
+    """The arm that was chosen, of one generator at most, and the number of the setting among those of it."""
+    single = [(arm, number) for arm in job.arm.by_generator() for number in range(len(arm.settings))]
+    return single[job.chosen]
+
+
+def _data(job: Job, arm: ArmParams) -> "tuple[ArmData, GuessPool]":
+    """The replicate's images and labels, the images on the stage's device; and whom to ask for the pool's labels.
+
+    arm: that of the job, of one generator at most.
+    """
     from torch import from_numpy
 
     from stages.downstream.arm_data import ArmData, SyntheticData
@@ -87,8 +99,8 @@ def _data(job: Job) -> "tuple[ArmData, GuessPool]":
     params, dataset, synthetic = job.params, Dataset.open(), None
     seen = open_replicate(dataset, job.replicate, params.device, "train_downstream", params.deterministic)
     device = seen.images.device
-    if job.arm.adds_synthetic:
-        kept = images.read(synthetic_set(job.arm, job.replicate))
+    for path in synthetic_sets(arm, job.replicate):
+        kept = images.read(path)
         noted = ("probabilities", "realness", "latent_norm")
         known = {name: from_numpy(kept.extra[name]) for name in noted if name in kept.extra}
         synthetic = SyntheticData(from_numpy(kept.pixels).to(device), from_numpy(kept.labels), **known)

@@ -78,11 +78,12 @@ class Params(BaseModel):
     def _only_existing_generators_are_named(self) -> Self:
         generators = self.train_gan.generators
         for name, arm in self.train_downstream.arms.items():
-            if arm.generator is not None and arm.generator not in generators:
-                raise ValueError(
-                    f"train_downstream.arms.{name}.images: {arm.generator!r} is no generator of train_gan.generators "
-                    f"({', '.join(generators)})"
-                )
+            for each in arm.generators:
+                if each not in generators:
+                    raise ValueError(
+                        f"train_downstream.arms.{name}.images: {each!r} is no generator of train_gan.generators "
+                        f"({', '.join(generators)})"
+                    )
         return self
 
     @model_validator(mode="after")

@@ -46,6 +46,8 @@ def test_the_words_are_the_field_s() -> None:
     assert words(**gan) == "GAN images + classic augmentation"
     assert words(**gan, balancing="synthetic") == "GAN images for rare classes + classic augmentation"
     assert words(**alone) == "Gaussian images alone"
+    either = [{"synthetic_share": 1.0, "generator": name} for name in ("a", "b")]
+    assert words(images="data/filter_memorized", real=False, settings=either) == "GAN or Gaussian images alone"
     assert words(settings=[{"pool_share": 0.8, "teacher": "ensemble"}]) == "pseudo-labels"
     assert words(**fixmatch, augment="randaugment") == "FixMatch"
     pretrained = {"backbone": {"name": "tf_efficientnet_lite0", "size": 96, "weights": "package"}}

@@ -11,7 +11,19 @@ SYNTHETIC = {"images": "data/filter_memorized/gan"}
 BACKBONE = {"name": "tf_efficientnet_lite0", "size": 96, "weights": "package"}
 FIXMATCH = {"fixmatch_threshold": 0.8, "unlabelled_share": 0.5}
 
+ALONE = {"synthetic_share": 1.0}
+
 IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
+    (
+        "a generator beside the one of the images",
+        {"images": "data/filter_memorized/gan", "real": False, "settings": [ALONE | {"generator": "gan"}]},
+        "set images: data/filter_memorized ",
+    ),
+    (
+        "all generators at once",
+        {"images": "data/filter_memorized", "real": False, "settings": [ALONE, ALONE | {"generator": "gan"}]},
+        "every setting must name its generator",
+    ),
     ("share without images", {"settings": [{"synthetic_share": 0.5}]}, "needs images: data/filter_memorized"),
     ("images without share", SYNTHETIC, "every setting must state synthetic_share"),
     (
@@ -77,7 +89,6 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("weight of zero", SYNTHETIC | {"settings": [{"synthetic_share": 0.5, "loss_weight": 0}]}, "greater than 0"),
     ("unfiltered images", {"images": "data/generate/gan"}, "data/.prepare|filter_memorized/"),
-    ("no generator named", SYNTHETIC | {"images": "data/filter_memorized"}, "should match pattern"),
     ("unknown field", {"weight": 1}, "Extra inputs"),
     ("a head on nothing", {"settings": [{"weight_decay": 0.1}]}, "state the arm's backbone too"),
     (
@@ -120,7 +131,19 @@ def test_possible_arms_are_let_in(section):
         "gan_soft",
         "shuffled_labels",
     ]
-    assert {one.generator for one in checked.arms.values()} == {"gan", None}
+    assert {tuple(one.generators) for one in checked.arms.values()} == {("gan",), ()}
+
+
+def test_an_arm_that_chooses_a_generator_is_one_arm_for_each(arm):
+    wanted = [("gan", 0.5), ("gan", 1.0), ("gaussian", 1.0)]
+    settings = [ALONE | {"generator": name, "loss_weight": weight} for name, weight in wanted]
+    checked = ArmParams.model_validate(arm(images="data/filter_memorized", real=False, settings=settings))
+    assert checked.generators == ["gan", "gaussian"]
+    parts = checked.by_generator()
+    assert [(*part.generators, setting.loss_weight) for part in parts for setting in part.settings] == wanted
+    assert all(ArmParams.model_validate(part.model_dump(exclude_unset=True)) == part for part in parts)
+    plain = ArmParams.model_validate(arm())
+    assert plain.by_generator() == [plain]
 
 
 @pytest.mark.parametrize(
