@@ -63,14 +63,16 @@ def recognised(
     images, labels = sample(PER_CLASS, seed)
     if pictures is not None:
         draw(images, labels, pictures / f"{name}_{seed}.png")
-    passed = kept(images, own) if name != REAL else torch.ones(len(images), dtype=torch.bool)
-    images, labels = images[passed], labels[passed]
-    shown = replace(own, test_images=images, test_labels=labels) if name != REAL else own
+    shown, dropped = own, 0.0  # the real images that are recognised are those of the test
+    if name != REAL:
+        passed = kept(images, own)
+        images, labels, dropped = images[passed], labels[passed], 1 - float(passed.float().mean())
+        shown = replace(own, test_images=images, test_labels=labels)
     return {
         "generator": name,
         "recognised": accuracy(in_batches(recogniser, shown.test_images), shown),
         "accuracy": taught(images, one_hot(labels, own.data.classes).float(), own, seed),
-        "dropped": 1 - float(passed.float().mean()),
+        "dropped": dropped,
         "steps": steps,
     }
 

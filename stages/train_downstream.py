@@ -52,7 +52,7 @@ def _load(units: Sequence[Path], name: str) -> list[NDArray[Any]]:
 def _job(run: StageRun, arm: ArmParams, replicate: int, dataset: Dataset) -> Job:
     params = run.params.train_downstream
     shared = params.model_dump(mode="json", exclude={"arms", "scikit_learn", "device"})
-    weights = [Path(arm.backbone.weights)] if arm.backbone and Path(arm.backbone.weights).is_file() else []
+    weights = arm.backbone.files if arm.backbone else []
     inputs = (run.code, shared, arm, dataset.fingerprint(replicate), *synthetic_sets(arm, replicate), *weights)
     return Job(f"{run.name}@{run.item}@choice", workdir.fingerprint(*inputs), arm, replicate, params)
 

@@ -26,8 +26,8 @@ def main(run: StageRun) -> None:
     foresight.check(run.params, dataset)
     parts = (run.code, params.model_dump(exclude={"generators", "device"}), section.model_dump(exclude={"labels"}))
     given = sorted(path for path in (Path(section.path), *Path(section.path).rglob("*")) if path.is_file())
-    if isinstance(section, ProjectedParams) and Path(section.backbone.weights).is_file():
-        given.append(Path(section.backbone.weights))
+    if isinstance(section, ProjectedParams):
+        given += section.backbone.files
     jobs = [
         Job(
             f"{run.name}@{name}",

@@ -36,19 +36,41 @@ class CoarseMap(nn.Module):
         return functional.interpolate(self.numbers(latents).unflatten(1, (1, GRID, GRID)), size, mode="bilinear")
 
 
+class ResidualBlock(nn.Module):
+    """Maps (N, F, H, W), and what two convolutions add to them, each behind a norm of the class's own.
+
+    He et al., "Identity Mappings in Deep Residual Networks", 2016; with classes as in Brock et al., "Large Scale GAN
+    Training for High Fidelity Natural Image Synthesis", 2019.
+    """
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(ConditionalBatchNorm(width, classes) for _ in range(2))
+        self.convolutions = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1, bias=False) for _ in range(2))
+
+    def forward(self, maps: Tensor, labels: Tensor) -> Tensor:
+        added = maps
+        for norm, convolution in zip(self.norms, self.convolutions, strict=True):
+            added = convolution(_leaky(norm(added, labels)))
+        return maps + added
+
+
 class UNet(nn.Module):
     """Images (N, I, H, W), one noise map and labels to maps (N, C, H, W), which are 0 before it learns.
 
-    inputs: I, what goes in for each pixel. C is the config's `channels`.
+    inputs: I, what goes in for each pixel. C is the config's `channels`. deep, middle: residual blocks where the maps
+    are smallest, and where they are twice as large.
     """
 
-    def __init__(self, config: NetworkConfig, inputs: int) -> None:
+    def __init__(self, config: NetworkConfig, inputs: int, deep: int = 0, middle: int = 0) -> None:
         super().__init__()
         width, classes = config.width, config.classes
         self.block = block_side(config.size)
         self.input = nn.Conv2d(inputs * self.block**2 + 1, width, 3, padding=1)
         self.down = nn.ModuleList([_halve(width, 2 * width), _halve(2 * width, 4 * width)])
         self.bottom = nn.Conv2d(4 * width, 4 * width, 3, padding=1, bias=False)
+        self.deep = nn.ModuleList(ResidualBlock(4 * width, classes) for _ in range(deep))
+        self.middle = nn.ModuleList(ResidualBlock(2 * width, classes) for _ in range(middle))
         self.up = nn.ModuleList([_double(4 * width, 2 * width), _double(4 * width, width)])
         self.norms = nn.ModuleList(ConditionalBatchNorm(times * width, classes) for times in (2, 4, 4, 2, 1))
         self.last = nn.Conv2d(2 * width, width, 3, padding=1)
@@ -64,7 +86,11 @@ class UNet(nn.Module):
         second = _leaky(self.norms[0](self.down[0](first), labels))
         third = _leaky(self.norms[1](self.down[1](second), labels))
         third = third + _leaky(self.norms[2](self.bottom(third), labels))
+        for block in self.deep:
+            third = block(third, labels)
         hidden = _leaky(self.norms[3](self.up[0](third), labels))
+        for block in self.middle:
+            hidden = block(hidden, labels)
         hidden = _leaky(self.norms[4](self.up[1](torch.cat([hidden, second], dim=1)), labels))
         hidden = _leaky(self.last(torch.cat([hidden, first], dim=1)))
         if self.unfold is not None:

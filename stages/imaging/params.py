@@ -1,5 +1,7 @@
 """How a user names a pretrained network, wherever params.yaml takes one."""
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -15,3 +17,8 @@ class BackboneParams(BaseModel):
     name: str = Field(min_length=1)
     size: int = Field(ge=32, le=384)
     weights: str = Field(min_length=1)
+
+    @property
+    def files(self) -> list[Path]:
+        """The file of the weights, where it is there: what comes of a network depends on it."""
+        return [Path(self.weights)] if Path(self.weights).is_file() else []
