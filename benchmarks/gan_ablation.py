@@ -6,7 +6,7 @@ digits, `--kind refined_gaussian` that kind on clothes and red cells.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmarks.gan_contest import R3GAN, Fit, contest, ours, parser, sets_of
 from benchmarks.gan_sets import GanSet
 from benchmarks.reference_generators import Sampler
-from stages.generators import adversarial
+from stages.generators import adversarial, refining
 from stages.generators.moments import Moments, measure
 from stages.generators.two_judges import TwoJudges
 from stages.labelling import pool
@@ -41,6 +41,7 @@ CHANGES: dict[str, dict[str, Mapping[str, Any]]] = {
     "refined_gaussian": {
         **_ANY,
         "twice the width": {"width": 32},
+        "batches of 64, half the steps": {"batch_size": 64, "steps": lambda steps: steps // 2},
         "float32": {"precision": "float32"},
         "classes equally often": {"batches": {"labelled_share": None, "balanced": True}},
     },
@@ -51,6 +52,7 @@ def main() -> None:
     arguments = parser(__doc__, seeds=3)
     arguments.add_argument("--kind", choices=CHANGES, default="projection")
     arguments.add_argument("--steps", type=int, help="of the default; default: the preset's")
+    arguments.add_argument("--changes", nargs="+", help="those to try, beside the default; default: all")
     options = arguments.parse_args()
     common = {} if options.steps is None else {"steps": options.steps}
     gains: dict[str, Any] = {}
@@ -58,6 +60,8 @@ def main() -> None:
         fits = _fits(options.kind, common)
         if len(sets[0].data.unlabelled):
             fits["no unlabelled pool"] = _without_pool(ours(options.kind, **common))
+        if options.changes:
+            fits = {change: fits[change] for change in (DEFAULT, *options.changes)}
         accuracy = contest(name, sets, fits, options.jobs)["accuracy"]
         gains[name] = (accuracy / accuracy[DEFAULT]).round(3).to_dict()
     print(json.dumps(gains))
@@ -68,6 +72,7 @@ def _fits(kind: str, common: Mapping[str, Any]) -> dict[str, Fit]:
     made = {change: ours(kind, **_changed(common, changes)) for change, changes in CHANGES[kind].items()}
     made["no Gaussians to start from"] = _patched(ours(kind, **common), adversarial, "measure", _components_alone)
     if kind == "refined_gaussian":
+        made["no residual blocks"] = _patched(ours(kind, **common), refining, "BLOCKS", {"deep": 0, "middle": 0})
         for judge, chosen in {"the whole image": _whole, "patches": _patches}.items():
             made[f"no judge but that of {judge}"] = _patched(ours(kind, **common), TwoJudges, "together", chosen)
     return made
@@ -89,7 +94,7 @@ def _without_pool(fit: Fit) -> Fit:
     return fitted
 
 
-def _patched(fit: Fit, target: object, attribute: str, instead: Callable[..., Any]) -> Fit:
+def _patched(fit: Fit, target: object, attribute: str, instead: object) -> Fit:
     def fitted(gan_set: GanSet, seed: int) -> tuple[Sampler, int]:
         with patch.object(target, attribute, instead):
             return fit(gan_set, seed)

@@ -52,7 +52,7 @@ _REFINING: dict[str, Any] = {
 }
 # What a kind has otherwise than the preset's GAN.
 OWN: dict[str, dict[str, Any]] = {
-    "refined_gaussian": _REFINING | {"precision": "bfloat16"},
+    "refined_gaussian": _REFINING | {"batch_size": 32, "precision": "bfloat16"},
     # in float32: a frozen network of many thin layers is no faster in bfloat16
     "projected": _REFINING | {"backbone": {"name": PACKAGED, "size": 64, "weights": IN_PACKAGE}},
 }

@@ -5,7 +5,8 @@ the generators nor the test know, so that copies gain nothing by being copies. W
 classes, of test images ("real labels") and of generated ones behind the memorization filter. Beside it stands the
 `accuracy` of a small classifier taught by the images alone: `projected` learned through the recogniser's own backbone,
 and may please that more than anyone else. `python -m benchmarks.recognition` makes the red cells of 64 pixels, in
-colour, after ten CPU minutes of training; `--pictures FOLDER` is where grids of them go.
+colour, after ten CPU minutes of training; `--generators` names kinds and, where they are installed, others' GANs;
+`--pictures FOLDER` is where grids of them go.
 """
 
 import json
@@ -19,7 +20,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from benchmarks.gan_contest import REAL, Fit, accuracy, kept, ours, parser, real, sets_of, taught
+from benchmarks.gan_contest import REAL, Fit, accuracy, kept, other_gans, ours, parser, real, sets_of, taught
 from benchmarks.gan_sets import GanSet
 from stages.downstream.heads import fit_head
 from stages.imaging.backbones import IN_PACKAGE, PACKAGED, open_backbone
@@ -43,7 +44,9 @@ def main() -> None:
         print(f"the source of {SET} does not lie in {options.data}")
         return
     recognisers = [fitted(each) for each in held_out]
-    fits: dict[str, Fit] = {REAL: real} | {kind: ours(kind, options.seconds) for kind in options.generators}
+    others = other_gans(options.seconds)
+    fits: dict[str, Fit] = {REAL: real}
+    fits |= {name: others[name] if name in others else ours(name, options.seconds) for name in options.generators}
     work = (
         delayed(recognised)(name, fit, *both, seed, options.pictures)
         for seed, both in enumerate(zip(tested, recognisers, strict=True))

@@ -18,6 +18,8 @@ from stages.generators.moments import Moments
 from stages.generators.network_config import Layers, NetworkConfig
 from stages.generators.unet import UNet, noise_side
 
+BLOCKS = {"deep": 2, "middle": 1}  # residual blocks of the U-Net; where its maps are small they cost little
+
 
 class RefinedGaussian(nn.Module):
     """Draws to images (N, C, H, W) about [-1, 1]: from the class's Gaussian, and what the U-Net adds.
@@ -27,7 +29,7 @@ class RefinedGaussian(nn.Module):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.gaussian, self.refine = GaussianGenerator(config), UNet(config, config.channels)
+        self.gaussian, self.refine = GaussianGenerator(config), UNet(config, config.channels, **BLOCKS)
         self.rank = config.latent_dim
         self.noise = noise_side(config.size)
 

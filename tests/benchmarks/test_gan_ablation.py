@@ -8,7 +8,7 @@ from benchmarks import gan_ablation
 from benchmarks.gan_ablation import CHANGES, DEFAULT, _fits
 from benchmarks.gan_sets import GanSet
 from benchmarks.reference_generators import Sampler
-from stages.generators import adversarial
+from stages.generators import adversarial, refining
 from stages.generators.two_judges import TwoJudges
 from tests.benchmarks.toy import make_set
 
@@ -20,7 +20,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     def ours(kind: str, **changes: Any) -> Any:
         def fit(_: GanSet, seed: int) -> tuple[Sampler, int]:
-            noted.append({"kind": kind, "together": TwoJudges.together, "measure": adversarial.measure} | changes)
+            code = {"together": TwoJudges.together, "measure": adversarial.measure, "blocks": refining.BLOCKS}
+            noted.append({"kind": kind} | code | changes)
             return lambda _count, _seed: (None, None), seed
 
         return fit
@@ -31,14 +32,14 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("kind", CHANGES)
 def test_no_two_changes_are_the_same_and_none_outlasts_its_training(kind: str, seen: list[dict[str, Any]]) -> None:
-    before = TwoJudges.together, adversarial.measure
+    before = TwoJudges.together, adversarial.measure, refining.BLOCKS
     fits = _fits(kind, {"steps": 100})
     for fit in fits.values():
         fit(make_set(), 0)
-    assert (TwoJudges.together, adversarial.measure) == before
+    assert (TwoJudges.together, adversarial.measure, refining.BLOCKS) == before
     assert next(iter(fits)) == DEFAULT
     default = seen[0]
-    assert default == {"kind": kind, "steps": 100, "together": before[0], "measure": before[1]}
+    assert default == {"kind": kind, "steps": 100} | dict(zip(("together", "measure", "blocks"), before, strict=True))
     assert len({str(sorted(each.items(), key=str)) for each in seen}) == len(seen)
 
 

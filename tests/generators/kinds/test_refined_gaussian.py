@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from stages.generators.network_config import NetworkConfig
-from stages.generators.refining import RefinedGaussian
+from stages.generators.refining import BLOCKS, RefinedGaussian
 from stages.generators.two_judges import TwoJudges
-from stages.generators.unet import HALVINGS, block_side, noise_side
+from stages.generators.unet import HALVINGS, ResidualBlock, block_side, noise_side
 from stages.imaging.pixels import to_bytes
 from tests.generators.toy import random_moments, some_draws
 
@@ -50,6 +50,21 @@ def test_noise_and_class_reach_every_pixel_of_every_size(size: int, channels: in
     assert residual.shape == (3, channels, size, size)
     assert ((made.refine(start, -noise, draws.labels) - residual).abs() > 0).float().mean() > 0.99
     assert ((made.refine(start, noise, draws.labels.flip(0))[0] - residual[0]).abs() > 0).float().mean() > 0.99
+
+
+def test_every_residual_block_adds_what_depends_on_the_class_and_without_its_weights_nothing() -> None:
+    made, draws = network(CONFIG), draws_for(CONFIG)
+    torch.nn.init.normal_(made.refine.output.weight)
+    blocks = [block for block in made.modules() if isinstance(block, ResidualBlock)]
+    assert len(blocks) == sum(BLOCKS.values())
+    for block in blocks:
+        before = made(draws)
+        torch.nn.init.normal_(block.norms[1].gain.weight[0])
+        changed = (made(draws) != before).flatten(1).any(dim=1)
+        assert changed.tolist() == (draws.labels == 0).tolist()
+        torch.nn.init.zeros_(block.convolutions[1].weight)
+        maps = torch.randn(2, block.convolutions[0].in_channels, 4, 4)
+        assert torch.equal(block(maps, draws.labels[:2]), maps)
 
 
 def test_a_patch_is_judged_by_itself_and_the_whole_by_all_pixels() -> None:
