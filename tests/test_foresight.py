@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from stages import foresight
+from stages.downstream.params import ArmParams, TrainDownstreamParams
 from stages.generators import moments
 from stages.imaging.distance import alignments
 from stages.memorization.filtering import MemorizationFilter, Originals
@@ -396,6 +397,14 @@ def test_full_conformal_needs_one_more_where_images_are_drawn_from_others(prepar
     foresight.check(params(**full, **sources), prepared(calibration=0, unlabelled=20))
 
 
+def among(**settings: dict[str, Any]) -> TrainDownstreamParams:
+    """The default's, with one more arm, which chooses among generators with these settings."""
+    section = params().train_downstream
+    arm = section.arms["gan"].model_dump() | {"images": "data/filter_memorized"}
+    arm["settings"] = [each | {"generator": name} for name, each in settings.items()]
+    return section.model_copy(update={"arms": section.arms | {"either": ArmParams.model_validate(arm)}})
+
+
 def test_scores_that_filters_go_by_must_be_noted(prepared: Callable[..., Dataset]) -> None:
     def by(score: str, arm: str) -> dict[str, Any]:
         return {
@@ -408,6 +417,10 @@ def test_scores_that_filters_go_by_must_be_noted(prepared: Callable[..., Dataset
     (line,) = problems(params(generate__scores=True, **by("discriminator", "gaussian_classic")), dataset)
     assert "arms.gaussian_classic: filter: by: discriminator needs a generator that has one, not kind: gaussian" in line
     foresight.check(params(generate__scores=True, **by("discriminator", "gan")), dataset)
+    judged = {"synthetic_share": 0.5, "filter": {"by": "discriminator", "keep": 0.5}}
+    either = params(generate__scores=True).model_copy(update={"train_downstream": among(gan=judged, gaussian=judged)})
+    (line,) = problems(either, dataset)
+    assert "not kind: gaussian" in line, "of the settings that go by it, one names a generator that has none"
     foresight.check(params(**by("confidence", "gaussian_classic")), dataset)
 
 
