@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from torch import Tensor
@@ -13,8 +15,11 @@ from torch import Tensor
 from benchmarks import gan_sets
 from benchmarks.gan_sets import GanSet, available, load
 from stages.labelling import pool
-from stages.plumbing import workdir
+from stages.plumbing import images, workdir
+from stages.plumbing.dataset import Dataset
 from stages.plumbing.errors import UserError
+from stages.plumbing.images import ImageSet
+from stages.sources.params import ImageParams
 from tests.conftest import SHARED
 from tests.labelling.toy import hasty_fit
 
@@ -84,6 +89,28 @@ def test_development_sees_no_test_image_and_the_same_training_images() -> None:
     assert torch.equal(test.data.unlabelled, development.data.unlabelled)
     assert not len(development.calibration_images)
     assert len(development.test_images) == 200
+
+
+def test_development_tests_on_every_image_that_no_generator_sees() -> None:
+    test, development = (load("digits_rare", 0, Path("nowhere"), part) for part in ("test", "development"))
+    elsewhere = [test.test_images, test.data.images, test.data.validation_images]
+    assert len(development.test_images) == 1797 - sum(map(len, elsewhere)) > len(test.calibration_images)
+    assert not as_bytes(development.test_images) & as_bytes(*elsewhere)
+    assert as_bytes(test.calibration_images) < as_bytes(development.test_images)
+
+
+def test_nobody_who_is_learned_from_is_tested_in_development(tmp_path: Path) -> None:
+    """Two images of each of 30 people, and of every third of them one that is learned from."""
+    rows = np.arange(60)
+    ids, people = np.array([f"i{row:02d}" for row in rows]), [f"p{row // 2}" for row in rows]
+    pixels = np.tile(rows.astype(np.uint8)[:, None, None, None], (1, 1, 8, 8))
+    images.write(tmp_path / "images.parquet", ImageSet(ids, pixels, rows % 2, people), ["a", "b"])
+    roles = pa.table({"id": ids[::6], "replicate": np.zeros(10, int), "role": ["train"] * 10})
+    images.write_table(tmp_path / "roles.parquet", roles)
+    image = ImageParams(size=8, channels="grey", fit="pad", flip_ok=False)
+    found, labels = gan_sets._unseen(Dataset(tmp_path, "toy", ["a", "b"], image, 1, shifted=False), 0)
+    assert found[:, 0, 0, 0].tolist() == [row for row in rows if (row // 2) % 3]
+    assert labels.tolist() == [row % 2 for row in rows if (row // 2) % 3]
 
 
 def test_seeds_share_the_test_set_and_draw_their_own_labels() -> None:
