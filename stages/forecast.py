@@ -88,7 +88,7 @@ def _generator(section: GeneratorParams, sizes: Sizes) -> float:
         # the discriminator sees real and fake ones, the generator's images pass there and back
         looks = 3 * section.batch_size * (section.backbone.size / 96) ** 2
     elif isinstance(section, RefiningParams):
-        pixel = 0.012 * section.width / 16
+        pixel = 0.016 * section.width / 16
     return section.steps * (0.01 + batches * pixel * sizes.side**2 / 64 + looks * LOOK)
 
 
