@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor, nn
 
 from benchmarks import recognition
-from benchmarks.recognition import PER_CLASS, SHOWN, draw, fitted
+from benchmarks.gan_sets import GanSet
+from benchmarks.recognition import PER_CLASS, SHOWN, draw, fitted, recognised
+from benchmarks.reference_generators import Sampler
 from stages.imaging.networks import in_batches
+from stages.labelling import soft_labels
 from tests.benchmarks.toy import make_data, make_set
 
 
@@ -30,3 +34,28 @@ def test_the_recogniser_knows_the_classes_of_images_that_it_has_not_seen(monkeyp
     fresh = make_data(seed=7)
     named = in_batches(fitted(make_set()), fresh.images).argmax(dim=1)
     assert (named == fresh.labels).float().mean() > 0.95
+
+
+class _Halves(nn.Module):
+    """Tells the toy's classes apart without having learned it."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        upper, lower = (half.mean(dim=(1, 2, 3)) for half in images.float().chunk(2, dim=2))
+        return torch.stack([lower - upper, upper - lower], dim=1)
+
+
+def test_images_that_a_teacher_is_sure_of_are_recognised_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    def every_second_wrong(_own: GanSet, _seed: int) -> tuple[Sampler, int]:
+        def sample(count: int, seed: int) -> tuple[Tensor, Tensor]:
+            drawn = make_data(per_class=count, seed=seed + 7)
+            noise = torch.randint(20, drawn.images.shape, generator=torch.Generator().manual_seed(7), dtype=torch.uint8)
+            return drawn.images + noise, drawn.labels ^ (torch.arange(len(drawn.labels)) % 2)
+
+        return sample, 5
+
+    monkeypatch.setattr(recognition, "PER_CLASS", 30)
+    monkeypatch.setattr(soft_labels, "STEPS", 60)
+    every, surest = recognised("half wrong", every_second_wrong, make_set(), _Halves(), seed=0, pictures=None)
+    assert every["recognised"] == pytest.approx(0.5, abs=0.02)
+    assert float(surest["recognised"]) > 0.95
+    assert every["steps"] == surest["steps"] == 5
