@@ -25,6 +25,7 @@ from benchmarks.public_gans import GanTrainer
 from benchmarks.reference_generators import Sampler, train_dcgan
 from stages.downstream.augment import build_policy
 from stages.downstream.sampling import draw_order
+from stages.downstream.selection import best_of_every_class
 from stages.downstream.training import Examples, derive_seeds, predict, train_classifier
 from stages.generators import training
 from stages.generators.drawing import TrainedGenerator
@@ -105,13 +106,18 @@ def sets_of(options: argparse.Namespace, names: Iterable[str], part: gan_sets.Pa
     return {name: [gan_sets.load(name, seed, options.data, part) for seed in seeds] for name in chosen}
 
 
-def contest(name: str, sets: Sequence[GanSet], fits: Mapping[str, Fit], jobs: int) -> pd.DataFrame:
-    """Fit every generator to every replicate, print the table of means over these, and return it."""
+def contest(
+    name: str, sets: Sequence[GanSet], fits: Mapping[str, Fit], jobs: int, shares: Sequence[float] = (1.0,)
+) -> pd.DataFrame:
+    """Fit every generator to every replicate, print the table of means over these, and return it.
+
+    shares: what `surest` leaves of the images; each has a row.
+    """
     parallel = Parallel(n_jobs=jobs)
     teachers = parallel(delayed(fit_teacher)(own.data, seed, own.guessed) for seed, own in enumerate(sets))
     replicates = enumerate(zip(sets, teachers, strict=True))
-    work = (delayed(score)(each, fit, *own, seed) for seed, own in replicates for each, fit in fits.items())
-    scores = pd.DataFrame(asdict(each) for each in parallel(work)).groupby("generator", sort=False)
+    work = (delayed(score)(each, fit, *own, seed, shares) for seed, own in replicates for each, fit in fits.items())
+    scores = pd.DataFrame(asdict(each) for rows in parallel(work) for each in rows).groupby("generator", sort=False)
     table = scores.mean()
     for place, measure in ((1, "accuracy"), (3, "soft")):
         table.insert(place, f"± {measure}", scores[measure].std(ddof=0))
@@ -119,24 +125,52 @@ def contest(name: str, sets: Sequence[GanSet], fits: Mapping[str, Fit], jobs: in
     return table
 
 
-def score(name: str, fit: Fit, gan_set: GanSet, teacher: Teacher, seed: int) -> Score:
-    """Fit one generator in a process of one thread, and judge its images."""
+def score(
+    name: str, fit: Fit, gan_set: GanSet, teacher: Teacher, seed: int, shares: Sequence[float] = (1.0,)
+) -> list[Score]:
+    """Fit one generator in a process of one thread, and judge each share of its surest images."""
     torch.set_num_threads(1)
     started = process_time()
     sample, steps = fit(gan_set, seed)
     spent = process_time() - started
-    images, labels = sample(SAMPLES // gan_set.data.classes, seed)
-    own = kept(images, gan_set) if name != REAL else torch.ones(len(images), dtype=torch.bool)
-    check_some_kept(~own.numpy(), name, seed)
-    return Score(
-        name,
-        accuracy=taught(images[own], one_hot(labels[own], gan_set.data.classes).float(), gan_set, seed),
-        soft=taught(images[own], teacher.probabilities(images[own]), gan_set, seed),
-        **_likeness(images[own], gan_set),
-        dropped=1 - float(own.float().mean()),
-        seconds=spent,
-        steps=steps,
-    )
+    if name == REAL:
+        images, labels = sample(0, seed)
+        return [Score(name, **_judged(images, labels, gan_set, teacher, seed), dropped=0.0, seconds=spent, steps=steps)]
+    scores = []
+    for share in shares:
+        images, labels = surest(sample, teacher, SAMPLES // gan_set.data.classes, seed, share)
+        own = kept(images, gan_set)
+        check_some_kept(~own.numpy(), name, seed)
+        judged = _judged(images[own], labels[own], gan_set, teacher, seed)
+        dropped = 1 - float(own.float().mean())
+        scores.append(Score(called(name, share), **judged, dropped=dropped, seconds=spent, steps=steps))
+    return scores
+
+
+def called(name: str, share: float) -> str:
+    """What a generator's surest share of images is called in tables."""
+    return name if share == 1 else f"{name}, surest {share:.0%}"
+
+
+def _judged(images: Tensor, labels: Tensor, gan_set: GanSet, teacher: Teacher, seed: int) -> dict[str, float]:
+    return {
+        "accuracy": taught(images, one_hot(labels, gan_set.data.classes).float(), gan_set, seed),
+        "soft": taught(images, teacher.probabilities(images), gan_set, seed),
+        **_likeness(images, gan_set),
+    }
+
+
+def surest(sample: Sampler, teacher: Teacher, per_class: int, seed: int, share: float) -> tuple[Tensor, Tensor]:
+    """Images uint8 (N, C, H, W) and labels (N,), those of 1 / share times as many of whose class a teacher is surest.
+
+    An arm's `filter: {by: confidence}` chooses likewise.
+    """
+    images, labels = sample(round(per_class / share), seed)
+    if share == 1:
+        return images, labels
+    sureness = teacher.probabilities(images).gather(1, labels.unsqueeze(1)).squeeze(1)
+    chosen = best_of_every_class(labels, sureness, share)
+    return images[chosen], labels[chosen]
 
 
 def kept(images: Tensor, gan_set: GanSet, sources: NDArray[np.int64] | None = None) -> Tensor:

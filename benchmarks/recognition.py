@@ -23,10 +23,22 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from benchmarks.gan_contest import REAL, Fit, accuracy, kept, other_gans, ours, parser, real, sets_of, taught
+from benchmarks.gan_contest import (
+    REAL,
+    Fit,
+    accuracy,
+    called,
+    kept,
+    other_gans,
+    ours,
+    parser,
+    real,
+    sets_of,
+    surest,
+    taught,
+)
 from benchmarks.gan_sets import GanSet
 from stages.downstream.heads import fit_head
-from stages.downstream.selection import best_of_every_class
 from stages.imaging.backbones import IN_PACKAGE, PACKAGED, open_backbone
 from stages.imaging.networks import in_batches
 from stages.labelling.soft_labels import fit_teacher
@@ -78,17 +90,14 @@ def recognised(
         return [{"generator": name, **_told(images, labels, own, own, recogniser, seed), "steps": steps}]
     rows, teacher = list[dict[str, str | float]](), fit_teacher(own.data, seed, own.guessed)
     for share in (1.0, SUREST):
-        images, labels = sample(round(PER_CLASS / share), seed)
-        sureness = teacher.probabilities(images).gather(1, labels.unsqueeze(1)).squeeze(1)
-        chosen = best_of_every_class(labels, sureness, share)
-        images, labels = images[chosen], labels[chosen]
-        called = name if share == 1 else f"{name}, surest {share:.0%}"
+        images, labels = surest(sample, teacher, PER_CLASS, seed, share)
+        row = called(name, share)
         if pictures is not None:
-            draw(images, labels, pictures / f"{called}_{seed}.png")
+            draw(images, labels, pictures / f"{row}_{seed}.png")
         passed = kept(images, own)
         shown = replace(own, test_images=images[passed], test_labels=labels[passed])
         told = _told(images[passed], labels[passed], own, shown, recogniser, seed)
-        rows.append({"generator": called, **told, "dropped": 1 - float(passed.float().mean()), "steps": steps})
+        rows.append({"generator": row, **told, "dropped": 1 - float(passed.float().mean()), "steps": steps})
     return rows
 
 

@@ -1,15 +1,18 @@
 """Contests of generators: sections made of the preset's, a filter before every judgement, and a fair judge."""
 
 from dataclasses import replace
+from typing import cast
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn.functional import one_hot
 
 from benchmarks import gan_contest
-from benchmarks.gan_contest import REAL, contest, kept, ours, real, section, taught
+from benchmarks.gan_contest import REAL, contest, kept, ours, real, section, surest, taught
 from stages.generators.params import AdversarialParams, GaussianParams
 from stages.labelling import pool, quick_classifier, soft_labels
+from stages.labelling.soft_labels import Teacher
 from tests.benchmarks.toy import make_set
 from tests.labelling.toy import hasty_fit
 
@@ -26,15 +29,37 @@ def test_a_section_is_the_presets_but_for_what_is_changed() -> None:
 def test_a_table_has_a_row_for_each_generator(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gan_contest, "SAMPLES", 400)
+    monkeypatch.setattr(gan_contest, "SAMPLES", 200)
     for module in (pool, soft_labels, quick_classifier):
         monkeypatch.setattr(module, "fit", hasty_fit(steps=20))
     fits = {REAL: real, "gaussian": ours("gaussian"), "projection": ours("projection")}
-    table = contest("halves", [make_set(), make_set()], fits, jobs=1)
-    assert list(table.index) == list(fits)
-    assert table["steps"].tolist() == [0, 0, 20]
+    table = contest("halves", [make_set(), make_set()], fits, jobs=1, shares=[1.0, 0.5])
+    rows = [REAL, "gaussian", "gaussian, surest 50%", "projection", "projection, surest 50%"]
+    assert list(table.index) == rows
+    assert table["steps"].tolist() == [0, 0, 0, 20, 20]
     assert (table[["accuracy", "soft"]] > 0.9).all(axis=None)
     assert "halves" in capsys.readouterr().out
+
+
+def test_those_of_whose_class_a_teacher_is_surest_stay_in_as_many_of_each() -> None:
+    images = torch.arange(40, dtype=torch.uint8).view(-1, 1, 1, 1)
+    labels = torch.arange(40) % 2
+
+    class Brightness:
+        """Sure of the second class where images are bright."""
+
+        def probabilities(self, images: Tensor) -> Tensor:
+            bright = images.flatten() / 40
+            return torch.stack([1 - bright, bright], dim=1)
+
+    def sample(count: int, _seed: int) -> tuple[Tensor, Tensor]:
+        return images[: 2 * count], labels[: 2 * count]
+
+    chosen, theirs = surest(sample, cast(Teacher, Brightness()), 5, 0, 0.25)
+    assert chosen[theirs == 0].flatten().tolist() == [0, 2, 4, 6, 8]
+    assert chosen[theirs == 1].flatten().tolist() == [31, 33, 35, 37, 39]
+    every, _ = surest(sample, cast(Teacher, Brightness()), 5, 0, 1.0)
+    assert every.flatten().tolist() == list(range(10))
 
 
 def test_copies_are_dropped_before_they_are_judged() -> None:
