@@ -29,7 +29,7 @@ def test_a_section_is_the_presets_but_for_what_is_changed() -> None:
 def test_a_table_has_a_row_for_each_generator(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gan_contest, "SAMPLES", 200)
+    monkeypatch.setattr(gan_contest, "SAMPLES", 400)
     for module in (pool, soft_labels, quick_classifier):
         monkeypatch.setattr(module, "fit", hasty_fit(steps=20))
     fits = {REAL: real, "gaussian": ours("gaussian"), "projection": ours("projection")}
