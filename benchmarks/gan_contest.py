@@ -163,7 +163,7 @@ def _judged(images: Tensor, labels: Tensor, gan_set: GanSet, teacher: Teacher, s
 def surest(sample: Sampler, teacher: Teacher, per_class: int, seed: int, share: float) -> tuple[Tensor, Tensor]:
     """Images uint8 (N, C, H, W) and labels (N,), those of 1 / share times as many of whose class a teacher is surest.
 
-    An arm's `filter: {by: confidence}` chooses likewise.
+    An arm's `filter: {by: confidence}` chooses likewise, and `generate.candidates` the one of so many in a row.
     """
     images, labels = sample(round(per_class / share), seed)
     if share == 1:

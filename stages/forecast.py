@@ -54,7 +54,7 @@ def seconds(params: Params, sizes: Sizes, cores: int) -> dict[str, float]:
     work = {"prepare": 0.0}
     for name, section in params.train_gan.generators.items():
         work[f"train_gan@{name}"] = _generator(section, sizes)
-        work[f"generate@{name}"] = 0.5 + sizes.drawn * sizes.pixels * 1e-7
+        work[f"generate@{name}"] = 0.5 + params.generate.candidates * sizes.drawn * sizes.pixels * 1e-7
         work[f"filter_memorized@{name}"] = _filter(params.filter_memorized, sizes)
     downstream = params.train_downstream
     work |= {f"train_downstream@{name}": _arm(arm, downstream, sizes) for name, arm in downstream.arms.items()}

@@ -1,6 +1,7 @@
 """A generator that starts from real images, with a teacher's labels, goes through the stages: lineage is told."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,27 @@ def test_every_image_has_a_teachers_probabilities(project: Path) -> None:
     assert probabilities.shape == (len(generated), 10)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
     assert (probabilities.argmax(axis=1) == generated.labels).mean() > 0.5
+
+
+def test_of_candidates_the_one_stays_of_whose_class_the_teacher_is_surest(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(project, tmp_path / "project", symlinks=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(pool, "fit", hasty_fit(steps=1))
+    monkeypatch.setattr(soft_labels, "fit", hasty_fit(steps=60))
+    found = []
+    for times, candidates in ((4, 1), (1, 4)):
+        edit_params(folder, {"generate.plan": {"kind": "factor", "factor": times}, "generate.candidates": candidates})
+        execute("generate", stages.generate.main, item="variants")
+        found.append(images.read(folder / "data/generate/variants/0.parquet"))
+    every, chosen = found
+    likely = np.take_along_axis(every.extra["probabilities"], every.labels[:, None], axis=1).reshape(-1, 4)
+    expected = every.take(likely.argmax(axis=1) + np.arange(0, len(every), 4))
+    assert chosen.ids.tolist() == expected.ids.tolist()
+    assert (chosen.pixels == expected.pixels).all()
+    assert chosen.extra["source_id"].tolist() == expected.extra["source_id"].tolist()
+    assert (likely.argmax(axis=1) > 0).mean() > 0.25  # there was something to choose
 
 
 def test_likeness_to_the_own_source_is_told_and_no_copy(project: Path) -> None:

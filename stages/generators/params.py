@@ -363,10 +363,14 @@ class FactorPlan(Strict):
 
 
 class GenerateParams(Strict):
-    """Section `generate`."""
+    """Section `generate`.
+
+    candidates: of so many images drawn in a row, the one stays of whose class a teacher is surest; 1 keeps all.
+    """
 
     seed: Seed
     device: Device
     truncation: float = Field(gt=0, le=1)
+    candidates: Literal[1, 2, 4, 8, 16]  # they share a batch
     scores: bool
     plan: Annotated[BalancePlan | FactorPlan, Field(discriminator="kind")]

@@ -51,7 +51,12 @@ def draw(shard: Shard) -> NDArray[np.int64]:
 
 
 def _blocks(shard: Shard, dataset: Dataset) -> Iterator[ImageSet]:
-    """What the replicate's generator draws, block by block, with a teacher's probabilities where labels are these."""
+    """What the replicate's generator draws, block by block, with a teacher's probabilities where labels are these.
+
+    Of several candidates the one stays of whose class the teacher is surest (Razavi et al., "Generating Diverse
+    High-Fidelity Images with VQ-VAE-2", 2019, section 3.4). What a generator did not draw has none: its images are
+    all that there are.
+    """
     import torch
 
     from stages.generators.drawing import TrainedGenerator, sources_of
@@ -65,18 +70,30 @@ def _blocks(shard: Shard, dataset: Dataset) -> Iterator[ImageSet]:
     data = open_replicate(dataset, replicate, params.device, "generate")
     labelled = data.with_all_labels()
     source_ids = np.concatenate([dataset.ids(replicate, role) for role in LABELLED])
-    teacher = None
-    if shard.section.labels == "teacher":
+    candidates = 1 if "counts" in trained.generator.plan else params.candidates
+    teacher, labels_them = None, shard.section.labels == "teacher"
+    if labels_them or candidates > 1:
         teacher = fit_teacher(data, params.seed, guess_pool(dataset, replicate, data))
-    asked = requests(shard.wanted, params.seed, replicate, sources_of(trained.generator, labelled))
+    wanted = [range(candidates * each.start, candidates * each.stop) for each in shard.wanted]
+    asked = requests(wanted, params.seed, replicate, sources_of(trained.generator, labelled))
     while batches := list(islice(asked, BLOCK)):
         drawn = [_named(each, trained, labelled, source_ids, shard) for each in batches]
         block = images.concatenate(drawn)
         if teacher is not None:
-            block.extra["probabilities"] = (
-                teacher.probabilities(torch.from_numpy(block.pixels).to(device)).cpu().numpy()
-            )
+            probabilities = teacher.probabilities(torch.from_numpy(block.pixels).to(device)).cpu().numpy()
+            if labels_them:
+                block.extra["probabilities"] = probabilities
+            block = block.take(surest(probabilities, block.labels, candidates))
         yield block
+
+
+def surest(probabilities: NDArray[np.float32], labels: NDArray[np.int64], candidates: int) -> NDArray[np.int64]:
+    """Of every `candidates` rows in a row, which are of one class, the one whose class is likeliest: (N / candidates,).
+
+    probabilities: (N, K), of the classes. labels: (N,).
+    """
+    likely = np.take_along_axis(probabilities, labels[:, None], axis=1).reshape(-1, candidates)
+    return likely.argmax(axis=1) + np.arange(0, len(labels), candidates)
 
 
 def _named(

@@ -12,7 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from stages.comparison.params import EvaluateParams, GateParams
 from stages.downstream.params import LabelBudget, TrainDownstreamParams
-from stages.generators.params import GenerateParams, TrainGanParams
+from stages.generators.params import GenerateParams, PrivateParams, TrainGanParams
 from stages.memorization.params import FilterMemorizedParams
 from stages.plumbing.errors import UserError
 from stages.sources.params import PrepareParams
@@ -84,6 +84,17 @@ class Params(BaseModel):
                         f"train_downstream.arms.{name}.images: {each!r} is no generator of train_gan.generators "
                         f"({', '.join(generators)})"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _no_teacher_chooses_where_a_budget_is_kept(self) -> Self:
+        for name, section in self.train_gan.generators.items():
+            if isinstance(section, PrivateParams) and self.generate.candidates > 1:
+                raise ValueError(
+                    f"generate.candidates: {self.generate.candidates} does not go with train_gan.generators.{name}, of "
+                    f"kind: {section.kind}: the teacher who chooses learned from the labelled images without any "
+                    "privacy budget; set it to 1"
+                )
         return self
 
     @model_validator(mode="after")

@@ -98,6 +98,8 @@ def test_only_external_images_have_a_folder_and_they_need_one(name: str, path: s
     [
         {"truncation": 0},
         {"truncation": 1.1},
+        {"candidates": 0},
+        {"candidates": 3},
         {"device": "tpu"},
         {"plan": {"kind": "balance", "factor": 2}},
         {"plan": {"kind": "double", "factor": 2}},
@@ -106,7 +108,7 @@ def test_only_external_images_have_a_folder_and_they_need_one(name: str, path: s
     ],
 )
 def test_wrong_parameters_of_generate_are_refused(wrong: dict[str, object]) -> None:
-    good = {"seed": 0, "device": "cpu", "truncation": 1.0, "scores": False}
+    good = {"seed": 0, "device": "cpu", "truncation": 1.0, "candidates": 1, "scores": False}
     good |= {"plan": {"kind": "balance", "per_class": 5}}
     GenerateParams.model_validate(good)
     with pytest.raises(ValidationError):

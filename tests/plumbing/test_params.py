@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 from stages.plumbing import params
 from stages.plumbing.errors import UserError
 from tests.conftest import DEFAULT_PARAMS, edit_params
+from tests.generators.toy import toy_params
 
 GAN = "train_gan.generators.gan."
 
@@ -47,6 +48,7 @@ def refuse(tmp_path: Path) -> Callable[[dict[str, Any]], str]:
         ({"filter_memorized.alpha": 0}, ["filter_memorized.alpha", "greater than 0"]),
         ({"filter_memorized.alpha": 1}, ["filter_memorized.alpha", "less than 1"]),
         ({"generate.truncation": 0}, ["generate.truncation", "greater than 0"]),
+        ({"generate.candidates": 3}, ["generate.candidates", "1, 2, 4, 8 or 16", "3"]),
         ({"train_downstream.arms": {}}, ["train_downstream.arms", "at least 1"]),
         ({"train_downstream.classifier.steps": None}, ["train_downstream.classifier.steps", "integer"]),
         ({"evaluate.augment.rivals": ["clasic"]}, ["evaluate.augment.rivals", "'clasic'", "classic"]),
@@ -157,3 +159,13 @@ def test_the_file_is_what_the_schema_says() -> None:
     loaded = params.load(DEFAULT_PARAMS)
     raw = YAML(typ="safe", pure=True).load(DEFAULT_PARAMS)
     assert set(loaded.model_dump()) == set(raw)
+
+
+@pytest.mark.parametrize("kind", ["private_gaussian", "private_features", "private_gan"])
+def test_no_teacher_chooses_among_images_with_a_privacy_budget(
+    refuse: Callable[[dict[str, Any]], str], kind: str
+) -> None:
+    generators = {"gan": toy_params(kind).model_dump(), "gaussian": toy_params("gaussian").model_dump()}
+    message = refuse({"train_gan.generators": generators, "generate.candidates": 2})
+    assert "generate.candidates: 2 does not go with train_gan.generators.gan" in message
+    assert "privacy budget" in message
