@@ -130,6 +130,7 @@ def _generator(params: Params, dataset: Dataset, name: str, synthetic: ImageSet)
     made = workdir.read_json(workdir.METRICS / "train_gan" / f"{name}.json", GanMetrics)
     return GeneratorEvidence(
         section=section.model_dump(mode="json"),
+        candidates=params.generate.candidates if section.kind != "external" else 1,
         quality=made["replicates"],
         promise=made.get("promise"),
         privacy=privacy,

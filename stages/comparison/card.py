@@ -35,6 +35,7 @@ def _told(evidence: Evidence, name: str, generator: GeneratorEvidence, numbers: 
     found, labels = spreads(generator.quality), evidence.labelled + evidence.validation
     return {
         "section": generator.section,
+        "candidates": generator.candidates,
         "withheld": generator.withheld,
         "tested_for": _tested_for(evidence, name, generator, numbers),
         "kept": np.bincount(generator.synthetic[1], minlength=len(evidence.classes)).tolist(),

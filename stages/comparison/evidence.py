@@ -64,13 +64,15 @@ class Outcomes:
 
 @dataclass(frozen=True)
 class GeneratorEvidence:
-    """One generator. section: its section of params.yaml. quality: `replicates` of metrics/train_gan/<name>.json.
-    promise: likewise, None where no privacy budget was kept. privacy: metrics/filter_memorized/<name>.json. synthetic:
-    what passed every replicate's filter. leak: whether that gives real images away. withheld: whether it is therefore
-    not given away. emptied: replicates in which the filter left no image of a class, by the names of such classes.
-    pairs: generated images, the real ones nearest to them, and captions. arms: those that train on the images."""
+    """One generator. section: its section of params.yaml. candidates: of how many images drawn each is the one that a
+    teacher chose, 1 where all are there. quality: `replicates` of metrics/train_gan/<name>.json. promise: likewise,
+    None where no privacy budget was kept. privacy: metrics/filter_memorized/<name>.json. synthetic: what passed every
+    replicate's filter. leak: whether that gives real images away. withheld: whether it is therefore not given away.
+    emptied: replicates in which the filter left no image of a class, by the names of such classes. pairs: generated
+    images, the real ones nearest to them, and captions. arms: those that train on the images."""
 
     section: Facts
+    candidates: int
     quality: Mapping[str, Mapping[str, float]]
     promise: Facts | None
     privacy: Facts

@@ -168,6 +168,7 @@ def make_generator(make_privacy: Callable[[list[str]], dict[str, Any]]) -> Calla
         leak = judge_set(attacks, found, 0.05, made_here=True)
         return GeneratorEvidence(
             section=SECTIONS[name],
+            candidates=1,
             quality={"0": {"kid": 0.25}, "1": {"kid": 0.75}},
             promise=None,
             privacy=found,

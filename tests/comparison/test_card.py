@@ -94,6 +94,12 @@ def test_the_card_has_a_section_for_every_generator(make_card, make_generator):
     assert "GAN" not in alone.split("## gaussian")[1], "a Gaussian is none"
 
 
+def test_the_card_says_that_a_teacher_chose_the_images(make_card, make_generator):
+    gan = make_generator("gan", CLASSES)
+    assert "Of every 4 images drawn" in make_card(generators={"gan": replace(gan, candidates=4)})
+    assert "Of every" not in make_card(generators={"gan": gan})
+
+
 def test_the_card_says_whose_guesses_the_probabilities_are(make_card, make_generator):
     gan = make_generator("gan", CLASSES)
     soft = replace(gan, section=gan.section | {"labels": "teacher"})

@@ -150,13 +150,21 @@ def test_warnings_and_dead_questions_stand_on_top_with_the_words_that_matter_in_
 
 
 def test_no_sentence_is_said_twice(make_content, make_generator):
-    generators = {name: make_generator(name, CLASSES) for name in ("gan", "gaussian")}
+    generators = {name: replace(make_generator(name, CLASSES), candidates=4) for name in ("gan", "gaussian")}
     evidence = replace(make_content().evidence, generators=generators)
     numbers, _ = all_numbers(evidence)
     page = _Page(render_report(replace(make_content(), evidence=evidence, numbers=numbers)))
     said = [each for each in re.split(r"(?<=[a-z)]\.)\s+", " ".join(page.text.split())) if len(each) > 40]
     assert len(said) > 30
     assert [each for each in said if said.count(each) > 1] == []
+
+
+def test_it_is_told_once_that_a_teacher_chose_the_images(make_content, make_generator):
+    told = "one was kept of whose class a teacher was surest"
+    content = make_content()
+    assert told not in render_report(content)
+    chosen = {"gan": replace(make_generator("gan", CLASSES), candidates=4)}
+    assert render_report(_of(content, generators=chosen)).count(told) == 1
 
 
 def test_arms_have_words_beside_their_keys(make_content):
