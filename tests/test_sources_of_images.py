@@ -68,7 +68,7 @@ def test_of_candidates_the_one_stays_of_whose_class_the_teacher_is_surest(
     folder = shutil.copytree(project, tmp_path / "project", symlinks=True)
     monkeypatch.chdir(folder)
     monkeypatch.setattr(pool, "fit", hasty_fit(steps=1))
-    monkeypatch.setattr(soft_labels, "fit", hasty_fit(steps=60))
+    monkeypatch.setattr(soft_labels, "fit", hasty_fit(steps=5))
     found = []
     for times, candidates in ((4, 1), (1, 4)):
         edit_params(folder, {"generate.plan": {"kind": "factor", "factor": times}, "generate.candidates": candidates})

@@ -33,7 +33,7 @@ def test_a_table_has_a_row_for_each_generator(
     for module in (pool, soft_labels, quick_classifier):
         monkeypatch.setattr(module, "fit", hasty_fit(steps=20))
     fits = {REAL: real, "gaussian": ours("gaussian"), "projection": ours("projection")}
-    table = contest("halves", [make_set(), make_set()], fits, jobs=1, shares=[1.0, 0.5])
+    table = contest("halves", [make_set()], fits, jobs=1, shares=[1.0, 0.5])
     rows = [REAL, "gaussian", "gaussian, surest 50%", "projection", "projection, surest 50%"]
     assert list(table.index) == rows
     assert table["steps"].tolist() == [0, 0, 0, 20, 20]
