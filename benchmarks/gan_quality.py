@@ -33,7 +33,7 @@ def main() -> None:
     for seconds in options.seconds:
         learning = _gans(seconds).items()
         chosen |= {f"{name}, {seconds:g} s": fit for name, fit in learning if name in options.generators}
-    shares = [1.0] if options.surest == 1 else [1.0, options.surest]
+    shares = sorted({1.0, options.surest}, reverse=True)
     ratios: dict[str, Any] = {}
     for name, sets in sets_of(options, NAMES, "development" if options.development else "test").items():
         accuracy = contest(name, sets, chosen, options.jobs, shares)["accuracy"]
