@@ -46,6 +46,7 @@ R3GAN = {"kind": "relativistic", "gradient_penalty": 1.0}  # an objective
 Fit = Callable[[GanSet, int], tuple[Sampler, int]]
 _REFINING: dict[str, Any] = {
     "width": 16,
+    "drawn_size": 32,
     "latent_dim": 512,
     "generator_learning_rate": 5e-4,
     "discriminator_learning_rate": 1e-3,

@@ -78,7 +78,9 @@ def _fit(text: str, folder: Path, by_names: bool, scratch: Path) -> tuple[str, l
 def _with_generator(text: str, size: int) -> str:
     """The parameters with the GAN that serves images of this size."""
     chosen = list(settings.of_generator(size))
-    return without(noted(text, chosen), "train_gan.generators.gan.layers") if chosen else text
+    if not chosen:
+        return text
+    return without(noted(text, chosen), "train_gan.generators.gan.layers", settings.IN_PLACE_OF_LAYERS)
 
 
 def _params(text: str) -> Params:

@@ -76,10 +76,14 @@ def noted(base: str, settings: Iterable[tuple[str, str, str]]) -> str:
     return base
 
 
-def without(base: str, dotted: str) -> str:
-    """The base's text without this key and the comment above it. Raises UserError as `compose`."""
-    found = _find(base, dotted.split("."))
-    return base[: found.start("comment")] + base[found.end() + 1 :]
+def without(base: str, dotted: str, instead: str = "") -> str:
+    """The base's text without this key and the comment above it, or with other lines instead.
+
+    Raises UserError as `compose`.
+    """
+    path = dotted.split(".")
+    found = _find(base, path)
+    return base[: found.start("comment")] + indent(instead, _LEVEL * (len(path) - 1)) + base[found.end() + 1 :]
 
 
 def _wrapped(text: str, depth: int) -> list[str]:

@@ -52,7 +52,7 @@ def test_a_step_that_refines_the_gaussian_takes_about_as_long_as_measured(
     values = copy.deepcopy(DEFAULTS)
     gan = values["train_gan"]["generators"]["gan"]
     del gan["layers"]
-    gan |= {"kind": "refined_gaussian", "width": width, "batch_size": 64}
+    gan |= {"kind": "refined_gaussian", "width": width, "batch_size": 64, "drawn_size": 32}
 
     def taken(steps: int) -> float:
         gan["steps"] = steps
@@ -65,7 +65,7 @@ def test_a_step_that_refines_the_gaussian_takes_about_as_long_as_measured(
 def test_a_generator_with_a_backbone_costs_by_the_pixels_that_this_looks_at() -> None:
     def step(size: int) -> float:
         backbone = {"name": "some", "size": size, "weights": "some"}
-        section = toy_params("projected", backbone=backbone, batch_size=64, width=16, steps=1)
+        section = toy_params("projected", backbone=backbone, batch_size=64, width=16, steps=1, drawn_size=64)
         return forecast._generator(section, replace(DIGITS, side=64, channels=3))
 
     assert step(64) == pytest.approx(0.93, rel=0.3), "as measured"

@@ -14,6 +14,7 @@ from stages.chooser.source import Field, Source
 
 LEAST_DRAWN, MOST_DRAWN = 20, 100  # generated images of the commonest class, unless that has more itself
 DRAWN = 4000  # generated images of all classes
+IN_PLACE_OF_LAYERS = "# pixels a side that both networks work at, at most; larger images are enlarged\ndrawn_size: 32\n"
 
 
 class Setting(NamedTuple):
@@ -53,7 +54,7 @@ def of_images(size: int, colour: bool, sight_of: str) -> list[Setting]:
 def of_generator(size: int) -> Iterator[Setting]:
     """From `LEAST_REFINED` pixels on, a GAN whose images taught more than the Gaussian's; below, the preset's.
 
-    The key `layers`, which that kind does not have, is the caller's to take out.
+    The key `layers`, which that kind does not have, is the caller's to replace by `IN_PLACE_OF_LAYERS`.
     """
     if size < LEAST_REFINED:
         return

@@ -68,7 +68,7 @@ class AdversarialGenerator(LearningGenerator):
         config = NetworkConfig.of(
             layers,
             data.classes,
-            data.images,
+            real.images,
             params.latent_dim,
             params.width,
             moments=moments,

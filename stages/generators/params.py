@@ -126,7 +126,12 @@ class ConditionalParams(LearningParams):
 
 
 class RefiningParams(AlignableParams, ConditionalParams):
-    """A kind that refines draws from the class Gaussians."""
+    """A kind that refines draws from the class Gaussians.
+
+    drawn_size: pixels a side that both networks work at, at most; larger images are enlarged from that.
+    """
+
+    drawn_size: int = Field(ge=8, le=128)
 
 
 class ProjectedParams(RefiningParams):

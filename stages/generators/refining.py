@@ -6,9 +6,12 @@ what is missing, at first nothing. So learning starts at the control `gaussian`,
 Gaussian cannot have.
 """
 
+from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from stages.generators.adversarial import AdversarialGenerator
 from stages.generators.dense import GaussianGenerator
@@ -16,19 +19,25 @@ from stages.generators.interface import Draws, Plan
 from stages.generators.layers import limited
 from stages.generators.moments import Moments
 from stages.generators.network_config import Layers, NetworkConfig
+from stages.generators.params import ConditionalParams, RefiningParams
 from stages.generators.unet import UNet, noise_side
+from stages.imaging.pixels import rounded
+from stages.labelling.data import ReplicateData, TrustedImages
 
+CHUNK = 1024  # images that are shrunk at a time
 BLOCKS = {"deep": 2, "middle": 1}  # residual blocks of the U-Net; where its maps are small they cost little
 
 
 class RefinedGaussian(nn.Module):
     """Draws to images (N, C, H, W) about [-1, 1]: from the class's Gaussian, and what the U-Net adds.
 
-    latents: those of the Gaussian, and behind them one number for each pixel of the U-Net's maps.
+    latents: those of the Gaussian, and behind them one number for each pixel of the U-Net's maps. size: H and W. While
+    it learns, it draws at the config's size; in evaluation mode it enlarges that to its own.
     """
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: NetworkConfig, size: int) -> None:
         super().__init__()
+        self.size = size
         self.gaussian, self.refine = GaussianGenerator(config), UNet(config, config.channels, **BLOCKS)
         self.rank = config.latent_dim
         self.noise = noise_side(config.size)
@@ -40,7 +49,10 @@ class RefinedGaussian(nn.Module):
     def forward(self, draws: Draws) -> Tensor:
         noise = draws.latents[:, self.rank :].unflatten(1, (1, self.noise, self.noise))
         start = self.gaussian(draws)
-        return limited(start + self.refine(start, noise, draws.labels))
+        images = limited(start + self.refine(start, noise, draws.labels))
+        if self.training or self.size == images.shape[-1]:
+            return images
+        return functional.interpolate(images, self.size, mode="bicubic")
 
 
 class RefiningGenerator(AdversarialGenerator):
@@ -56,8 +68,27 @@ class RefiningGenerator(AdversarialGenerator):
     def layers(_params: Any) -> Layers:
         return "dense"  # the Gaussians lie in principal components
 
+    @classmethod
+    def learned_from(cls, data: ReplicateData, real: TrustedImages, params: RefiningParams) -> TrustedImages:
+        """The images at the size that the networks work at."""
+        own = super().learned_from(data, real, params)
+        if own.images.shape[-1] <= params.drawn_size:
+            return own
+        shrunk = [rounded(_shrunk(each, params.drawn_size)) for each in own.images.split(CHUNK)]
+        return replace(own, images=torch.cat(shrunk))
+
+    @classmethod
+    def study(
+        cls, data: ReplicateData, real: TrustedImages, params: ConditionalParams, seed: int
+    ) -> tuple[Plan, Moments | None]:
+        plan, start = super().study(data, real, params, seed)
+        return {**plan, "size": data.images.shape[-1]}, start
+
     def build(self) -> tuple[nn.Module, nn.Module]:
-        return RefinedGaussian(self.config), self.build_discriminator()
+        return RefinedGaussian(self.config, self.plan["size"]), self.build_discriminator()
+
+    def judge(self, images: Tensor, draws: Draws) -> Tensor:
+        return super().judge(_shrunk(images, self.config.size), draws)
 
     def build_discriminator(self) -> nn.Module:
         """The untrained discriminator."""
@@ -66,3 +97,8 @@ class RefiningGenerator(AdversarialGenerator):
     def initialise(self, start: Moments | None) -> None:
         assert start is not None  # dense layers have one
         self.network.start_from(start)
+
+
+def _shrunk(images: Tensor, size: int) -> Tensor:
+    """Images (N, C, size, size), float32, of larger ones."""
+    return functional.adaptive_avg_pool2d(images.float(), size)

@@ -40,6 +40,7 @@ def make(config: NetworkConfig) -> Make:
         if name in ADVERSARIAL:
             config_of_it = replace(config, **changes)
             plan = {"networks": asdict(config_of_it), "objective": objective, "reconstruction": 0.0, "backbone": {}}
+            plan["size"] = config_of_it.size
             start: Any = random_moments(config_of_it) if config_of_it.layers == "dense" else None
         else:
             data, params = of_two_domains(toy_data(4)), toy_params(name, latent_dim=6, width=12, **changes)

@@ -45,6 +45,7 @@ _SECTION: TypeAdapter[GeneratorParams] = TypeAdapter(AnyGenerator)
 _FIELDS: dict[str, Any] = {
     "labels": "class",
     "align": False,
+    "drawn_size": 32,
     "rank": 8,
     "objective": HINGE,
     "layers": "dense",

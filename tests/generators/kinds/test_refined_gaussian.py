@@ -1,16 +1,25 @@
-"""It starts as the control `gaussian`, fits every size, and has one judge for patches and one for the whole image."""
+"""It starts as the control `gaussian`, fits every size, and has one judge for patches and one for the whole image.
+
+Beyond the size that it draws at, it enlarges.
+"""
 
 from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 from stages.generators.network_config import NetworkConfig
-from stages.generators.refining import BLOCKS, RefinedGaussian
+from stages.generators.refining import BLOCKS, RefinedGaussian, RefiningGenerator
+from stages.generators.training import train
 from stages.generators.two_judges import TwoJudges
 from stages.generators.unet import HALVINGS, ResidualBlock, block_side, noise_side
-from stages.imaging.pixels import to_bytes
-from tests.generators.toy import random_moments, some_draws
+from stages.imaging.pixels import to_bytes, to_network_range
+from stages.labelling import pool
+from stages.labelling.data import ReplicateData
+from tests.generators.toy import Memory, random_moments, some_draws, toy_params
+from tests.labelling.toy import toy_data
 
 CONFIG = NetworkConfig("dense", classes=3, channels=1, size=28, latent_dim=6, width=8, components=16, spectral=True)
 
@@ -23,7 +32,7 @@ def draws_for(config: NetworkConfig, count: int = 3) -> object:
 
 def network(config: NetworkConfig) -> RefinedGaussian:
     torch.manual_seed(0)
-    made = RefinedGaussian(config).eval()
+    made = RefinedGaussian(config, config.size).eval()
     made.start_from(random_moments(config))
     return made
 
@@ -94,6 +103,32 @@ def test_both_judges_take_every_size(size: int) -> None:
     judges = TwoJudges(config)
     logits = judges.logits(judges.features(torch.randn(2, 1, size, size), None), torch.tensor([0, 1]), torch.ones(2))
     assert judges.together(logits).shape == (2,)
+
+
+def learned(data: ReplicateData, drawn_size: int) -> RefiningGenerator:
+    params = toy_params("refined_gaussian", drawn_size=drawn_size, steps=4, width=8)
+    made = train(data, pool.unguessed(data), params, seed=0, report=lambda _: None, checkpoint=Memory()).generator
+    assert isinstance(made, RefiningGenerator)
+    return made
+
+
+def test_larger_images_are_learned_and_judged_at_the_drawn_size_and_drawn_at_their_own() -> None:
+    small = toy_data(pool=3)
+    large = replace(small, images=enlarged(small.images), unlabelled=enlarged(small.unlabelled))
+    one, other = learned(small, drawn_size=8), learned(large, drawn_size=8)
+    weights = other.state_dict()
+    for name, tensor in one.state_dict().items():
+        assert torch.equal(tensor, weights[name]), f"{name}: of the same images at that size"
+    draws = some_draws(torch.tensor([0, 2]), torch.randn(2, one.latent_dim))
+    drawn, again = one.network(draws), other.network(draws)
+    assert (drawn.shape[-1], again.shape[-1]) == (8, 16)
+    assert torch.allclose(functional.adaptive_avg_pool2d(again, 8), drawn, atol=0.3)
+    logits = [made.judge(to_network_range(seen[:2]), draws) for made, seen in ((one, small.images), (other, large.images))]
+    assert torch.equal(*logits)
+
+
+def enlarged(images: Tensor) -> Tensor:
+    return images.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
 
 
 def test_without_trust_no_class_matters() -> None:
