@@ -103,7 +103,7 @@ def _speed(name: str, config: NetworkConfig, batches: int) -> float:
 def project(config: NetworkConfig) -> Iterator[tuple[nn.Module, Path]]:
     """Works in a project with an untrained generator and an image of each class: its network, and a file to write."""
     torch.manual_seed(0)
-    generator = Kind({"networks": asdict(config), "objective": {"kind": "hinge"}}).eval()
+    generator = Kind({"networks": asdict(config), "objective": {"kind": "hinge", "margin": 1.0}}).eval()
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)

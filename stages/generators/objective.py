@@ -5,6 +5,7 @@ Logits have shape (N,), any range; `real` and `fake` lie side by side, row by ro
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ def build_objective(params: Mapping[str, Any]) -> Objective:
     """The objective that the section `objective` of a generator asks for, as plain values."""
     if params["kind"] == "hinge":
         return Objective(
-            hinge,
+            partial(hinge, margin=params["margin"]),
             fooled,
             sureness=lambda real, _fake: real.sign().mean(),
             generator_sees_real=False,
@@ -50,13 +51,14 @@ def build_objective(params: Mapping[str, Any]) -> Objective:
     )
 
 
-def hinge(real: Tensor, fake: Tensor) -> Tensor:
-    """max(0, 1 - D(real)) + max(0, 1 + D(fake)), (N,).
+def hinge(real: Tensor, fake: Tensor, margin: float = 1.0) -> Tensor:
+    """max(0, margin - D(real)) + max(0, margin + D(fake)), (N,).
 
     Lim and Ye, "Geometric GAN" (2017), eq. 15; Miyato et al., "Spectral Normalization for Generative Adversarial
-    Networks" (2018), eq. 16.
+    Networks" (2018), eq. 16; both with a margin of 1. One of 1 / k is as if each logit were k times as large, as where
+    spectral norm is scaled (Lin et al., "Why Spectral Normalization Stabilizes GANs", 2021).
     """
-    return torch.relu(1 - real) + torch.relu(1 + fake)
+    return torch.relu(margin - real) + torch.relu(margin + fake)
 
 
 def fooled(_: Tensor, fake: Tensor) -> Tensor:

@@ -20,9 +20,14 @@ class Strict(BaseModel):
 
 
 class HingeParams(Strict):
-    """Hinge loss under spectral norm."""
+    """Hinge loss under spectral norm.
+
+    margin: the logit beyond which an image teaches the discriminator nothing more. Under spectral norm logits may stay
+    far below 1: then all images count alike, and a lower margin makes those count that are still mistaken.
+    """
 
     kind: Literal["hinge"]
+    margin: float = Field(gt=0, le=100)
 
 
 class RelativisticParams(Strict):

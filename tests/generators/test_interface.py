@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from stages.generators.interface import Learner, LearningGenerator
-from tests.generators.toy import changed, copied, learner_of
+from tests.generators.toy import HINGE, changed, copied, learner_of
 
 RATE = 0.5
 
@@ -97,7 +97,7 @@ def watched(generator: LearningGenerator, rate: float) -> Learner:
     return Learner(optimisers, lambda images: images, half)
 
 
-@pytest.mark.parametrize("objective", [{"kind": "hinge"}, {"kind": "relativistic", "gradient_penalty": 0.2}])
+@pytest.mark.parametrize("objective", [HINGE, {"kind": "relativistic", "gradient_penalty": 0.2}])
 @pytest.mark.parametrize("name", ["projection", "auxiliary", "per_class", "image_conditioned"])
 def test_autocast_is_on_in_forward_passes_and_in_no_optimisers_step(
     make: Callable[..., LearningGenerator], feed: object, name: str, objective: dict[str, object]

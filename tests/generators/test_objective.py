@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stages.generators.objective import Objective, build_objective, fooled, gradient_penalty, hinge, relativistic
 
-HINGE = build_objective({"kind": "hinge"})
+HINGE = build_objective({"kind": "hinge", "margin": 1.0})
 RELATIVISTIC = build_objective({"kind": "relativistic", "gradient_penalty": 0.3})
 # softplus takes log(1 + e^x) for x beyond 20, which is off by e^-20.
 SOFTPLUS_ERROR = 3e-9
@@ -45,6 +45,12 @@ def test_the_discriminator_learns_nothing_beyond_its_margins() -> None:
     of_real, of_fake = torch.autograd.grad(hinge(real, fake).sum(), (real, fake))
     assert of_real.tolist() == [0.0, -1.0]
     assert of_fake.tolist() == [0.0, 1.0]
+
+
+def test_a_lower_margin_is_as_if_logits_were_larger() -> None:
+    real, fake = torch.tensor([2.0, 0.5, -0.125]), torch.tensor([-3.0, 0.0, 0.5])
+    low = build_objective({"kind": "hinge", "margin": 0.25})
+    assert torch.equal(4 * low.discriminator(real, fake), HINGE.discriminator(4 * real, 4 * fake))
 
 
 def test_the_generator_is_rewarded_for_fooling_however_far() -> None:

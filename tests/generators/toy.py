@@ -33,7 +33,7 @@ from tests.labelling.toy import CLASSES, toy_images, toy_masks
 CONFIG = NetworkConfig(
     layers="dense", classes=CLASSES, channels=1, size=8, latent_dim=8, width=32, components=20, spectral=True
 )
-HINGE = {"kind": "hinge"}
+HINGE = {"kind": "hinge", "margin": 1.0}
 RELATIVISTIC = {"kind": "relativistic", "gradient_penalty": 1.0}
 LEARNING = [name for name, (schema, _) in KINDS.items() if issubclass(schema, SteppedParams)]
 JUDGING = [name for name in LEARNING if name != "private_features"]

@@ -96,7 +96,7 @@ class Kind(LearningGenerator):
         self.latent_dim = plan["latent_dim"]
         self.network = Refiner(channels, self.latent_dim, width)
         self.discriminator = LocalDiscriminator(channels, plan["classes"], width, plan["conditional"])
-        self.objective = build_objective({"kind": "hinge"})
+        self.objective = build_objective({"kind": "hinge", "margin": 1.0})
         # Buffers are packed with the networks: a training that goes on remembers what it had refined.
         self.register_buffer("past", torch.zeros(plan["history"], channels, size, size, dtype=torch.uint8))
         self.register_buffer("past_labels", torch.zeros(plan["history"], dtype=torch.int64))

@@ -146,7 +146,7 @@ class Kind(LearningGenerator):
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
         self.latent_dim = plan["maps"] * sum(side**2 for side in plan["sides"])
-        self.objective = build_objective({"kind": "hinge"})
+        self.objective = build_objective({"kind": "hinge", "margin": 1.0})
         self.network = Pyramids(plan)
         self.discriminators = nn.ModuleList(PatchDiscriminator(plan["channels"], plan["width"]) for _ in plan["labels"])
         self.register_buffer("done", torch.zeros((), dtype=torch.int64))  # steps, which decide whose turn it is

@@ -55,7 +55,7 @@ class Kind(LearningGenerator):
         super().__init__(plan)
         shape = plan["channels"], plan["size"]
         self.latent_dim = plan["latent_dim"] + plan["size"] ** 2  # one number for each pixel's noise
-        self.objective = build_objective({"kind": "hinge"})
+        self.objective = build_objective({"kind": "hinge", "margin": 1.0})
         self.network, self.discriminator = self._translator(), ImageDiscriminator(*shape)
         self.way_back = self._translator() if plan["cycle"] else None
         self.source_discriminator = ImageDiscriminator(*shape) if plan["cycle"] else None
