@@ -54,7 +54,8 @@ _REFINING: dict[str, Any] = {
 }
 # What a kind has otherwise than the preset's GAN.
 OWN: dict[str, dict[str, Any]] = {
-    "refined_gaussian": _REFINING | {"batch_size": 32, "precision": "bfloat16"},
+    "refined_gaussian": _REFINING
+    | {"batch_size": 32, "precision": "bfloat16", "objective": {"kind": "hinge", "margin": 0.1}},
     # in float32: a frozen network of many thin layers is no faster in bfloat16
     "projected": _REFINING | {"backbone": {"name": PACKAGED, "size": 64, "weights": IN_PACKAGE}},
 }

@@ -47,6 +47,7 @@ SET = "red_cells_64"
 ENLARGED = 128  # pixels that the recogniser sees
 WEIGHT_DECAY = 0.1
 PER_CLASS = 100  # generated images
+RANK = 16  # of the Gaussians that GANs start from: of more, cells come out less round
 SUREST = 0.2  # share of the images drawn that stays in where a teacher chooses
 SHOWN = 10  # of a class, in the pictures
 
@@ -64,7 +65,10 @@ def main() -> None:
     recognisers = [fitted(each) for each in held_out]
     others = other_gans(options.seconds)
     fits: dict[str, Fit] = {REAL: real}
-    fits |= {name: others[name] if name in others else ours(name, options.seconds) for name in options.generators}
+    fits |= {
+        name: others[name] if name in others else ours(name, options.seconds, latent_dim=RANK)
+        for name in options.generators
+    }
     work = (
         delayed(recognised)(name, fit, *both, seed, options.pictures)
         for seed, both in enumerate(zip(tested, recognisers, strict=True))
