@@ -43,6 +43,8 @@ CHANGES: dict[str, dict[str, Mapping[str, Any]]] = {
         "twice the width": {"width": 32},
         "batches of 64, half the steps": {"batch_size": 64, "steps": lambda steps: steps // 2},
         "float32": {"precision": "float32"},
+        "a margin of .1": {"objective": {"kind": "hinge", "margin": 0.1}},
+        "drawn at the images' own size": {"drawn_size": 128},  # beyond 32 pixels: `--sets red_cells_64`
         "classes equally often": {"batches": {"labelled_share": None, "balanced": True}},
     },
 }

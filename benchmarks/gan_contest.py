@@ -54,8 +54,7 @@ _REFINING: dict[str, Any] = {
 }
 # What a kind has otherwise than the preset's GAN.
 OWN: dict[str, dict[str, Any]] = {
-    "refined_gaussian": _REFINING
-    | {"batch_size": 32, "precision": "bfloat16", "objective": {"kind": "hinge", "margin": 0.1}},
+    "refined_gaussian": _REFINING | {"batch_size": 32, "precision": "bfloat16"},
     # in float32: a frozen network of many thin layers is no faster in bfloat16
     "projected": _REFINING | {"backbone": {"name": PACKAGED, "size": 64, "weights": IN_PACKAGE}},
 }
