@@ -72,6 +72,13 @@ def test_a_generator_with_a_backbone_costs_by_the_pixels_that_this_looks_at() ->
     assert step(256) - step(128) == pytest.approx(4 * (step(128) - step(64)))
 
 
+@pytest.mark.parametrize("kind", ["refined_gaussian", "projected"])
+def test_a_generator_that_enlarges_costs_as_much_as_at_the_size_that_it_draws(kind: str) -> None:
+    section = toy_params(kind, drawn_size=16)
+    small, large, smaller = (forecast._generator(section, replace(DIGITS, side=side)) for side in (16, 64, 8))
+    assert small == large > smaller
+
+
 def test_an_arm_with_a_backbone_costs_by_the_pixels_that_this_looks_at() -> None:
     def arm(size: int) -> float:
         values = copy.deepcopy(DEFAULTS)
