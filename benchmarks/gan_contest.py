@@ -26,6 +26,7 @@ from benchmarks.reference_generators import Sampler, train_dcgan
 from stages.downstream.augment import build_policy
 from stages.downstream.sampling import draw_order
 from stages.downstream.selection import best_of_every_class
+from stages.downstream.soft_labels import Teacher, fit_teacher
 from stages.downstream.training import Examples, derive_seeds, predict, train_classifier
 from stages.generators import training
 from stages.generators.drawing import TrainedGenerator
@@ -34,7 +35,6 @@ from stages.generators.quality import draw_classes
 from stages.imaging import set_metrics
 from stages.imaging.backbones import IN_PACKAGE, PACKAGED
 from stages.labelling import quick_classifier
-from stages.labelling.soft_labels import Teacher, fit_teacher
 from stages.memorization.filtering import MemorizationFilter, Originals, check_some_kept
 
 SAMPLES = 2000  # of all classes together
@@ -115,7 +115,7 @@ def contest(
     shares: what `surest` leaves of the images; each has a row.
     """
     parallel = Parallel(n_jobs=jobs)
-    teachers = parallel(delayed(fit_teacher)(own.data, seed, own.guessed) for seed, own in enumerate(sets))
+    teachers = parallel(delayed(teacher_of)(own, seed) for seed, own in enumerate(sets))
     replicates = enumerate(zip(sets, teachers, strict=True))
     work = (delayed(score)(each, fit, *own, seed, shares) for seed, own in replicates for each, fit in fits.items())
     scores = pd.DataFrame(asdict(each) for rows in parallel(work) for each in rows).groupby("generator", sort=False)
@@ -124,6 +124,12 @@ def contest(
         table.insert(place, f"± {measure}", scores[measure].std(ddof=0))
     print(f"\n{name}\n{table.round(3).to_string()}", flush=True)
     return table
+
+
+def teacher_of(gan_set: GanSet, seed: int) -> Teacher:
+    """Who labels the set's generated images, fitted on one thread."""
+    torch.set_num_threads(1)
+    return fit_teacher(gan_set.data, gan_set.params.train_downstream, seed, gan_set.guessed)
 
 
 def score(

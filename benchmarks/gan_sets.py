@@ -56,6 +56,8 @@ class _Recipe:
     changes: Mapping[str, Any] = field(default_factory=dict)
 
 
+# In the preset's 300 steps a classifier does not learn cells of this size, turned by any angle.
+_LONGER = {"train_downstream.classifier.steps": 1000}
 _RARE_DIGITS = {str(digit): 50 if digit < 5 else 7 for digit in range(10)}
 _RECIPES = {
     "digits_pool": _Recipe("digits_pool"),
@@ -90,12 +92,13 @@ _RECIPES = {
             "prepare.labels_per_class": 100,
             "prepare.imbalance_factor": 1,
             "prepare.calibration": 400,
+            **_LONGER,
         },
     ),
     "red_cells_rare": _Recipe(
         "red_cells",
         "rbc_chula11",
-        {"prepare.image.size": 32, "prepare.labels_per_class": 100, "prepare.calibration": 400},
+        {"prepare.image.size": 32, "prepare.labels_per_class": 100, "prepare.calibration": 400, **_LONGER},
     ),
     "red_cells_64": _Recipe(
         "red_cells",
@@ -107,6 +110,7 @@ _RECIPES = {
             "prepare.calibration": 1000,
             "train_gan.generators.gan.layers": "convolutional",
             "train_gan.generators.gan.width": 128,
+            **_LONGER,
         },
     ),
     "chest_xrays": _Recipe("chest_xrays", "pneumoniamnist", {"prepare.image.size": 28, "prepare.calibration": 400}),

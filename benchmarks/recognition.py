@@ -36,12 +36,12 @@ from benchmarks.gan_contest import (
     sets_of,
     surest,
     taught,
+    teacher_of,
 )
 from benchmarks.gan_sets import GanSet
 from stages.downstream.heads import fit_head
 from stages.imaging.backbones import IN_PACKAGE, PACKAGED, open_backbone
 from stages.imaging.networks import in_batches
-from stages.labelling.soft_labels import fit_teacher
 
 SET = "red_cells_64"
 ENLARGED = 128  # pixels that the recogniser sees
@@ -92,7 +92,7 @@ def recognised(
     if name == REAL:  # those that are recognised are the images of the test
         images, labels = sample(PER_CLASS, seed)
         return [{"generator": name, **_told(images, labels, own, own, recogniser, seed), "steps": steps}]
-    rows, teacher = list[dict[str, str | float]](), fit_teacher(own.data, seed, own.guessed)
+    rows, teacher = list[dict[str, str | float]](), teacher_of(own, seed)
     for share in (1.0, SUREST):
         images, labels = surest(sample, teacher, PER_CLASS, seed, share)
         row = called(name, share)

@@ -26,7 +26,6 @@ from torch.nn.functional import one_hot
 from benchmarks.gan_contest import REAL, SAMPLES, Fit, accuracy, ours, parser, real, sets_of, taught
 from benchmarks.gan_sets import GanSet
 from stages.imaging.distance import distances, unit_vectors
-from stages.labelling.soft_labels import fit_teacher
 from stages.memorization.attacks import auc
 
 SETS = ("fashion_28", "red_cells")
@@ -56,7 +55,7 @@ def main() -> None:
 def rows(gan_set: GanSet, seed: int, fits: Mapping[str, Fit]) -> pd.DataFrame:
     """All measures (columns) of each generator (rows), of one replicate; in a process of one thread."""
     torch.set_num_threads(1)
-    teacher = fit_teacher(gan_set.data, seed, gan_set.guessed)
+    teacher = teacher_of(gan_set, seed)
     of_test = teacher.probabilities(gan_set.test_images)
     # cloudpickle would take `data.classes` in this function for torch.classes, which no process can be sent
     own, count = accuracy(of_test, gan_set), of_test.shape[1]

@@ -23,7 +23,8 @@ def main(run: StageRun) -> None:
             labelled = np.bincount(dataset.labels(replicate, *LABELLED), minlength=len(dataset.classes))
             counts = plan.get("counts") or class_plan(labelled.tolist(), params.plan)
             for number, wanted in enumerate(shards(counts)):
-                work.append(Shard(name, replicate, wanted, folder / f"{replicate}-{number}.part", section, params))
+                part = folder / f"{replicate}-{number}.part"
+                work.append(Shard(name, replicate, wanted, part, section, params, run.params.train_downstream))
         generated = np.sum(run.fan_out(draw, work, "shard"), axis=0)
         for replicate in range(dataset.replicates):
             parts = [shard.path for shard in work if shard.replicate == replicate]

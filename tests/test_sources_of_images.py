@@ -12,7 +12,8 @@ import stages.filter_memorized
 import stages.generate
 import stages.prepare
 import stages.train_gan
-from stages.labelling import pool, soft_labels
+from stages.downstream import soft_labels
+from stages.labelling import pool
 from stages.plumbing import images
 from stages.plumbing.dataset import LABELLED, Dataset
 from stages.plumbing.stage import execute
@@ -33,7 +34,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(pool, "fit", hasty_fit(steps=1))
-        patch.setattr(soft_labels, "fit", hasty_fit(steps=60))  # the teacher is to know something
+        patch.setattr(soft_labels, "STEPS", 60)  # the teacher is to know something
         execute("prepare", stages.prepare.main)
         for name, stage in (
             ("train_gan", stages.train_gan),
@@ -68,7 +69,7 @@ def test_of_candidates_the_one_stays_of_whose_class_the_teacher_is_surest(
     folder = shutil.copytree(project, tmp_path / "project", symlinks=True)
     monkeypatch.chdir(folder)
     monkeypatch.setattr(pool, "fit", hasty_fit(steps=1))
-    monkeypatch.setattr(soft_labels, "fit", hasty_fit(steps=5))
+    monkeypatch.setattr(soft_labels, "STEPS", 5)
     found = []
     for times, candidates in ((4, 1), (1, 4)):
         edit_params(folder, {"generate.plan": {"kind": "factor", "factor": times}, "generate.candidates": candidates})

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from stages.downstream.params import TrainDownstreamParams
 from stages.generators.params import GenerateParams, GeneratorParams
 from stages.generators.requests import Requests, requests
 from stages.plumbing import images, workdir
@@ -26,7 +27,10 @@ BLOCK = 8  # batches that are handed on at a time: 50 MB at 128x128 RGB; one bat
 
 @dataclass(frozen=True)
 class Shard:
-    """Images to draw with a replicate's generator, a range of each class, and the file that they go to."""
+    """Images to draw with a replicate's generator, a range of each class, and the file that they go to.
+
+    taught: how the arms' classifiers learn, and so does a teacher, where one is wanted.
+    """
 
     name: str
     replicate: int
@@ -34,6 +38,7 @@ class Shard:
     path: Path
     section: GeneratorParams
     params: GenerateParams
+    taught: TrainDownstreamParams
 
 
 def draw(shard: Shard) -> NDArray[np.int64]:
@@ -61,8 +66,8 @@ def _blocks(shard: Shard, dataset: Dataset) -> Iterator[ImageSet]:
 
     from stages.generators.drawing import TrainedGenerator, sources_of
     from stages.imaging import devices
-    from stages.jobs.replicate import guess_pool, open_replicate
-    from stages.labelling.soft_labels import fit_teacher
+    from stages.jobs.replicate import open_replicate
+    from stages.jobs.teaching import open_teacher
 
     params, replicate = shard.params, shard.replicate
     device = devices.choose(params.device, "generate")
@@ -73,14 +78,14 @@ def _blocks(shard: Shard, dataset: Dataset) -> Iterator[ImageSet]:
     candidates = 1 if "counts" in trained.generator.plan else params.candidates
     teacher, labels_them = None, shard.section.labels == "teacher"
     if labels_them or candidates > 1:
-        teacher = fit_teacher(data, params.seed, guess_pool(dataset, replicate, data))
+        teacher = open_teacher(dataset, replicate, data, shard.taught, params.seed)
     wanted = [range(candidates * each.start, candidates * each.stop) for each in shard.wanted]
     asked = requests(wanted, params.seed, replicate, sources_of(trained.generator, labelled))
     while batches := list(islice(asked, BLOCK)):
         drawn = [_named(each, trained, labelled, source_ids, shard) for each in batches]
         block = images.concatenate(drawn)
         if teacher is not None:
-            probabilities = teacher.probabilities(torch.from_numpy(block.pixels).to(device)).cpu().numpy()
+            probabilities = teacher.probabilities(torch.from_numpy(block.pixels).to(device)).numpy()
             if labels_them:
                 block.extra["probabilities"] = probabilities
             block = block.take(surest(probabilities, block.labels, candidates))

@@ -11,8 +11,9 @@ from torch.nn.functional import one_hot
 from benchmarks import gan_contest
 from benchmarks.gan_contest import REAL, contest, kept, ours, real, section, surest, taught
 from stages.generators.params import AdversarialParams, GaussianParams
-from stages.labelling import pool, quick_classifier, soft_labels
-from stages.labelling.soft_labels import Teacher
+from stages.downstream import soft_labels
+from stages.downstream.soft_labels import Teacher
+from stages.labelling import pool, quick_classifier
 from tests.benchmarks.toy import make_set
 from tests.labelling.toy import hasty_fit
 
@@ -30,7 +31,8 @@ def test_a_table_has_a_row_for_each_generator(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gan_contest, "SAMPLES", 400)
-    for module in (pool, soft_labels, quick_classifier):
+    monkeypatch.setattr(soft_labels, "STEPS", 60)
+    for module in (pool, quick_classifier):
         monkeypatch.setattr(module, "fit", hasty_fit(steps=20))
     fits = {REAL: real, "gaussian": ours("gaussian"), "projection": ours("projection")}
     table = contest("halves", [make_set()], fits, jobs=1, shares=[1.0, 0.5])

@@ -13,7 +13,7 @@ from benchmarks.gan_sets import GanSet
 from benchmarks.recognition import PER_CLASS, SHOWN, draw, fitted, recognised
 from benchmarks.reference_generators import Sampler
 from stages.imaging.networks import in_batches
-from stages.labelling import soft_labels
+from stages.downstream import soft_labels
 from tests.benchmarks.toy import make_data, make_set
 
 

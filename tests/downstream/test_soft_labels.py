@@ -6,16 +6,24 @@ import pytest
 import torch
 
 from stages.imaging.set_metrics import log_likelihood
-from stages.labelling import pool, soft_labels
+from stages.downstream import soft_labels
+from stages.downstream.params import TrainDownstreamParams
+from stages.downstream.soft_labels import Teacher, fit_teacher
+from stages.labelling import pool
 from stages.labelling.data import ReplicateData
-from stages.labelling.soft_labels import Teacher, fit_teacher
+from tests.downstream.conftest import section
 from tests.labelling.toy import CLASSES, hasty_fit, toy_data, toy_images
 
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (pool, soft_labels):
-        monkeypatch.setattr(module, "fit", hasty_fit(steps=20))
+    monkeypatch.setattr(pool, "fit", hasty_fit(steps=20))
+    monkeypatch.setattr(soft_labels, "STEPS", 40)
+
+
+def teacher_of(data: ReplicateData, seed: int = 0, guessed: pool.Guesses | None = None) -> Teacher:
+    params = TrainDownstreamParams.model_validate(section())
+    return fit_teacher(data, params, seed, guessed or pool.teach(data, seed))
 
 
 @pytest.fixture
@@ -24,7 +32,7 @@ def data() -> ReplicateData:
 
 
 def test_it_knows_the_classes_and_what_lies_between(data: ReplicateData) -> None:
-    teacher = fit_teacher(data, seed=0)
+    teacher = teacher_of(data)
     images, truth = toy_images(20, 9)
     clear = teacher.probabilities(images)
     assert (clear.argmax(dim=1) == truth).float().mean() > 0.95
@@ -39,7 +47,7 @@ def without_validation(data: ReplicateData) -> ReplicateData:
 
 def test_it_learns_from_all_labels_once_its_temperature_is_set(data: ReplicateData) -> None:
     guessed, images = pool.teach(data, 0), toy_images(20, 9)[0]
-    told, everything = (fit_teacher(each, 0, guessed) for each in (data, data.with_all_labels()))
+    told, everything = (teacher_of(each, guessed=guessed) for each in (data, data.with_all_labels()))
     as_sure = replace(everything, temperature=told.temperature)
     assert torch.equal(told.probabilities(images), as_sure.probabilities(images))
 
@@ -47,7 +55,7 @@ def test_it_learns_from_all_labels_once_its_temperature_is_set(data: ReplicateDa
 def test_each_image_is_seen_by_itself_and_the_seed_decides(data: ReplicateData) -> None:
     images, _ = toy_images(50, 9)
     guessed = pool.teach(data, 0)
-    teacher, again, other = (fit_teacher(data, seed, guessed) for seed in (0, 0, 1))
+    teacher, again, other = (teacher_of(data, seed, guessed) for seed in (0, 0, 1))
     whole = teacher.probabilities(images)
     assert torch.equal(whole[:7], teacher.probabilities(images[:7]))
     assert torch.equal(whole, again.probabilities(images))
@@ -59,8 +67,8 @@ def test_it_is_as_sure_as_it_is_right_on_the_validation_images(data: ReplicateDa
     wrong = torch.arange(60) % 3 == 0
     doubtful = replace(data, validation_labels=(data.validation_labels + wrong) % CLASSES)
     guessed = pool.teach(data, 0)
-    calm, teacher = (fit_teacher(each, seed=0, guessed=guessed) for each in (doubtful, data))
-    earlier = fit_teacher(without_validation(data), seed=0, guessed=replace(guessed, final=guessed.choosing))
+    calm, teacher = (teacher_of(each, guessed=guessed) for each in (doubtful, data))
+    earlier = teacher_of(without_validation(data), guessed=replace(guessed, final=guessed.choosing))
     assert calm.temperature > 2 * teacher.temperature
 
     def likelihood(temperature: float) -> float:
@@ -78,7 +86,7 @@ def test_it_learns_from_the_pool_as_far_as_its_labels_are_trusted(data: Replicat
 
     def accuracy(trust: float) -> float:
         liar = pool.PoolLabels(lies, torch.full((18,), trust), "liar", 0.0, 0.0)
-        teacher = fit_teacher(without_validation(data), 0, pool.Guesses(liar, liar))
+        teacher = teacher_of(without_validation(data), guessed=pool.Guesses(liar, liar))
         return float((teacher.probabilities(images).argmax(dim=1) == truth).float().mean())
 
     assert accuracy(0.0) > 0.95
@@ -86,6 +94,6 @@ def test_it_learns_from_the_pool_as_far_as_its_labels_are_trusted(data: Replicat
 
 
 def test_without_validation_images_it_is_taken_at_its_word() -> None:
-    teacher = fit_teacher(toy_data(pool=0, validation=0), seed=0)
+    teacher = teacher_of(toy_data(pool=0, validation=0))
     assert teacher.temperature == 1
     assert isinstance(teacher, Teacher)
