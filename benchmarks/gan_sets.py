@@ -110,7 +110,6 @@ _RECIPES = {
             "prepare.calibration": 1000,
             "train_gan.generators.gan.layers": "convolutional",
             "train_gan.generators.gan.width": 128,
-            **_LONGER,
         },
     ),
     "chest_xrays": _Recipe("chest_xrays", "pneumoniamnist", {"prepare.image.size": 28, "prepare.calibration": 400}),

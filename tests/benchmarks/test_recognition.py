@@ -9,11 +9,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from benchmarks import recognition
+from benchmarks.gan_contest import teacher_of
 from benchmarks.gan_sets import GanSet
 from benchmarks.recognition import PER_CLASS, SHOWN, draw, fitted, recognised
 from benchmarks.reference_generators import Sampler
-from stages.imaging.networks import in_batches
 from stages.downstream import soft_labels
+from stages.imaging.networks import in_batches
 from tests.benchmarks.toy import make_data, make_set
 
 
@@ -55,7 +56,8 @@ def test_images_that_a_teacher_is_sure_of_are_recognised_more_often(monkeypatch:
 
     monkeypatch.setattr(recognition, "PER_CLASS", 30)
     monkeypatch.setattr(soft_labels, "STEPS", 60)
-    every, surest = recognised("half wrong", every_second_wrong, make_set(), _Halves(), seed=0, pictures=None)
+    own = make_set()
+    every, surest = recognised("half", every_second_wrong, own, _Halves(), teacher_of(own, 0), seed=0, pictures=None)
     assert every["recognised"] == pytest.approx(0.5, abs=0.02)
     assert float(surest["recognised"]) > 0.95
     assert every["steps"] == surest["steps"] == 5
