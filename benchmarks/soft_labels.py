@@ -23,7 +23,7 @@ from joblib import Parallel, delayed
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from benchmarks.gan_contest import REAL, SAMPLES, Fit, accuracy, ours, parser, real, sets_of, taught
+from benchmarks.gan_contest import REAL, SAMPLES, Fit, accuracy, ours, parser, real, sets_of, taught, teacher_of
 from benchmarks.gan_sets import GanSet
 from stages.imaging.distance import distances, unit_vectors
 from stages.memorization.attacks import auc

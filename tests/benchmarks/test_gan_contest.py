@@ -10,9 +10,9 @@ from torch.nn.functional import one_hot
 
 from benchmarks import gan_contest
 from benchmarks.gan_contest import REAL, contest, kept, ours, real, section, surest, taught
-from stages.generators.params import AdversarialParams, GaussianParams
 from stages.downstream import soft_labels
 from stages.downstream.soft_labels import Teacher
+from stages.generators.params import AdversarialParams, GaussianParams
 from stages.labelling import pool, quick_classifier
 from tests.benchmarks.toy import make_set
 from tests.labelling.toy import hasty_fit

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from stages.imaging.set_metrics import log_likelihood
 from stages.downstream import soft_labels
 from stages.downstream.params import TrainDownstreamParams
 from stages.downstream.soft_labels import Teacher, fit_teacher
+from stages.imaging.set_metrics import log_likelihood
 from stages.labelling import pool
 from stages.labelling.data import ReplicateData
 from tests.downstream.conftest import section
