@@ -8,6 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages import forecast
+from stages.downstream import soft_labels
 from stages.forecast import Sizes, memory, seconds, told
 from stages.imaging.params import BackboneParams
 from stages.plumbing.pace import steps
@@ -101,6 +102,26 @@ def test_a_filter_with_a_backbone_costs_by_the_images_and_by_the_pixels_that_thi
     assert extra(96, DIGITS) > 0
     assert extra(192, DIGITS) == pytest.approx(4 * extra(96, DIGITS))
     assert extra(96, replace(DIGITS, flips=True)) == pytest.approx(2 * extra(96, DIGITS))
+
+
+@pytest.mark.parametrize(("side", "measured"), [(32, 95), (64, 415)])
+def test_a_teacher_costs_what_was_measured_and_once_for_all_generators(side: int, measured: float) -> None:
+    assert (forecast.TEACHERS, forecast.LESSONS) == (soft_labels.MEMBERS, soft_labels.STEPS)
+    plain, sizes = params(replicates=1), replace(DIGITS, side=side, channels=3, drawn=1)
+    chosen = plain.model_copy(update={"generate": plain.generate.model_copy(update={"candidates": 2})})
+    before, after = (seconds(each, sizes, 1) for each in (plain, chosen))
+    dearer = {step: after[step] - before[step] for step in after if after[step] > before[step] + 0.1}
+    assert list(dearer) == ["generate@gan"]
+    assert dearer["generate@gan"] == pytest.approx(2 * measured, rel=0.65)
+
+
+def test_the_images_of_which_one_is_chosen_are_all_drawn() -> None:
+    def drawing(candidates: int) -> float:
+        section = params().generate.model_copy(update={"candidates": candidates})
+        return seconds(params().model_copy(update={"generate": section}), DIGITS, 2)["generate@gaussian"]
+
+    assert drawing(16) - drawing(4) == pytest.approx(4 * (drawing(4) - drawing(1)))
+    assert drawing(4) > drawing(1)
 
 
 def test_replicates_cost_and_cores_save_up_to_the_jobs_allowed() -> None:
