@@ -7,15 +7,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import stages.filter_memorized
 import stages.generate
 import stages.prepare
 import stages.train_gan
 from stages.downstream import soft_labels
+from stages.downstream.soft_labels import fit_teacher
+from stages.jobs import teaching
+from stages.jobs.replicate import guess_pool, open_replicate
+from stages.jobs.teaching import open_teacher
 from stages.labelling import pool
 from stages.plumbing import images
 from stages.plumbing.dataset import LABELLED, Dataset
+from stages.plumbing.params import Params
 from stages.plumbing.stage import execute
 from tests.conftest import DEFAULT_PARAMS, ROOT, TINY, edit_params, read_params
 from tests.labelling.toy import hasty_fit
@@ -82,6 +88,22 @@ def test_of_candidates_the_one_stays_of_whose_class_the_teacher_is_surest(
     assert (chosen.pixels == expected.pixels).all()
     assert chosen.extra["source_id"].tolist() == expected.extra["source_id"].tolist()
     assert (likely.argmax(axis=1) > 0).mean() > 0.25  # there was something to choose
+
+
+def test_a_teacher_is_fitted_once_and_found_again_as_it_was(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(soft_labels, "STEPS", 60)
+    dataset, params = Dataset.open(), Params.model_validate(read_params(project))
+    data, seed = open_replicate(dataset, 0, "cpu", "generate"), params.generate.seed
+    guessed = guess_pool(dataset, 0, data)
+    fitted = fit_teacher(data, params.train_downstream, seed, guessed)
+    monkeypatch.setattr(teaching, "fit_teacher", None)  # what the stage has learned is kept
+    found = open_teacher(dataset, 0, data, params.train_downstream, seed)
+    assert found.temperature == fitted.temperature
+    assert torch.equal(found.probabilities(data.images), fitted.probabilities(data.images))
+    longer = params.train_downstream.classifier.model_copy(update={"width": 8})
+    with pytest.raises(TypeError, match="not callable"):  # another classifier is to be taught
+        open_teacher(dataset, 0, data, params.train_downstream.model_copy(update={"classifier": longer}), seed)
 
 
 def test_likeness_to_the_own_source_is_told_and_no_copy(project: Path) -> None:
