@@ -87,13 +87,11 @@ def _generator(section: GeneratorParams, sizes: Sizes) -> float:
         return section.steps * (0.015 + batches * weights * 1.2e-8)
     pixel, looks, side = 0.023, 0.0, sizes.side
     if isinstance(section, RefiningParams):
-        side = min(side, section.drawn_size)
+        pixel, side = 0.016 * section.width / 16, min(side, section.drawn_size)
     if isinstance(section, ProjectedParams):
         pixel = 0.004 * section.width / 16
         # the discriminator sees real and fake ones, the generator's images pass there and back
         looks = 3 * section.batch_size * (section.backbone.size / 96) ** 2
-    elif isinstance(section, RefiningParams):
-        pixel = 0.016 * section.width / 16
     return section.steps * (0.01 + batches * pixel * side**2 / 64 + looks * LOOK)
 
 

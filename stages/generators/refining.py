@@ -69,13 +69,12 @@ class RefiningGenerator(AdversarialGenerator):
         return "dense"  # the Gaussians lie in principal components
 
     @classmethod
-    def learned_from(cls, data: ReplicateData, real: TrustedImages, params: RefiningParams) -> TrustedImages:
+    def learned_from(cls, _data: ReplicateData, real: TrustedImages, params: RefiningParams) -> TrustedImages:
         """The images at the size that the networks work at."""
-        own = super().learned_from(data, real, params)
-        if own.images.shape[-1] <= params.drawn_size:
-            return own
-        shrunk = [rounded(_shrunk(each, params.drawn_size)) for each in own.images.split(CHUNK)]
-        return replace(own, images=torch.cat(shrunk))
+        if real.images.shape[-1] <= params.drawn_size:
+            return real
+        shrunk = [rounded(_shrunk(each, params.drawn_size)) for each in real.images.split(CHUNK)]
+        return replace(real, images=torch.cat(shrunk))
 
     @classmethod
     def study(

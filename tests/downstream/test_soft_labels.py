@@ -1,6 +1,7 @@
 """A teacher knows what it was taught, says how sure it is, and sees each image by itself."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -21,8 +22,10 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(soft_labels, "STEPS", 40)
 
 
-def teacher_of(data: ReplicateData, seed: int = 0, guessed: pool.Guesses | None = None) -> Teacher:
-    params = TrainDownstreamParams.model_validate(section())
+def teacher_of(
+    data: ReplicateData, seed: int = 0, guessed: pool.Guesses | None = None, **changes: dict[str, Any]
+) -> Teacher:
+    params = TrainDownstreamParams.model_validate(section(**changes))
     return fit_teacher(data, params, seed, guessed or pool.teach(data, seed))
 
 
@@ -39,6 +42,18 @@ def test_it_knows_the_classes_and_what_lies_between(data: ReplicateData) -> None
     torch.testing.assert_close(clear.sum(dim=1), torch.ones(60))
     between = teacher.probabilities(((images[:20].float() + images[40:].float()) / 2).to(torch.uint8))
     assert between.amax(dim=1).mean() < clear.amax(dim=1).mean() - 0.05
+
+
+def test_it_learns_as_the_arm_classic_does_and_never_for_less(
+    data: ReplicateData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(soft_labels, "STEPS", 1)
+    images, truth = toy_images(20, 9)
+    guessed, classic = pool.teach(data, 0), section()["classic"]
+    seen = teacher_of(data, guessed=guessed).probabilities(images)
+    assert (seen.argmax(dim=1) == truth).float().mean() > 0.95, "as many steps as an arm's"
+    unmoved = teacher_of(data, guessed=guessed, classic=dict.fromkeys(classic, 0.0)).probabilities(images)
+    assert not torch.equal(seen, unmoved)
 
 
 def without_validation(data: ReplicateData) -> ReplicateData:
