@@ -129,7 +129,7 @@ def contest(
 def teacher_of(gan_set: GanSet, seed: int) -> Teacher:
     """Who labels the set's generated images, fitted on one thread."""
     torch.set_num_threads(1)
-    return fit_teacher(gan_set.data, gan_set.params.train_downstream, seed, gan_set.guessed)
+    return fit_teacher(gan_set.data, gan_set.params.train_downstream.classic, seed, gan_set.guessed)
 
 
 def score(

@@ -8,7 +8,7 @@ reckoned with, nor is `evaluate.backbone`.
 import math
 from dataclasses import dataclass
 
-from stages.downstream.params import ArmParams, ClassifierParams, FixMatch, PseudoLabels, TrainDownstreamParams
+from stages.downstream.params import ArmParams, FixMatch, PseudoLabels, TrainDownstreamParams
 from stages.generators.params import (
     AdversarialParams,
     GeneratorParams,
@@ -24,7 +24,7 @@ START = 4.0  # seconds that each stage takes to begin
 GRAPH = 12_000  # images of which label spreading holds the square in memory
 GIB = 2**30
 LOOK = 0.01  # seconds that a backbone takes for an image of 96 pixels
-TEACHERS, LESSONS = 3, 1000  # the classifiers of a teacher, and the steps that each learns for at least
+TEACHERS, LESSONS = 3, 1000  # the classifiers of a teacher, and the steps that each learns for
 LOOKS = 2500  # images whose features a head on a backbone learns from; a fifth of all is predicted on, perhaps
 
 
@@ -59,7 +59,7 @@ def seconds(params: Params, sizes: Sizes, cores: int) -> dict[str, float]:
         work[f"filter_memorized@{name}"] = _filter(params.filter_memorized, sizes)
     downstream = params.train_downstream
     if asking := _first_that_asks_a_teacher(params):  # the others find what it has learned
-        work[f"generate@{asking}"] += _teacher(params, sizes)
+        work[f"generate@{asking}"] += _teacher(sizes)
     work |= {f"train_downstream@{name}": _arm(arm, downstream, sizes) for name, arm in downstream.arms.items()}
     work["evaluate"] = 0.4 * sizes.side
     return {step: START + replicates / jobs * each for step, each in work.items()}
@@ -100,10 +100,9 @@ def _first_that_asks_a_teacher(params: Params) -> str | None:
     return next((name for name, section in sections.items() if chosen or section.labels == "teacher"), None)
 
 
-def _teacher(params: Params, sizes: Sizes) -> float:
+def _teacher(sizes: Sizes) -> float:
     """CPU seconds of one replicate's, and of that before it which sets the temperature on the validation images."""
-    classifier = params.train_downstream.classifier
-    return 2 * TEACHERS * max(LESSONS, classifier.steps) * _classifier_step(classifier, sizes)
+    return 2 * TEACHERS * LESSONS * _cnn_step(16, 64, sizes)
 
 
 def _filter(params: FilterMemorizedParams, sizes: Sizes) -> float:
@@ -130,13 +129,13 @@ def _arm(arm: ArmParams, params: TrainDownstreamParams, sizes: Sizes) -> float:
     per_step = 1.6 if any(isinstance(each, FixMatch) for each in arm.settings) else 1.0
     rounds = max(_rounds(each) for each in arm.settings)
     ensemble = any(isinstance(each, PseudoLabels) and each.teacher == "ensemble" for each in arm.settings)
-    learned = trainings * rounds * per_step * classifier.steps * _classifier_step(classifier, sizes)
-    return 0.8 + 0.1 * sizes.side * ensemble + learned
+    backbone = 4.0 if classifier.kind != "cnn" else 1.0
+    steps = trainings * rounds * per_step * backbone * classifier.steps
+    return 0.8 + 0.1 * sizes.side * ensemble + steps * _cnn_step(classifier.width, classifier.batch_size, sizes)
 
 
-def _classifier_step(params: ClassifierParams, sizes: Sizes) -> float:
-    network = 4.0 if params.kind != "cnn" else 1.0
-    return network * (0.003 + 0.012 * (sizes.side / 16) ** 2 * params.width / 16) * params.batch_size / 64
+def _cnn_step(width: int, batch_size: int, sizes: Sizes) -> float:
+    return (0.003 + 0.012 * (sizes.side / 16) ** 2 * width / 16) * batch_size / 64
 
 
 def _rounds(setting: object) -> int:

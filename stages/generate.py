@@ -14,7 +14,8 @@ DATA = workdir.DATA / "generate"
 
 
 def main(run: StageRun) -> None:
-    params, dataset, name = run.params.generate, Dataset.open(), run.item
+    params, classic = run.params.generate, run.params.train_downstream.classic
+    dataset, name = Dataset.open(), run.item
     section = run.section(run.params.train_gan.generators, "train_gan.generators")
     work = list[Shard]()
     with run.replacing(DATA / name) as folder:
@@ -24,7 +25,7 @@ def main(run: StageRun) -> None:
             counts = plan.get("counts") or class_plan(labelled.tolist(), params.plan)
             for number, wanted in enumerate(shards(counts)):
                 part = folder / f"{replicate}-{number}.part"
-                work.append(Shard(name, replicate, wanted, part, section, params, run.params.train_downstream))
+                work.append(Shard(name, replicate, wanted, part, section, params, classic))
         generated = np.sum(run.fan_out(draw, work, "shard"), axis=0)
         for replicate in range(dataset.replicates):
             parts = [shard.path for shard in work if shard.replicate == replicate]

@@ -24,6 +24,7 @@ from stages.plumbing.dataset import LABELLED, Dataset
 from stages.plumbing.params import Params
 from stages.plumbing.stage import execute
 from tests.conftest import DEFAULT_PARAMS, ROOT, TINY, edit_params, read_params
+from tests.downstream.toy import taught_for
 from tests.labelling.toy import hasty_fit
 
 
@@ -40,7 +41,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(pool, "fit", hasty_fit(steps=1))
-        patch.setattr(soft_labels, "STEPS", 60)  # the teacher is to know something
+        patch.setattr(soft_labels, "CLASSIFIER", taught_for(60))  # the teacher is to know something
         execute("prepare", stages.prepare.main)
         for name, stage in (
             ("train_gan", stages.train_gan),
@@ -75,7 +76,7 @@ def test_of_candidates_the_one_stays_of_whose_class_the_teacher_is_surest(
     folder = shutil.copytree(project, tmp_path / "project", symlinks=True)
     monkeypatch.chdir(folder)
     monkeypatch.setattr(pool, "fit", hasty_fit(steps=1))
-    monkeypatch.setattr(soft_labels, "STEPS", 5)
+    monkeypatch.setattr(soft_labels, "CLASSIFIER", taught_for(5))
     found = []
     for times, candidates in ((4, 1), (1, 4)):
         edit_params(folder, {"generate.plan": {"kind": "factor", "factor": times}, "generate.candidates": candidates})
@@ -92,18 +93,17 @@ def test_of_candidates_the_one_stays_of_whose_class_the_teacher_is_surest(
 
 def test_a_teacher_is_fitted_once_and_found_again_as_it_was(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
-    monkeypatch.setattr(soft_labels, "STEPS", 60)
+    monkeypatch.setattr(soft_labels, "CLASSIFIER", taught_for(60))
     dataset, params = Dataset.open(), Params.model_validate(read_params(project))
     data, seed = open_replicate(dataset, 0, "cpu", "generate"), params.generate.seed
     guessed = guess_pool(dataset, 0, data)
-    fitted = fit_teacher(data, params.train_downstream, seed, guessed)
+    fitted = fit_teacher(data, params.train_downstream.classic, seed, guessed)
     monkeypatch.setattr(teaching, "fit_teacher", None)  # what the stage has learned is kept
-    found = open_teacher(dataset, 0, data, params.train_downstream, seed)
+    found = open_teacher(dataset, 0, data, params.train_downstream.classic, seed)
     assert found.temperature == fitted.temperature
     assert torch.equal(found.probabilities(data.images), fitted.probabilities(data.images))
-    longer = params.train_downstream.classifier.model_copy(update={"width": 8})
-    with pytest.raises(TypeError, match="not callable"):  # another classifier is to be taught
-        open_teacher(dataset, 0, data, params.train_downstream.model_copy(update={"classifier": longer}), seed)
+    with pytest.raises(TypeError, match="not callable"):  # with another seed it is to be fitted
+        open_teacher(dataset, 0, data, params.train_downstream.classic, seed + 1)
 
 
 def test_likeness_to_the_own_source_is_told_and_no_copy(project: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stages.downstream.params import TrainDownstreamParams
+from stages.downstream.params import ClassicParams
 from stages.generators.params import GenerateParams, GeneratorParams
 from stages.generators.requests import Requests, requests
 from stages.plumbing import images, workdir
@@ -29,7 +29,7 @@ BLOCK = 8  # batches that are handed on at a time: 50 MB at 128x128 RGB; one bat
 class Shard:
     """Images to draw with a replicate's generator, a range of each class, and the file that they go to.
 
-    taught: how the arms' classifiers learn, and so does a teacher, where one is wanted.
+    classic: how a teacher's images are augmented, where one is wanted.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Shard:
     path: Path
     section: GeneratorParams
     params: GenerateParams
-    taught: TrainDownstreamParams
+    classic: ClassicParams
 
 
 def draw(shard: Shard) -> NDArray[np.int64]:
@@ -78,7 +78,7 @@ def _blocks(shard: Shard, dataset: Dataset) -> Iterator[ImageSet]:
     candidates = 1 if "counts" in trained.generator.plan else params.candidates
     teacher, labels_them = None, shard.section.labels == "teacher"
     if labels_them or candidates > 1:
-        teacher = open_teacher(dataset, replicate, data, shard.taught, params.seed)
+        teacher = open_teacher(dataset, replicate, data, shard.classic, params.seed)
     wanted = [range(candidates * each.start, candidates * each.stop) for each in shard.wanted]
     asked = requests(wanted, params.seed, replicate, sources_of(trained.generator, labelled))
     while batches := list(islice(asked, BLOCK)):

@@ -6,8 +6,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from stages.downstream.classifiers import build_classifier
-from stages.downstream.params import TrainDownstreamParams
-from stages.downstream.soft_labels import MEMBERS, Teacher, fit_teacher
+from stages.downstream.params import ClassicParams
+from stages.downstream.soft_labels import CLASSIFIER, MEMBERS, Teacher, fit_teacher
 from stages.jobs.replicate import guess_pool
 from stages.labelling.data import ReplicateData
 from stages.plumbing import code, workdir
@@ -16,29 +16,25 @@ from stages.plumbing.dataset import Dataset
 UNIT = "teachers"
 
 
-def open_teacher(
-    dataset: Dataset, replicate: int, data: ReplicateData, params: TrainDownstreamParams, seed: int
-) -> Teacher:
+def open_teacher(dataset: Dataset, replicate: int, data: ReplicateData, strengths: ClassicParams, seed: int) -> Teacher:
     """The teacher of the replicate, fitted once for all generators and for all shards of what they draw.
 
-    It depends on the replicate's images, its code, the classifier and the policy `classic`, the seed, and the device.
+    It depends on the replicate's images, its code, the strengths of `classic`, the seed, and the device.
     """
     device = data.images.device
     digest = code.digest(code.closure(Path("stages/downstream/soft_labels.py")))
-    made_from = (digest, dataset.fingerprint(replicate), params.classifier, params.classic, seed)
+    made_from = (digest, dataset.fingerprint(replicate), strengths, seed)
     stage, key = f"{UNIT}/{replicate}-{device.type}", workdir.fingerprint(*made_from)
 
     def build(folder: Path) -> None:
-        teacher = fit_teacher(data, params, seed, guess_pool(dataset, replicate, data))
+        teacher = fit_teacher(data, strengths, seed, guess_pool(dataset, replicate, data))
         state = nn.ModuleList(teacher.members).state_dict()
         save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / "members.safetensors")
         workdir.write_json(folder / "temperature.json", teacher.temperature)
 
     unit = workdir.finished(stage, key, build)
     workdir.forget_others(stage, [key])
-    network, (channels, size) = params.classifier, data.images.shape[1:3]
-    members = [
-        build_classifier(network.kind, channels, size, data.classes, network.width, seed=0) for _ in range(MEMBERS)
-    ]
+    kind, width, (channels, size) = CLASSIFIER.kind, CLASSIFIER.width, data.images.shape[1:3]
+    members = [build_classifier(kind, channels, size, data.classes, width, seed=0) for _ in range(MEMBERS)]
     nn.ModuleList(members).to(device).eval().load_state_dict(load_file(unit / "members.safetensors", str(device)))
     return Teacher(members, workdir.read_json(unit / "temperature.json"))

@@ -15,6 +15,7 @@ from stages.downstream.soft_labels import Teacher
 from stages.generators.params import AdversarialParams, GaussianParams
 from stages.labelling import pool, quick_classifier
 from tests.benchmarks.toy import make_set
+from tests.downstream.toy import taught_for
 from tests.labelling.toy import hasty_fit
 
 
@@ -31,7 +32,7 @@ def test_a_table_has_a_row_for_each_generator(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gan_contest, "SAMPLES", 400)
-    monkeypatch.setattr(soft_labels, "STEPS", 60)
+    monkeypatch.setattr(soft_labels, "CLASSIFIER", taught_for(60))
     for module in (pool, quick_classifier):
         monkeypatch.setattr(module, "fit", hasty_fit(steps=20))
     fits = {REAL: real, "gaussian": ours("gaussian"), "projection": ours("projection")}

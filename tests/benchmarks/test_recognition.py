@@ -16,6 +16,7 @@ from benchmarks.reference_generators import Sampler
 from stages.downstream import soft_labels
 from stages.imaging.networks import in_batches
 from tests.benchmarks.toy import make_data, make_set
+from tests.downstream.toy import taught_for
 
 
 def test_a_picture_has_a_row_for_each_class_and_its_first_images(tmp_path: Path) -> None:
@@ -55,7 +56,7 @@ def test_images_that_a_teacher_is_sure_of_are_recognised_more_often(monkeypatch:
         return sample, 5
 
     monkeypatch.setattr(recognition, "PER_CLASS", 30)
-    monkeypatch.setattr(soft_labels, "STEPS", 60)
+    monkeypatch.setattr(soft_labels, "CLASSIFIER", taught_for(60))
     own = make_set()
     every, surest = recognised("half", every_second_wrong, own, _Halves(), teacher_of(own, 0), seed=0, pictures=None)
     assert every["recognised"] == pytest.approx(0.5, abs=0.02)

@@ -1,33 +1,33 @@
 """A teacher knows what it was taught, says how sure it is, and sees each image by itself."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from stages.downstream import soft_labels
-from stages.downstream.params import TrainDownstreamParams
+from stages.downstream.params import ClassicParams
 from stages.downstream.soft_labels import Teacher, fit_teacher
 from stages.imaging.set_metrics import log_likelihood
 from stages.labelling import pool
 from stages.labelling.data import ReplicateData
 from tests.downstream.conftest import section
+from tests.downstream.toy import taught_for
 from tests.labelling.toy import CLASSES, hasty_fit, toy_data, toy_images
 
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "fit", hasty_fit(steps=20))
-    monkeypatch.setattr(soft_labels, "STEPS", 40)
+    monkeypatch.setattr(soft_labels, "CLASSIFIER", taught_for(40))
 
 
 def teacher_of(
-    data: ReplicateData, seed: int = 0, guessed: pool.Guesses | None = None, **changes: dict[str, Any]
+    data: ReplicateData, seed: int = 0, guessed: pool.Guesses | None = None, strength: float = 1.0
 ) -> Teacher:
-    params = TrainDownstreamParams.model_validate(section(**changes))
-    return fit_teacher(data, params, seed, guessed or pool.teach(data, seed))
+    classic = {name: strength * most for name, most in section()["classic"].items()}
+    return fit_teacher(data, ClassicParams(**classic), seed, guessed or pool.teach(data, seed))
 
 
 @pytest.fixture
@@ -45,19 +45,10 @@ def test_it_knows_the_classes_and_what_lies_between(data: ReplicateData) -> None
     assert between.amax(dim=1).mean() < clear.amax(dim=1).mean() - 0.05
 
 
-def test_it_learns_as_the_arm_classic_does_and_never_for_less(
-    data: ReplicateData, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    images, guessed, classic = toy_images(20, 9)[0], pool.teach(data, 0), section()["classic"]
-
-    def seen(least: int, **changes: dict[str, Any]) -> Tensor:
-        monkeypatch.setattr(soft_labels, "STEPS", least)
-        return teacher_of(data, guessed=guessed, **changes).probabilities(images)
-
-    steps = section()["classifier"]["steps"]
-    assert torch.equal(seen(1), seen(steps))
-    assert not torch.equal(seen(steps), seen(steps + 1))
-    assert not torch.equal(seen(1), seen(1, classic=dict.fromkeys(classic, 0.0)))
+def test_its_images_are_augmented_as_the_arms_are(data: ReplicateData) -> None:
+    images, guessed = toy_images(20, 9)[0], pool.teach(data, 0)
+    moved, unmoved = (teacher_of(data, guessed=guessed, strength=each).probabilities(images) for each in (1, 0))
+    assert not torch.equal(moved, unmoved)
 
 
 def without_validation(data: ReplicateData) -> ReplicateData:
