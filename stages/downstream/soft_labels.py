@@ -2,8 +2,8 @@
 
 A classifier that learns from these learns where a generated image is in doubt (knowledge distillation: Hinton et al.,
 "Distilling the Knowledge in a Neural Network", 2015). The teacher is an ensemble of small classifiers that learn as the
-arm `classic` does, so that what the set's owner says of turns and tones serves them too. All else about them is the same
-whatever `train_downstream.classifier` says: so no image is drawn again when that changes.
+arm `classic` does, so that what the set's owner says of turns and tones serves them too. All else about them is as it
+is here, whatever `train_downstream.classifier` says: so no image is drawn again when that changes.
 """
 
 from collections.abc import Sequence
