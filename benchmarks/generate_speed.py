@@ -133,8 +133,8 @@ def _write_dataset(config: NetworkConfig) -> None:
 
 def _write(count: int, path: Path) -> None:
     """What the stage does for one replicate."""
-    wanted = [range(count // len(CLASSES))] * len(CLASSES)
-    drawing.draw(drawing.Shard(NAME, 0, wanted, path, DEFAULT.train_gan.generators["gan"], DEFAULT.generate))
+    wanted, gan = [range(count // len(CLASSES))] * len(CLASSES), DEFAULT.train_gan.generators["gan"]
+    drawing.draw(drawing.Shard(NAME, 0, wanted, path, gan, DEFAULT.generate, DEFAULT.train_downstream.classic))
 
 
 def _seconds(work: Callable[[], None]) -> float:
