@@ -112,7 +112,7 @@ def test_a_teacher_costs_what_was_measured_and_once_for_all_generators(side: int
     before, after = (seconds(each, sizes, 1) for each in (plain, chosen))
     dearer = {step: after[step] - before[step] for step in after if after[step] > before[step] + 0.1}
     assert list(dearer) == ["generate@gan"]
-    assert dearer["generate@gan"] == pytest.approx(2 * measured, rel=0.65)
+    assert 2 * measured < dearer["generate@gan"] < 2 * measured * 1.65, "rather too long than too short"
 
 
 def test_the_images_of_which_one_is_chosen_are_all_drawn() -> None:
