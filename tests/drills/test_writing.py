@@ -1,6 +1,7 @@
 """What is written is whole or not there: by two processes at once, by killed ones, on full disks."""
 
 import errno
+import io
 import resource
 import subprocess
 import sys
@@ -34,8 +35,10 @@ def small_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_unit_that_another_is_building_is_waited_for_and_built_once(capsys: pytest.CaptureFixture[str]) -> None:
-    begun, go_on, builders = Event(), Event(), []
+def test_a_unit_that_another_is_building_is_waited_for_and_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Not capsys: its readouterr loses what another thread writes between its look and its clearing.
+    begun, go_on, builders, said = Event(), Event(), [], io.StringIO()
+    monkeypatch.setattr(sys, "stderr", said)
 
     def build(folder: Path) -> None:
         builders.append(folder)
@@ -47,7 +50,7 @@ def test_a_unit_that_another_is_building_is_waited_for_and_built_once(capsys: py
         first = pool.submit(workdir.finished, "stage", "key", build)
         assert begun.wait(10)
         second = pool.submit(workdir.finished, "stage", "key", build)
-        while "waiting for another process" not in capsys.readouterr().err:
+        while "waiting for another process" not in said.getvalue():
             assert not second.done()
         go_on.set()
     assert first.result() == second.result() == Path(".work/stage/key")
