@@ -26,7 +26,6 @@ from benchmarks.reference_generators import Sampler, train_dcgan
 from stages.downstream.augment import build_policy
 from stages.downstream.sampling import draw_order
 from stages.downstream.selection import best_of_every_class
-from stages.downstream.soft_labels import Teacher, fit_teacher
 from stages.downstream.training import Examples, derive_seeds, predict, train_classifier
 from stages.generators import training
 from stages.generators.drawing import TrainedGenerator
@@ -35,6 +34,7 @@ from stages.generators.quality import draw_classes
 from stages.imaging import set_metrics
 from stages.imaging.backbones import IN_PACKAGE, PACKAGED
 from stages.labelling import quick_classifier
+from stages.labelling.soft_labels import Teacher, fit_teacher
 from stages.memorization.filtering import MemorizationFilter, Originals, check_some_kept
 
 SAMPLES = 2000  # of all classes together
@@ -47,6 +47,7 @@ Fit = Callable[[GanSet, int], tuple[Sampler, int]]
 _REFINING: dict[str, Any] = {
     "width": 16,
     "drawn_size": 32,
+    "guidance": None,
     "latent_dim": 512,
     "generator_learning_rate": 5e-4,
     "discriminator_learning_rate": 1e-3,

@@ -40,9 +40,9 @@ from benchmarks.gan_contest import (
 )
 from benchmarks.gan_sets import GanSet
 from stages.downstream.heads import fit_head
-from stages.downstream.soft_labels import Teacher
 from stages.imaging.backbones import IN_PACKAGE, PACKAGED, open_backbone
 from stages.imaging.networks import in_batches
+from stages.labelling.soft_labels import Teacher
 
 SET = "red_cells_64"
 ENLARGED = 128  # pixels that the recogniser sees

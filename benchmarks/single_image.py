@@ -21,10 +21,10 @@ from torch import Tensor
 from benchmarks import parameters
 from benchmarks.alignment import DRAWN, SOURCES, Split, drawn, parser, split, taught
 from benchmarks.gan_contest import Nowhere
-from stages.downstream.augment import classic
 from stages.generators.kinds.single_image import Pyramids
 from stages.generators.params import KINDS, GeneratorParams
 from stages.generators.training import train
+from stages.imaging.classic import classic
 from stages.imaging.distance import distances, unit_vectors
 from stages.imaging.pixels import to_bytes, to_network_range
 from stages.labelling import pool

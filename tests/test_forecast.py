@@ -8,13 +8,13 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages import forecast
-from stages.downstream import soft_labels
 from stages.forecast import Sizes, memory, seconds, told
 from stages.imaging.params import BackboneParams
+from stages.labelling import soft_labels
 from stages.plumbing.pace import steps
 from stages.plumbing.params import Params
 from tests.conftest import DEFAULT_PARAMS
-from tests.generators.toy import toy_params
+from tests.generators.toy import GUIDED, toy_params
 
 DEFAULTS = YAML(typ="safe", pure=True).load(DEFAULT_PARAMS)
 DIGITS = Sizes(seen=698, pool=598, drawn=1000, images=1797, side=8, channels=1, flips=False)
@@ -53,7 +53,7 @@ def test_a_step_that_refines_the_gaussian_takes_about_as_long_as_measured(
     values = copy.deepcopy(DEFAULTS)
     gan = values["train_gan"]["generators"]["gan"]
     del gan["layers"]
-    gan |= {"kind": "refined_gaussian", "width": width, "batch_size": 64, "drawn_size": 32}
+    gan |= {"kind": "refined_gaussian", "width": width, "batch_size": 64, "drawn_size": 32, "guidance": None}
 
     def taken(steps: int) -> float:
         gan["steps"] = steps
@@ -78,6 +78,16 @@ def test_a_generator_that_enlarges_costs_as_much_as_at_the_size_that_it_draws(ki
     section = toy_params(kind, drawn_size=16)
     small, large, smaller = (forecast._generator(section, replace(DIGITS, side=side)) for side in (16, 64, 8))
     assert small == large > smaller
+
+
+def test_a_guide_costs_what_was_measured_at_the_size_that_is_drawn() -> None:
+    def taken(side: int, guidance: dict[str, float] | None) -> float:
+        section = toy_params("refined_gaussian", guidance=guidance, steps=2500, batch_size=32, drawn_size=32)
+        return forecast._generator(section, replace(DIGITS, side=side, channels=3))
+
+    dearer = taken(32, GUIDED) - taken(32, None)
+    assert 124 < dearer < 1.65 * 124, "rather too long than too short"
+    assert taken(64, GUIDED) - taken(64, None) == dearer
 
 
 def test_an_arm_with_a_backbone_costs_by_the_pixels_that_this_looks_at() -> None:
@@ -106,7 +116,7 @@ def test_a_filter_with_a_backbone_costs_by_the_images_and_by_the_pixels_that_thi
 
 @pytest.mark.parametrize(("side", "measured"), [(32, 95), (64, 415)])
 def test_a_teacher_costs_what_was_measured_and_once_for_all_generators(side: int, measured: float) -> None:
-    assert (soft_labels.MEMBERS, soft_labels.CLASSIFIER.steps) == (forecast.TEACHERS, forecast.LESSONS)
+    assert (soft_labels.MEMBERS, soft_labels.COURSE.steps) == (forecast.TEACHERS, forecast.LESSONS)
     plain, sizes = params(replicates=1), replace(DIGITS, side=side, channels=3, drawn=1)
     chosen = plain.model_copy(update={"generate": plain.generate.model_copy(update={"candidates": 2})})
     before, after = (seconds(each, sizes, 1) for each in (plain, chosen))

@@ -13,19 +13,17 @@ import stages.filter_memorized
 import stages.generate
 import stages.prepare
 import stages.train_gan
-from stages.downstream import soft_labels
-from stages.downstream.soft_labels import fit_teacher
 from stages.jobs import teaching
 from stages.jobs.replicate import guess_pool, open_replicate
 from stages.jobs.teaching import open_teacher
-from stages.labelling import pool
+from stages.labelling import pool, soft_labels
+from stages.labelling.soft_labels import fit_teacher
 from stages.plumbing import images
 from stages.plumbing.dataset import LABELLED, Dataset
 from stages.plumbing.params import Params
 from stages.plumbing.stage import execute
 from tests.conftest import DEFAULT_PARAMS, ROOT, TINY, edit_params, read_params
-from tests.downstream.toy import taught_for
-from tests.labelling.toy import hasty_fit
+from tests.labelling.toy import hasty_fit, taught_for
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +39,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(pool, "fit", hasty_fit(steps=1))
-        patch.setattr(soft_labels, "CLASSIFIER", taught_for(60))  # the teacher is to know something
+        patch.setattr(soft_labels, "COURSE", taught_for(60))  # the teacher is to know something
         execute("prepare", stages.prepare.main)
         for name, stage in (
             ("train_gan", stages.train_gan),
@@ -76,7 +74,7 @@ def test_of_candidates_the_one_stays_of_whose_class_the_teacher_is_surest(
     folder = shutil.copytree(project, tmp_path / "project", symlinks=True)
     monkeypatch.chdir(folder)
     monkeypatch.setattr(pool, "fit", hasty_fit(steps=1))
-    monkeypatch.setattr(soft_labels, "CLASSIFIER", taught_for(5))
+    monkeypatch.setattr(soft_labels, "COURSE", taught_for(5))
     found = []
     for times, candidates in ((4, 1), (1, 4)):
         edit_params(folder, {"generate.plan": {"kind": "factor", "factor": times}, "generate.candidates": candidates})
@@ -93,7 +91,7 @@ def test_of_candidates_the_one_stays_of_whose_class_the_teacher_is_surest(
 
 def test_a_teacher_is_fitted_once_and_found_again_as_it_was(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
-    monkeypatch.setattr(soft_labels, "CLASSIFIER", taught_for(60))
+    monkeypatch.setattr(soft_labels, "COURSE", taught_for(60))
     dataset, params = Dataset.open(), Params.model_validate(read_params(project))
     data, seed = open_replicate(dataset, 0, "cpu", "generate"), params.generate.seed
     guessed = guess_pool(dataset, 0, data)

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from stages.downstream.classifiers import build_classifier
 from stages.downstream.params import ClassicParams
-from stages.downstream.soft_labels import CLASSIFIER, MEMBERS, Teacher, fit_teacher
 from stages.jobs.replicate import guess_pool
 from stages.labelling.data import ReplicateData
+from stages.labelling.soft_labels import MEMBERS, Teacher, build_member, fit_teacher
 from stages.plumbing import code, workdir
 from stages.plumbing.dataset import Dataset
 
@@ -22,7 +22,7 @@ def open_teacher(dataset: Dataset, replicate: int, data: ReplicateData, strength
     It depends on the replicate's images, its code, the strengths of `classic`, the seed, and the device.
     """
     device = data.images.device
-    digest = code.digest(code.closure(Path("stages/downstream/soft_labels.py")))
+    digest = code.digest(code.closure(Path("stages/labelling/soft_labels.py")))
     made_from = (digest, dataset.fingerprint(replicate), strengths, seed)
     stage, key = f"{UNIT}/{replicate}-{device.type}", workdir.fingerprint(*made_from)
 
@@ -34,7 +34,8 @@ def open_teacher(dataset: Dataset, replicate: int, data: ReplicateData, strength
 
     unit = workdir.finished(stage, key, build)
     workdir.forget_others(stage, [key])
-    kind, width, (channels, size) = CLASSIFIER.kind, CLASSIFIER.width, data.images.shape[1:3]
-    members = [build_classifier(kind, channels, size, data.classes, width, seed=0) for _ in range(MEMBERS)]
+    channels, size = data.images.shape[1:3]
+    with torch.random.fork_rng(devices=[]):  # first weights, which the learned ones replace
+        members = [build_member(channels, size, data.classes) for _ in range(MEMBERS)]
     nn.ModuleList(members).to(device).eval().load_state_dict(load_file(unit / "members.safetensors", str(device)))
     return Teacher(members, workdir.read_json(unit / "temperature.json"))

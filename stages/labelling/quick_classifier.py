@@ -8,14 +8,13 @@ GAN again.
 from itertools import pairwise
 from math import log2
 
-import numpy as np
-import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from stages.imaging.augmentation import Policy, allowed, augment
 from stages.imaging.networks import in_batches
-from stages.imaging.pixels import to_network_range
+from stages.labelling.data import TrustedImages
+from stages.labelling.learning import Course, learn
 
 FEATURES = 64
 LARGEST_SIDE = 16  # pixels; larger images are averaged down to it: 32 takes 1.8 times as long for half a point more
@@ -25,8 +24,6 @@ CHANNELS_TIMES_SIDE = 256  # as halving the side doubles the channels
 STEPS = 100
 LEARNING_RATE = 5e-3
 WEIGHT_DECAY = 0.05
-WARM_UP = 0.2  # share of the steps
-LABEL_SMOOTHING = 0.1
 AUGMENTATION: tuple[Policy, ...] = ("translation", "colour", "flip")
 AUGMENTED = 0.5  # share of the images that each of these falls on
 
@@ -39,7 +36,7 @@ class QuickClassifier(nn.Module):
 
     def __init__(self, channels: int, side: int, classes: int, largest_side: int = LARGEST_SIDE) -> None:
         super().__init__()
-        self.side = min(2 ** round(log2(side)), largest_side)
+        self.side = _side(side, largest_side)
         sides = [2 * LAST_SIDE, LAST_SIDE]
         while 2 * sides[0] < self.side:
             sides.insert(0, 2 * sides[0])
@@ -60,7 +57,7 @@ class QuickClassifier(nn.Module):
 
     def shrink(self, images: Tensor) -> Tensor:
         """Bring images (N, C, H, W) to the side that the network reads."""
-        return functional.adaptive_avg_pool2d(images, self.side)
+        return _shrunk(images, self.side)
 
     def features(self, images: Tensor) -> Tensor:
         """Return float32 (N, 64), at least 0 and of the order of 1, of uint8 images (N, C, H, W)."""
@@ -82,42 +79,29 @@ def fit(
     batch_size: int = 64,
     largest_side: int = LARGEST_SIDE,
 ) -> QuickClassifier:
-    """Train on some images and return the classifier, ready to be asked.
-
-    AdamW with a one-cycle learning rate (Smith and Topin, "Super-Convergence", 2018) and label smoothing, on lightly
-    augmented images. All classes that have an image are drawn equally often, and their images with equal chances.
+    """Train on some images, lightly augmented, and return the classifier, ready to be asked.
 
     `images`: uint8 (N, C, H, W). `labels`: int64 (N,), 0..classes-1. `weights`: float32 (N,), 0..1, scale each image's
     loss; at least one is above 0. All three lie on one device. Images are mirrored only where `flip_ok`.
     """
-    first_weights, order, augmentation = np.random.SeedSequence(seed).generate_state(3).tolist()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(first_weights)  # modules draw their first weights from the global generator alone
-        model = QuickClassifier(images.shape[1], images.shape[-1], classes, largest_side).to(images.device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps + 1, pct_start=WARM_UP)
-    generator = Generator(images.device).manual_seed(augmentation)
-    policies = allowed(AUGMENTATION, flip_ok)
+    policies, side = allowed(AUGMENTATION, flip_ok), _side(images.shape[-1], largest_side)
 
-    for rows in _draw_balanced(labels, weights, steps * batch_size, order).to(images.device).split(batch_size):
-        logits = model(augment(model.shrink(to_network_range(images[rows])), policies, AUGMENTED, generator))
-        losses = functional.cross_entropy(logits, labels[rows], label_smoothing=LABEL_SMOOTHING, reduction="none")
-        optimizer.zero_grad()
-        (losses * weights[rows]).mean().backward()
-        optimizer.step()
-        schedule.step()
-    return model.eval()
+    def seen(batch: Tensor, random: Generator) -> Tensor:
+        return augment(_shrunk(batch, side), policies, AUGMENTED, random)
+
+    def build() -> QuickClassifier:
+        return QuickClassifier(images.shape[1], images.shape[-1], classes, largest_side)
+
+    course = Course(steps, batch_size, LEARNING_RATE, WEIGHT_DECAY)
+    return learn(build, TrustedImages(images, labels, weights), seen, course, seed)
 
 
-def _draw_balanced(labels: Tensor, weights: Tensor, count: int, seed: int) -> Tensor:
-    """Return `count` rows of images whose weight is above 0, all classes alike; int64, on the CPU.
+def _side(side: int, largest_side: int) -> int:
+    return min(2 ** round(log2(side)), largest_side)
 
-    An image of weight 0 would still teach through batch norm. Drawn on the CPU, the rows are the same on any device.
-    """
-    usable = weights.cpu().nonzero().squeeze(1)
-    own = labels.cpu()[usable]
-    chances = 1 / own.bincount()[own]
-    return usable[torch.multinomial(chances, count, replacement=True, generator=Generator().manual_seed(seed))]
+
+def _shrunk(images: Tensor, side: int) -> Tensor:
+    return functional.adaptive_avg_pool2d(images, side)
 
 
 def _convolution(inputs: int, outputs: int, stride: int) -> nn.Sequential:

@@ -10,13 +10,11 @@ from torch.nn.functional import one_hot
 
 from benchmarks import gan_contest
 from benchmarks.gan_contest import REAL, contest, kept, ours, real, section, surest, taught
-from stages.downstream import soft_labels
-from stages.downstream.soft_labels import Teacher
 from stages.generators.params import AdversarialParams, GaussianParams
-from stages.labelling import pool, quick_classifier
+from stages.labelling import pool, quick_classifier, soft_labels
+from stages.labelling.soft_labels import Teacher
 from tests.benchmarks.toy import make_set
-from tests.downstream.toy import taught_for
-from tests.labelling.toy import hasty_fit
+from tests.labelling.toy import hasty_fit, taught_for
 
 
 def test_a_section_is_the_presets_but_for_what_is_changed() -> None:
@@ -32,7 +30,7 @@ def test_a_table_has_a_row_for_each_generator(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gan_contest, "SAMPLES", 400)
-    monkeypatch.setattr(soft_labels, "CLASSIFIER", taught_for(60))
+    monkeypatch.setattr(soft_labels, "COURSE", taught_for(60))
     for module in (pool, quick_classifier):
         monkeypatch.setattr(module, "fit", hasty_fit(steps=20))
     fits = {REAL: real, "gaussian": ours("gaussian"), "projection": ours("projection")}

@@ -13,10 +13,10 @@ from benchmarks.gan_contest import teacher_of
 from benchmarks.gan_sets import GanSet
 from benchmarks.recognition import PER_CLASS, SHOWN, draw, fitted, recognised
 from benchmarks.reference_generators import Sampler
-from stages.downstream import soft_labels
 from stages.imaging.networks import in_batches
+from stages.labelling import soft_labels
 from tests.benchmarks.toy import make_data, make_set
-from tests.downstream.toy import taught_for
+from tests.labelling.toy import taught_for
 
 
 def test_a_picture_has_a_row_for_each_class_and_its_first_images(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_images_that_a_teacher_is_sure_of_are_recognised_more_often(monkeypatch:
         return sample, 5
 
     monkeypatch.setattr(recognition, "PER_CLASS", 30)
-    monkeypatch.setattr(soft_labels, "CLASSIFIER", taught_for(60))
+    monkeypatch.setattr(soft_labels, "COURSE", taught_for(60))
     own = make_set()
     every, surest = recognised("half", every_second_wrong, own, _Halves(), teacher_of(own, 0), seed=0, pictures=None)
     assert every["recognised"] == pytest.approx(0.5, abs=0.02)

@@ -7,9 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from stages.downstream import soft_labels
 from stages.downstream.arm_data import ArmData
-from stages.downstream.params import ClassifierParams
 from stages.downstream.training import Examples
 
 CLASSES = 3
@@ -19,11 +17,6 @@ FIELDS = {"train_images": "images", "train_labels": "labels", "unlabelled_images
 def examples(images: Tensor, labels: Tensor, weights: Tensor | None = None, classes: int = CLASSES) -> Examples:
     """Examples with these labels, all of weight 1 unless others are given."""
     return Examples(images, one_hot(labels, classes).float(), torch.ones(len(labels)) if weights is None else weights)
-
-
-def taught_for(steps: int) -> ClassifierParams:
-    """How a teacher's classifiers learn, but for so many steps."""
-    return soft_labels.CLASSIFIER.model_copy(update={"steps": steps})
 
 
 def changed(data: ArmData, **changes: Any) -> ArmData:

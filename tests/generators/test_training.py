@@ -22,11 +22,29 @@ from stages.generators.requests import requests
 from stages.generators.state import start
 from stages.generators.training import Progress, train
 from stages.imaging.augmentation import allowed, augment
-from stages.labelling import pool
+from stages.labelling import pool, soft_labels
 from stages.labelling.data import ReplicateData
 from stages.plumbing.errors import UserError
-from tests.generators.toy import ADVERSARIAL, AUGMENTED, LEARNING, RELATIVISTIC, Memory, some_draws, toy_params
-from tests.labelling.toy import CLASSES, hasty_fit, of_classes, of_two_domains, toy_data, toy_images, with_masks
+from tests.generators.toy import (
+    ADVERSARIAL,
+    AUGMENTED,
+    GUIDED,
+    LEARNING,
+    RELATIVISTIC,
+    Memory,
+    some_draws,
+    toy_params,
+)
+from tests.labelling.toy import (
+    CLASSES,
+    hasty_fit,
+    of_classes,
+    of_two_domains,
+    taught_for,
+    toy_data,
+    toy_images,
+    with_masks,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +52,7 @@ def hasty_classifiers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Quick classifiers that know little: what is tested here holds whatever they say."""
     for module in (pool, flips):
         monkeypatch.setattr(module, "fit", hasty_fit(steps=1))
+    monkeypatch.setattr(soft_labels, "COURSE", taught_for(2))
     monkeypatch.setattr(quality, "SAMPLES", 60)
 
 
@@ -321,10 +340,10 @@ class TestResume:
     """Killed anywhere and run again, a training ends in the bytes of one that was not."""
 
     SETTINGS: dict[str, Any] = {  # noqa: RUF012
-        "steps": 12,
+        "steps": 8,
         "batch_size": 16,
-        "log_every": 3,
-        "samples_every": 6,
+        "log_every": 2,
+        "samples_every": 4,
         "checkpoint_every": 1,
     }
 
@@ -334,13 +353,14 @@ class TestResume:
             *((kind, {}) for kind in LEARNING),
             ("projection", {"objective": RELATIVISTIC}),
             ("translation", {"cycle": 1.0}),
+            ("refined_gaussian", {"guidance": GUIDED}),
         ],
     )
     def test_from_any_step_of_any_kind(self, kind: str, changes: dict[str, Any]) -> None:
         settings, memory = toy_params(kind, **self.SETTINGS, **changes), Memory()
         whole = made(toy_data(0), settings, checkpoint=memory)
         assert whole.quality.get("strength", 1) > 0  # where images are augmented at all
-        for step in (2, 7, 12):
+        for step in (1, 5, 8):
             assert_same(made(toy_data(0), settings, checkpoint=Memory(memory.history[step - 1])), whole)
 
     @pytest.mark.parametrize(
@@ -359,7 +379,7 @@ class TestResume:
 
     @pytest.mark.parametrize("killed_at", [4, 10])
     def test_no_more_than_the_steps_since_the_last_checkpoint_are_redone(self, killed_at: int) -> None:
-        settings = toy_params(**self.SETTINGS | {"log_every": 1, "checkpoint_every": 5})
+        settings = toy_params(**self.SETTINGS | {"steps": 12, "log_every": 1, "checkpoint_every": 5})
         whole, memory, seen = made(toy_data(0), settings), Memory(), []
 
         def die(now: Progress) -> None:

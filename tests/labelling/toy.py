@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stages.labelling import soft_labels
 from stages.labelling.data import ReplicateData
+from stages.labelling.learning import Course
 from stages.labelling.quick_classifier import QuickClassifier, fit
 
 CLASSES = 3
@@ -70,3 +72,8 @@ def hasty_fit(steps: int) -> Callable[..., QuickClassifier]:
         return fit(*arguments, **(keywords | {"steps": steps, "batch_size": 8}))
 
     return hasty
+
+
+def taught_for(steps: int) -> Course:
+    """How a teacher's classifiers learn, but for so many steps."""
+    return replace(soft_labels.COURSE, steps=steps)

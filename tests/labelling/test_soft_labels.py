@@ -6,21 +6,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.downstream import soft_labels
 from stages.downstream.params import ClassicParams
-from stages.downstream.soft_labels import Teacher, fit_teacher
 from stages.imaging.set_metrics import log_likelihood
-from stages.labelling import pool
+from stages.labelling import pool, soft_labels
 from stages.labelling.data import ReplicateData
+from stages.labelling.soft_labels import Teacher, fit_teacher
 from tests.downstream.conftest import section
-from tests.downstream.toy import taught_for
-from tests.labelling.toy import CLASSES, hasty_fit, toy_data, toy_images
+from tests.labelling.toy import CLASSES, hasty_fit, taught_for, toy_data, toy_images
 
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "fit", hasty_fit(steps=20))
-    monkeypatch.setattr(soft_labels, "CLASSIFIER", taught_for(40))
+    monkeypatch.setattr(soft_labels, "COURSE", taught_for(40))
 
 
 def teacher_of(
