@@ -42,6 +42,7 @@ PROBE = 48  # steps by which a GAN's time per step is first measured
 SHARE_PROBED = 20  # then by a training of the so-manieth part: early steps are slow
 REAL = "real labels"
 R3GAN = {"kind": "relativistic", "gradient_penalty": 1.0}  # an objective
+GUIDANCE = {"weight": 0.1}
 # Learns from a set, with a seed: what it draws with, and the steps it took.
 Fit = Callable[[GanSet, int], tuple[Sampler, int]]
 _REFINING: dict[str, Any] = {
@@ -227,10 +228,15 @@ def _likeness(images: Tensor, gan_set: GanSet) -> dict[str, float]:
 
 
 def section(gan_set: GanSet, kind: str, **changes: Any) -> GeneratorParams:
-    """The preset's GAN as a section of this kind, with changes; a function changes the preset's own value."""
+    """The preset's GAN as a section of this kind, with changes; a function changes the preset's own value.
+
+    A guide's images are augmented by the set's own strengths.
+    """
     schema, _ = KINDS[kind]
     preset = gan_set.params.train_gan.generators["gan"].model_dump()
     own = preset | {"rank": preset["latent_dim"]} | OWN.get(kind, {}) | changes | {"kind": kind}
+    if own.get("guidance"):
+        own["guidance"] = gan_set.params.train_downstream.classic.model_dump() | own["guidance"]
     values = {name: own[name](preset[name]) if callable(own[name]) else own[name] for name in schema.model_fields}
     return schema.model_validate(values)
 

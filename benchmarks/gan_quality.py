@@ -13,11 +13,23 @@ curve over time. Ratios are of the first generator's accuracy.
 import json
 from typing import Any
 
-from benchmarks.gan_contest import R3GAN, REAL, Fit, contest, other_gans, ours, parser, real, references, sets_of
+from benchmarks.gan_contest import (
+    GUIDANCE,
+    R3GAN,
+    REAL,
+    Fit,
+    contest,
+    other_gans,
+    ours,
+    parser,
+    real,
+    references,
+    sets_of,
+)
 from benchmarks.gan_sets import NAMES
 
 OURS = ("refined_gaussian", "projected", "projection", "auxiliary", "per_class", "image_conditioned")
-RELATIVISTIC = "refined_gaussian_relativistic"
+RELATIVISTIC, GUIDED = "refined_gaussian_relativistic", "refined_gaussian_guided"
 
 
 def main() -> None:
@@ -42,8 +54,11 @@ def main() -> None:
 
 
 def _gans(seconds: float) -> dict[str, Fit]:
-    relativistic = {RELATIVISTIC: ours("refined_gaussian", seconds, objective=R3GAN)}
-    return {kind: ours(kind, seconds) for kind in OURS} | relativistic | other_gans(seconds)
+    changed = {
+        RELATIVISTIC: ours("refined_gaussian", seconds, objective=R3GAN),
+        GUIDED: ours("refined_gaussian", seconds, guidance=GUIDANCE),
+    }
+    return {kind: ours(kind, seconds) for kind in OURS} | changed | other_gans(seconds)
 
 
 if __name__ == "__main__":
