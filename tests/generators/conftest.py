@@ -1,12 +1,13 @@
 """Small generators, and random images for them to learn from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 import torch
 
+from stages.generators import accountant
 from stages.generators.batches import RandomFeed
 from stages.generators.interface import LearningGenerator
 from stages.generators.kinds import external, projected
@@ -26,6 +27,19 @@ def made_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few images that kind `external` finds whatever its path, and a network that `projected` finds likewise."""
     monkeypatch.setattr(external, "labelled_images", images_elsewhere)
     monkeypatch.setattr(projected, "open_backbone", small_backbone)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hasty_accountant(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Somewhat more noise than is needed, which is found four times as fast, where noise is not what is tested."""
+    if request.path.name in ("test_accountant.py", "test_private.py"):
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(accountant, "EXACT", 1.2)
+        accountant.least_noise.cache_clear()
+        yield
+    accountant.least_noise.cache_clear()
 
 
 @pytest.fixture
