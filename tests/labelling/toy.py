@@ -75,5 +75,5 @@ def hasty_fit(steps: int) -> Callable[..., QuickClassifier]:
 
 
 def taught_for(steps: int) -> Course:
-    """How a teacher's classifiers learn, but for so many steps."""
-    return replace(soft_labels.COURSE, steps=steps)
+    """How a teacher's classifiers learn, but for so many steps of few images."""
+    return replace(soft_labels.COURSE, steps=steps, batch_size=16)
