@@ -1,8 +1,8 @@
 """A teacher of the labelled images, whom a generator's images must convince of their class.
 
-A discriminator that compares image and class learns what tells real from drawn first, and what tells classes apart
-last. A classifier that learned beforehand, and that stands still, says so from the first step on (Lee and Seok,
-"Controllable Generative Adversarial Network", 2019, section 3).
+A discriminator that compares image and class may know little of what tells classes apart that look alike. A classifier
+that learned beforehand, and that stands still, tells the generator from the first step on (Lee and Seok, "Controllable
+Generative Adversarial Network", 2019).
 """
 
 from collections.abc import Sequence
