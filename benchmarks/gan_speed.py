@@ -8,6 +8,7 @@ own, so that a busy machine changes little. Looking at samples is reported apart
 done once for all generators. `benchmarks.gpu` is for GPUs.
 """
 
+import argparse
 import json
 import multiprocessing
 import tempfile
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import Barrier
-from typing import Any, Literal, cast
+from typing import Any, cast
 from unittest.mock import patch
 
 import numpy as np
@@ -28,11 +29,11 @@ from torch.nn.functional import interpolate
 
 from benchmarks import parameters
 from stages.generators import quality, training
-from stages.generators.interface import Batch, Draws
-from stages.generators.kinds.projection import Kind
+from stages.generators.adversarial import ConditionalDiscriminator
+from stages.generators.interface import Batch, Draws, LearningGenerator
 from stages.generators.objective import hinge
-from stages.generators.params import AdversarialParams
-from stages.generators.projection import ProjectionDiscriminator
+from stages.generators.params import KINDS, ConditionalParams
+from stages.generators.registry import kind
 from stages.generators.state import TrainingState, start
 from stages.imaging.pixels import to_network_range
 from stages.labelling import pool
@@ -48,25 +49,28 @@ PATIENCE = 600  # seconds that one process waits for the other
 
 @dataclass(frozen=True)
 class Setting:
-    """Networks and images. `periods`: how often a checkpoint falls due while the CPU is measured."""
+    """Images, and a kind with fields of its section. `periods`: how often a checkpoint falls due while measuring."""
 
-    layers: Literal["dense", "convolutional"]
     size: int
     channels: int
-    width: int
+    fields: dict[str, Any]
+    kind: str = "projection"
     periods: int = 1
 
-    def params(self, **changes: object) -> AdversarialParams:
-        """The section of the default run's GAN but for the networks and `changes`."""
+    def params(self, **changes: object) -> ConditionalParams:
+        """The section of the default run's GAN but for the kind, its fields and `changes`."""
         default = parameters.load().train_gan.generators["gan"].model_dump()
-        own = {"layers": self.layers, "width": self.width}
-        return AdversarialParams.model_validate(default | own | changes)
+        schema, _ = KINDS[self.kind]
+        values = default | self.fields | changes | {"kind": self.kind}
+        made = schema.model_validate({name: values[name] for name in schema.model_fields})
+        assert isinstance(made, ConditionalParams)
+        return made
 
-    def state(self, params: AdversarialParams) -> TrainingState:
+    def state(self, params: ConditionalParams) -> TrainingState:
         """Untrained networks and their optimisers."""
-        data = self.data()
+        data, chosen = self.data(), cast(type[LearningGenerator], kind(self.kind))
         real = TrustedImages(data.images, data.labels, torch.ones(len(data.labels)))
-        return start(Kind, *Kind.study(data, real, params, SEED), params, SEED, torch.device("cpu"))
+        return start(chosen, *chosen.study(data, real, params, SEED), params, SEED, torch.device("cpu"))
 
     def data(self) -> ReplicateData:
         """The digits at this size: LABELS to train on, LABELS to choose by, and a pool."""
@@ -91,19 +95,25 @@ def digits(size: int, channels: int) -> ReplicateData:
     )
 
 
+_REFINING = {"width": 16, "latent_dim": 512, "batch_size": 32, "drawn_size": 32, "guidance": None}
 SETTINGS = {
-    "dense 8x8x1": Setting("dense", 8, 1, 256, periods=2),
-    "dense 16x16x1": Setting("dense", 16, 1, 512),
-    "dense 32x32x3": Setting("dense", 32, 3, 512),
-    "convolutional 32x32x3": Setting("convolutional", 32, 3, 64),
+    "dense 8x8x1": Setting(8, 1, {"layers": "dense", "width": 256}, periods=2),
+    "dense 16x16x1": Setting(16, 1, {"layers": "dense", "width": 512}),
+    "dense 32x32x3": Setting(32, 3, {"layers": "dense", "width": 512}),
+    "convolutional 32x32x3": Setting(32, 3, {"layers": "convolutional", "width": 64}),
+    "refined_gaussian 32x32x3": Setting(32, 3, _REFINING, "refined_gaussian"),
 }
 DEFAULT = "dense 8x8x1"
 
 
 def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS), metavar="NAME")
+    options = arguments.parse_args()
     print(f"{'real images/s of CPU time':<32}{'training':>9}{'bare':>8}{'passes':>8}{'ratio':>7}{'of passes':>11}")
     ratios: dict[str, Any] = {}
-    for name, setting in SETTINGS.items():
+    for name in options.settings:
+        setting = SETTINGS[name]
         ratios[name] = _row(name, setting)
         if name == DEFAULT:
             ratios[f"{name}, not augmented"] = _row(f"{name}, not augmented", setting, limit=0.0)
@@ -137,10 +147,9 @@ def _measure(setting: Setting, limit: float, barrier: Barrier) -> np.ndarray[Any
     augment = {"policies": default.augment.policies, "limit": limit}
     params = setting.params(steps=steps, augment=augment)
     data = setting.data()
-    loops = [
-        partial(_bare_step, _idle_state(setting, params), batch_of(data, params.batch_size, params.latent_dim), learn)
-        for learn in (True, False)
-    ]
+    states = [_idle_state(setting, params) for _ in range(2)]
+    batch = batch_of(data, params.batch_size, states[0].generator.latent_dim)
+    loops = [partial(_bare_step, state, batch, learn) for state, learn in zip(states, (True, False), strict=True)]
     with tempfile.TemporaryDirectory() as folder:
         report = _Rounds(Path(folder), loops, params.log_every, barrier)
         _train(data, pool.teach(data, SEED).final, params, report)
@@ -148,7 +157,7 @@ def _measure(setting: Setting, limit: float, barrier: Barrier) -> np.ndarray[Any
     return cast(np.ndarray[Any, Any], measured.sum(axis=1) / (params.checkpoint_every * params.batch_size))
 
 
-def _train(data: ReplicateData, guessed: pool.PoolLabels, params: AdversarialParams, report: training.Report) -> None:
+def _train(data: ReplicateData, guessed: pool.PoolLabels, params: ConditionalParams, report: training.Report) -> None:
     """The whole training, with a checkpoint on disk and augmentation that rises to its limit and stays there."""
     every_signal_is_above = patch.object(training, "TARGET_SIGN", -2.0)
     with tempfile.TemporaryDirectory() as folder, every_signal_is_above:
@@ -187,7 +196,7 @@ class _Rounds:
 # --- The bare loop
 
 
-def _idle_state(setting: Setting, params: AdversarialParams) -> TrainingState:
+def _idle_state(setting: Setting, params: ConditionalParams) -> TrainingState:
     """Players that learn next to nothing: a batch learnt by heart has gradients of 0, and what Adam then keeps falls
     below the smallest normal float, where arithmetic is slow."""
     idle = {"generator_learning_rate": 1e-9, "discriminator_learning_rate": 1e-9}
@@ -206,18 +215,19 @@ def batch_of(data: ReplicateData, count: int, latent_dim: int) -> Batch:
 def _bare_step(state: TrainingState, batch: Batch, learn: bool) -> None:
     """Both players' passes, as many as the training takes, and with `learn` their optimisers' steps."""
     players = state.generator.players()
-    generator, discriminator = players["generator"], cast(ProjectionDiscriminator, players["discriminator"])
+    generator, discriminator = players["generator"], cast(ConditionalDiscriminator, players["discriminator"])
     fake = generator(batch.draws)
-    features = discriminator.trunk(torch.cat([batch.real, fake.detach()]))
+    features = discriminator.features(torch.cat([batch.real, fake.detach()]), None)
     real_logits, fake_logits = discriminator.logits(features, batch.labels.repeat(2), batch.trust.repeat(2)).chunk(2)
     discriminator.zero_grad()
-    hinge(real_logits, fake_logits).mean().backward()
+    discriminator.together(hinge(real_logits, fake_logits)).mean().backward()
     if learn:
         state.optimisers["discriminator"].step()
 
     discriminator.eval().requires_grad_(False)
     generator.zero_grad()
-    (-discriminator.logits(discriminator.trunk(fake), batch.labels, batch.trust).mean()).backward()
+    logits = discriminator.logits(discriminator.features(fake, None), batch.labels, batch.trust)
+    (-discriminator.together(logits).mean()).backward()
     if learn:
         state.optimisers["generator"].step()
     discriminator.train().requires_grad_(True)
