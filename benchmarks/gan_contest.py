@@ -42,7 +42,7 @@ PROBE = 48  # steps by which a GAN's time per step is first measured
 SHARE_PROBED = 20  # then by a training of the so-manieth part: early steps are slow
 REAL = "real labels"
 R3GAN = {"kind": "relativistic", "gradient_penalty": 1.0}  # an objective
-GUIDANCE = {"weight": 0.1}
+GUIDED, GUIDANCE = "refined_gaussian_guided", {"weight": 0.1}
 # Learns from a set, with a seed: what it draws with, and the steps it took.
 Fit = Callable[[GanSet, int], tuple[Sampler, int]]
 _REFINING: dict[str, Any] = {

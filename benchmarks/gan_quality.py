@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks.gan_contest import (
     GUIDANCE,
+    GUIDED,
     R3GAN,
     REAL,
     Fit,
@@ -29,7 +30,7 @@ from benchmarks.gan_contest import (
 from benchmarks.gan_sets import NAMES
 
 OURS = ("refined_gaussian", "projected", "projection", "auxiliary", "per_class", "image_conditioned")
-RELATIVISTIC, GUIDED = "refined_gaussian_relativistic", "refined_gaussian_guided"
+RELATIVISTIC = "refined_gaussian_relativistic"
 
 
 def main() -> None:
