@@ -7,8 +7,8 @@ classes, of test images ("real labels") and of generated ones behind the memoriz
 and may please that more than anyone else. Below each generator stands what is left when several times as many images
 are drawn and those stay in whose class a teacher, who learned from the generator's own real images, is surest, much as
 `generate.candidates: 16` chooses. `python -m benchmarks.recognition` makes the red cells of 64 pixels, in colour, after
-ten CPU minutes of training; `--generators` names kinds, `refined_gaussian_guided` and, where they are installed, others'
-GANs; `--pictures FOLDER` is where grids of them go.
+ten CPU minutes of training; `--generators` names kinds, `refined_gaussian_guided` and others, where these are
+installed; `--pictures FOLDER` is where grids of them go.
 """
 
 import json
