@@ -1,6 +1,5 @@
 """Parameters that are made to fit a folder pass `prepare` on it, and what cannot fit is told."""
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from PIL import Image
 import stages.prepare
 from stages import presets
 from stages.fit import fit
-from stages.generators.params import RefiningParams
 from stages.plumbing import params
 from stages.plumbing.errors import UserError
 from stages.plumbing.stage import execute
@@ -69,20 +67,6 @@ def test_what_is_chosen_passes_prepare(counts: dict[str, int], side: int, colour
     assert chosen.train_downstream.arms["synthetic_only"].generators == ["gan", "gaussian"]
     execute("prepare", stages.prepare.main)
     assert "chosen:" in Path("params.yaml").read_text()
-
-
-def test_the_guide_that_is_offered_can_be_taken_and_knows_what_classic_knows() -> None:
-    make("{}.png", {"a": 12, "b": 12, "c": 12}, 28, False)
-    without, _ = fitted()
-    text = Path("params.yaml").read_text()
-    offered = re.search(r"#   (guidance: {.+})\n", text)
-    assert offered is not None
-    Path("params.yaml").write_text(text.replace("guidance: null", offered[1]))
-    gans = [each.train_gan.generators["gan"] for each in (without, params.load())]
-    before, after = (gan.guidance for gan in gans if isinstance(gan, RefiningParams))
-    assert before is None
-    assert after is not None
-    assert after.model_dump(exclude={"weight"}) == without.train_downstream.classic.model_dump()
 
 
 def test_a_table_of_classes_in_the_folder_is_used() -> None:

@@ -17,10 +17,7 @@ DRAWN = 4000  # generated images of all classes
 IN_PLACE_OF_LAYERS = """\
 # pixels a side that both networks work at, at most; larger images are enlarged
 drawn_size: 32
-# a teacher whom the images must convince of their class, or null; where classes are hard to tell apart and each has
-# some hundred labels, take
-#   guidance: {weight: 0.1, rotation_degrees: 10, translation_pixels: 0.75, zoom: 0.1, brightness: 0.1, contrast: 0.1}
-# whose strengths should say of turns and tones what train_downstream.classic says
+# a teacher whom the images must convince of their class, or null, which was better at equal time (docs/gan.md)
 guidance: null
 """
 
