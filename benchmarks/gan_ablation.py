@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 from torch import Tensor
 
-from benchmarks.gan_contest import GUIDANCE, R3GAN, Fit, contest, ours, parser, sets_of
+from benchmarks.gan_contest import R3GAN, Fit, contest, ours, parser, sets_of
 from benchmarks.gan_sets import GanSet
 from benchmarks.reference_generators import Sampler
 from stages.generators import adversarial, refining
@@ -45,7 +45,6 @@ CHANGES: dict[str, dict[str, Mapping[str, Any]]] = {
         "float32": {"precision": "float32"},
         "a margin of .1": {"objective": {"kind": "hinge", "margin": 0.1}},
         "drawn at the images' own size": {"drawn_size": 128},  # beyond 32 pixels: `--sets red_cells_64`
-        "a guide": {"guidance": GUIDANCE},
         "classes equally often": {"batches": {"labelled_share": None, "balanced": True}},
     },
 }

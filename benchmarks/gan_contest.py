@@ -42,13 +42,11 @@ PROBE = 48  # steps by which a GAN's time per step is first measured
 SHARE_PROBED = 20  # then by a training of the so-manieth part: early steps are slow
 REAL = "real labels"
 R3GAN = {"kind": "relativistic", "gradient_penalty": 1.0}  # an objective
-GUIDED, GUIDANCE = "refined_gaussian_guided", {"weight": 0.1}
 # Learns from a set, with a seed: what it draws with, and the steps it took.
 Fit = Callable[[GanSet, int], tuple[Sampler, int]]
 _REFINING: dict[str, Any] = {
     "width": 16,
     "drawn_size": 32,
-    "guidance": None,
     "latent_dim": 512,
     "generator_learning_rate": 5e-4,
     "discriminator_learning_rate": 1e-3,
@@ -228,15 +226,10 @@ def _likeness(images: Tensor, gan_set: GanSet) -> dict[str, float]:
 
 
 def section(gan_set: GanSet, kind: str, **changes: Any) -> GeneratorParams:
-    """The preset's GAN as a section of this kind, with changes; a function changes the preset's own value.
-
-    A guide's images are augmented by the set's own strengths.
-    """
+    """The preset's GAN as a section of this kind, with changes; a function changes the preset's own value."""
     schema, _ = KINDS[kind]
     preset = gan_set.params.train_gan.generators["gan"].model_dump()
     own = preset | {"rank": preset["latent_dim"]} | OWN.get(kind, {}) | changes | {"kind": kind}
-    if own.get("guidance"):
-        own["guidance"] = gan_set.params.train_downstream.classic.model_dump() | own["guidance"]
     values = {name: own[name](preset[name]) if callable(own[name]) else own[name] for name in schema.model_fields}
     return schema.model_validate(values)
 

@@ -95,7 +95,7 @@ def digits(size: int, channels: int) -> ReplicateData:
     )
 
 
-_REFINING = {"width": 16, "latent_dim": 512, "batch_size": 32, "drawn_size": 32, "guidance": None}
+_REFINING = {"width": 16, "latent_dim": 512, "batch_size": 32, "drawn_size": 32}
 SETTINGS = {
     "dense 8x8x1": Setting(8, 1, {"layers": "dense", "width": 256}, periods=2),
     "dense 16x16x1": Setting(16, 1, {"layers": "dense", "width": 512}),

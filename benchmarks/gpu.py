@@ -86,7 +86,7 @@ def section(name: str, steps: int, device: torch.device, **changes: Any) -> Lear
     own = {"kind": name, "layers": "convolutional", "width": WIDTHS[name] if device.type == "cuda" else 8}
     own |= {"steps": steps, "batch_size": 256 if device.type == "cuda" else 16, "log_every": every}
     own |= {"samples_every": 10 * steps, "checkpoint_every": max(steps // 2, 1)}
-    own |= {"drawn_size": 128, "guidance": None}  # the images' own size, as far as it is asked for
+    own |= {"drawn_size": 128}  # the images' own, as far as it is asked for
     schema, _ = KINDS[name]
     values = default | own | changes
     made = schema.model_validate({field: values[field] for field in schema.model_fields})

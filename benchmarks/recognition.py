@@ -7,8 +7,8 @@ classes, of test images ("real labels") and of generated ones behind the memoriz
 and may please that more than anyone else. Below each generator stands what is left when several times as many images
 are drawn and those stay in whose class a teacher, who learned from the generator's own real images, is surest, much as
 `generate.candidates: 16` chooses. `python -m benchmarks.recognition` makes the red cells of 64 pixels, in colour, after
-ten CPU minutes of training; `--generators` names kinds, `refined_gaussian_guided` and others, where these are
-installed; `--pictures FOLDER` is where grids of them go.
+ten CPU minutes of training; `--generators` names kinds and, where they are installed, others' GANs; `--pictures FOLDER`
+is where grids of them go.
 """
 
 import json
@@ -24,8 +24,6 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from benchmarks.gan_contest import (
-    GUIDANCE,
-    GUIDED,
     REAL,
     Fit,
     accuracy,
@@ -69,7 +67,6 @@ def main() -> None:
     recognisers = [fitted(each) for each in held_out]
     others = other_gans(options.seconds)
     fits: dict[str, Fit] = {REAL: real}
-    others[GUIDED] = ours("refined_gaussian", options.seconds, **OWN, guidance=GUIDANCE)
     fits |= {
         name: others[name] if name in others else ours(name, options.seconds, **OWN) for name in options.generators
     }

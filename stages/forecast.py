@@ -6,7 +6,7 @@ reckoned with, nor is `evaluate.backbone`.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from stages.downstream.params import ArmParams, FixMatch, PseudoLabels, TrainDownstreamParams
 from stages.generators.params import (
@@ -85,18 +85,14 @@ def _generator(section: GeneratorParams, sizes: Sizes) -> float:
     if isinstance(section, AdversarialParams) and section.layers == "dense":
         weights = section.width * (sizes.pixels + 2 * section.width)
         return section.steps * (0.015 + batches * weights * 1.2e-8)
-    pixel, looks, side, guided = 0.023, 0.0, sizes.side, 0.0
+    pixel, looks, side = 0.023, 0.0, sizes.side
     if isinstance(section, RefiningParams):
         pixel, side = 0.016 * section.width / 16, min(side, section.drawn_size)
-        if section.guidance is not None:
-            drawn = replace(sizes, side=side)
-            # it looks at the images without learning from them
-            guided = _members(drawn) + section.steps * 0.5 * _cnn_step(16, section.batch_size, drawn)
     if isinstance(section, ProjectedParams):
         pixel = 0.004 * section.width / 16
         # the discriminator sees real and fake ones, the generator's images pass there and back
         looks = 3 * section.batch_size * (section.backbone.size / 96) ** 2
-    return guided + section.steps * (0.01 + batches * pixel * side**2 / 64 + looks * LOOK)
+    return section.steps * (0.01 + batches * pixel * side**2 / 64 + looks * LOOK)
 
 
 def _first_that_asks_a_teacher(params: Params) -> str | None:
@@ -106,11 +102,7 @@ def _first_that_asks_a_teacher(params: Params) -> str | None:
 
 def _teacher(sizes: Sizes) -> float:
     """CPU seconds of one replicate's, and of that before it which sets the temperature on the validation images."""
-    return 2 * _members(sizes)
-
-
-def _members(sizes: Sizes) -> float:
-    return TEACHERS * LESSONS * _cnn_step(16, 64, sizes)
+    return 2 * TEACHERS * LESSONS * _cnn_step(16, 64, sizes)
 
 
 def _filter(params: FilterMemorizedParams, sizes: Sizes) -> float:

@@ -14,7 +14,7 @@ from stages.labelling import soft_labels
 from stages.plumbing.pace import steps
 from stages.plumbing.params import Params
 from tests.conftest import DEFAULT_PARAMS
-from tests.generators.toy import GUIDED, toy_params
+from tests.generators.toy import toy_params
 
 DEFAULTS = YAML(typ="safe", pure=True).load(DEFAULT_PARAMS)
 DIGITS = Sizes(seen=698, pool=598, drawn=1000, images=1797, side=8, channels=1, flips=False)
@@ -53,7 +53,7 @@ def test_a_step_that_refines_the_gaussian_takes_about_as_long_as_measured(
     values = copy.deepcopy(DEFAULTS)
     gan = values["train_gan"]["generators"]["gan"]
     del gan["layers"]
-    gan |= {"kind": "refined_gaussian", "width": width, "batch_size": 64, "drawn_size": 32, "guidance": None}
+    gan |= {"kind": "refined_gaussian", "width": width, "batch_size": 64, "drawn_size": 32}
 
     def taken(steps: int) -> float:
         gan["steps"] = steps
@@ -78,16 +78,6 @@ def test_a_generator_that_enlarges_costs_as_much_as_at_the_size_that_it_draws(ki
     section = toy_params(kind, drawn_size=16)
     small, large, smaller = (forecast._generator(section, replace(DIGITS, side=side)) for side in (16, 64, 8))
     assert small == large > smaller
-
-
-def test_a_guide_costs_what_was_measured_at_the_size_that_is_drawn() -> None:
-    def taken(side: int, guidance: dict[str, float] | None) -> float:
-        section = toy_params("refined_gaussian", guidance=guidance, steps=2500, batch_size=32, drawn_size=32)
-        return forecast._generator(section, replace(DIGITS, side=side, channels=3))
-
-    dearer = taken(32, GUIDED) - taken(32, None)
-    assert 124 < dearer < 1.65 * 124, "rather too long than too short"
-    assert taken(64, GUIDED) - taken(64, None) == dearer
 
 
 def test_an_arm_with_a_backbone_costs_by_the_pixels_that_this_looks_at() -> None:

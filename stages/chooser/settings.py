@@ -14,12 +14,7 @@ from stages.chooser.source import Field, Source
 
 LEAST_DRAWN, MOST_DRAWN = 20, 100  # generated images of the commonest class, unless that has more itself
 DRAWN = 4000  # generated images of all classes
-IN_PLACE_OF_LAYERS = """\
-# pixels a side that both networks work at, at most; larger images are enlarged
-drawn_size: 32
-# a teacher whom the images must convince of their class, or null, which was better at equal time (docs/gan.md)
-guidance: null
-"""
+IN_PLACE_OF_LAYERS = "# pixels a side that both networks work at, at most; larger images are enlarged\ndrawn_size: 32\n"
 
 
 class Setting(NamedTuple):

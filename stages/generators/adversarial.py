@@ -60,7 +60,9 @@ class AdversarialGenerator(LearningGenerator):
         return params.layers
 
     @classmethod
-    def study(cls, data: ReplicateData, real: TrustedImages, params: ConditionalParams, _seed: int) -> tuple[Plan, Any]:
+    def study(
+        cls, data: ReplicateData, real: TrustedImages, params: ConditionalParams, _seed: int
+    ) -> tuple[Plan, Moments | None]:
         layers = cls.layers(params)
         moments = measure(real, data.classes, params.latent_dim) if layers == "dense" else None
         config = NetworkConfig.of(
@@ -78,7 +80,7 @@ class AdversarialGenerator(LearningGenerator):
         """The untrained networks: one that draws, and a discriminator."""
         return build_generator(self.config), self.Discriminator(self.config)
 
-    def initialise(self, start: Any) -> None:
+    def initialise(self, start: Moments | None) -> None:
         """Dense networks begin with the images' components and Gaussians."""
         if start is not None:
             self.start_from(self.network, self.discriminator, start)

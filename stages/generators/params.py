@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self, Union
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
-from stages.downstream.params import ClassicParams
 from stages.imaging.params import BackboneParams
 
 NO_FOLDER = "data/raw/none"  # an empty folder, because DVC wants a path to depend on
@@ -131,27 +130,13 @@ class ConditionalParams(LearningParams):
         return self
 
 
-class GuidanceParams(ClassicParams):
-    """A teacher of the labelled images, whom the generator's images must convince of their class.
-
-    weight: of the teacher's cross-entropy, beside the discriminator's logit. rotation_degrees: by which images are
-    turned for the teacher, at most, either way. translation_pixels: by which they are shifted. zoom: share by which
-    they grow or shrink. brightness: share of the range from black to white that is added. contrast: share by which
-    differences from an image's mean grow or shrink.
-    """
-
-    weight: float = Field(gt=0, le=100)
-
-
 class RefiningParams(AlignableParams, ConditionalParams):
     """A kind that refines draws from the class Gaussians.
 
-    drawn_size: pixels a side that both networks work at, at most; larger images are enlarged from that. guidance: a
-    teacher that learns before the generator does, and that its images must convince of their class; null for none.
+    drawn_size: pixels a side that both networks work at, at most; larger images are enlarged from that.
     """
 
     drawn_size: int = Field(ge=8, le=128)
-    guidance: GuidanceParams | None
 
 
 class ProjectedParams(RefiningParams):

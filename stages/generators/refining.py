@@ -7,16 +7,15 @@ Gaussian cannot have.
 """
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stages.generators.adversarial import AdversarialGenerator, adversarial_step
+from stages.generators.adversarial import AdversarialGenerator
 from stages.generators.dense import GaussianGenerator
-from stages.generators.guidance import Guide
-from stages.generators.interface import Draws, Feed, Learner, Plan
+from stages.generators.interface import Draws, Plan
 from stages.generators.layers import limited
 from stages.generators.moments import Moments
 from stages.generators.network_config import Layers, NetworkConfig
@@ -56,18 +55,10 @@ class RefinedGaussian(nn.Module):
         return functional.interpolate(images, self.size, mode="bicubic")
 
 
-class Start(NamedTuple):
-    """What learning starts from. guide: whom the images must convince, if anyone."""
-
-    moments: Moments
-    guide: Guide | None
-
-
 class RefiningGenerator(AdversarialGenerator):
     """A GAN that starts from the class Gaussians and refines what they draw; a kind states who judges."""
 
     network: RefinedGaussian
-    guide: Guide | None = None
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
@@ -88,12 +79,9 @@ class RefiningGenerator(AdversarialGenerator):
     @classmethod
     def study(
         cls, data: ReplicateData, real: TrustedImages, params: ConditionalParams, seed: int
-    ) -> tuple[Plan, Start]:
-        assert isinstance(params, RefiningParams)
-        plan, moments = super().study(data, real, params, seed)
-        assert moments is not None  # dense layers have them
-        guide = None if params.guidance is None else Guide.of(data, real, params.guidance, seed)
-        return {**plan, "size": data.images.shape[-1]}, Start(moments, guide)
+    ) -> tuple[Plan, Moments | None]:
+        plan, start = super().study(data, real, params, seed)
+        return {**plan, "size": data.images.shape[-1]}, start
 
     def build(self) -> tuple[nn.Module, nn.Module]:
         return RefinedGaussian(self.config, self.plan["size"]), self.build_discriminator()
@@ -105,19 +93,9 @@ class RefiningGenerator(AdversarialGenerator):
         """The untrained discriminator."""
         return self.Discriminator(self.config)
 
-    def initialise(self, start: Start) -> None:
-        self.network.start_from(start.moments)
-        self.guide = start.guide
-
-    def learn(self, feed: Feed, learner: Learner) -> dict[str, Tensor]:
-        if (guide := self.guide) is None:
-            return super().learn(feed, learner)
-        batch = feed.draw()
-
-        def unconvincing(drawn: Tensor) -> Tensor:
-            return guide.losses(drawn, batch.draws.labels, batch.trust, feed.random)
-
-        return adversarial_step(self.network, self.discriminator, self.objective, batch, learner, unconvincing)
+    def initialise(self, start: Moments | None) -> None:
+        assert start is not None  # dense layers have one
+        self.network.start_from(start)
 
 
 def _shrunk(images: Tensor, size: int) -> Tensor:

@@ -13,7 +13,6 @@ from stages.generators.interface import LearningGenerator
 from stages.generators.kinds import external, projected
 from stages.generators.network_config import NetworkConfig
 from stages.generators.params import BatchParams
-from stages.generators.refining import RefiningGenerator, Start
 from stages.generators.registry import kind
 from stages.labelling.data import ReplicateData, TrustedImages
 from tests.generators.toy import ADVERSARIAL, HINGE, images_elsewhere, random_moments, small_backbone, toy_params
@@ -57,8 +56,6 @@ def make(config: NetworkConfig) -> Make:
             plan = {"networks": asdict(config_of_it), "objective": objective, "reconstruction": 0.0, "backbone": {}}
             plan["size"] = config_of_it.size
             start: Any = random_moments(config_of_it) if config_of_it.layers == "dense" else None
-            if issubclass(kind(name), RefiningGenerator):
-                start = Start(start, guide=None)
         else:
             data, params = of_two_domains(toy_data(4)), toy_params(name, latent_dim=6, width=12, **changes)
             plan, start = kind(name).study(data, _wholly_trusted(data), params, 0)

@@ -22,13 +22,12 @@ from stages.generators.requests import requests
 from stages.generators.state import start
 from stages.generators.training import Progress, train
 from stages.imaging.augmentation import allowed, augment
-from stages.labelling import pool, soft_labels
+from stages.labelling import pool
 from stages.labelling.data import ReplicateData
 from stages.plumbing.errors import UserError
 from tests.generators.toy import (
     ADVERSARIAL,
     AUGMENTED,
-    GUIDED,
     LEARNING,
     RELATIVISTIC,
     Memory,
@@ -40,7 +39,6 @@ from tests.labelling.toy import (
     hasty_fit,
     of_classes,
     of_two_domains,
-    taught_for,
     toy_data,
     toy_images,
     with_masks,
@@ -52,7 +50,6 @@ def hasty_classifiers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Quick classifiers that know little: what is tested here holds whatever they say."""
     for module in (pool, flips):
         monkeypatch.setattr(module, "fit", hasty_fit(steps=1))
-    monkeypatch.setattr(soft_labels, "COURSE", taught_for(2))
     monkeypatch.setattr(quality, "SAMPLES", 60)
 
 
@@ -353,7 +350,6 @@ class TestResume:
             *((kind, {}) for kind in LEARNING),
             ("projection", {"objective": RELATIVISTIC}),
             ("translation", {"cycle": 1.0}),
-            ("refined_gaussian", {"guidance": GUIDED}),
         ],
     )
     def test_from_any_step_of_any_kind(self, kind: str, changes: dict[str, Any]) -> None:

@@ -35,8 +35,6 @@ CONFIG = NetworkConfig(
 )
 HINGE = {"kind": "hinge", "margin": 1.0}
 RELATIVISTIC = {"kind": "relativistic", "gradient_penalty": 1.0}
-STILL = {"rotation_degrees": 0, "translation_pixels": 0, "zoom": 0, "brightness": 0, "contrast": 0}
-GUIDED = STILL | {"weight": 0.5, "contrast": 0.2}
 LEARNING = [name for name, (schema, _) in KINDS.items() if issubclass(schema, SteppedParams)]
 JUDGING = [name for name in LEARNING if name != "private_features"]
 AUGMENTED = [name for name, (schema, _) in KINDS.items() if issubclass(schema, LearningParams)]
@@ -48,7 +46,6 @@ _FIELDS: dict[str, Any] = {
     "labels": "class",
     "align": False,
     "drawn_size": 32,
-    "guidance": None,
     "rank": 8,
     "objective": HINGE,
     "layers": "dense",

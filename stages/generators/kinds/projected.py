@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from torch import nn
 
 from stages.generators.interface import Plan
+from stages.generators.moments import Moments
 from stages.generators.params import ConditionalParams, ProjectedParams
 from stages.generators.projected_judges import ProjectedJudges
-from stages.generators.refining import RefiningGenerator, Start
+from stages.generators.refining import RefiningGenerator
 from stages.imaging.backbones import open_backbone
 from stages.labelling.data import ReplicateData, TrustedImages
 
@@ -25,7 +26,7 @@ class Kind(RefiningGenerator):
     @classmethod
     def study(
         cls, data: ReplicateData, real: TrustedImages, params: ConditionalParams, seed: int
-    ) -> tuple[Plan, Start]:
+    ) -> tuple[Plan, Moments | None]:
         assert isinstance(params, ProjectedParams)
         plan, start = super().study(data, real, params, seed)
         return {**plan, "backbone": params.backbone.model_dump()}, start
