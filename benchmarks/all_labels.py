@@ -21,7 +21,8 @@ from benchmarks.gan_contest import SAMPLES, accuracy, parser, sampler, section, 
 from benchmarks.gan_sets import GanSet
 from stages.downstream.augment import build_policy
 from stages.downstream.sampling import draw_order
-from stages.downstream.training import Examples, derive_seeds, predict, train_classifier
+from stages.downstream.training import Examples, derive_seeds, train_classifier
+from stages.imaging.networks import predict
 
 SETS = ("digits_pool", "digits_closed", "fashion_pool")
 KINDS = ("projection", "gaussian")

@@ -29,7 +29,8 @@ from stages.downstream.augment import build_policy
 from stages.downstream.classifiers import build_classifier
 from stages.downstream.params import ClassifierParams, TrainDownstreamParams
 from stages.downstream.sampling import draw_order
-from stages.downstream.training import Examples, derive_seeds, make_optimizer, predict, train_classifier
+from stages.downstream.training import Examples, derive_seeds, make_optimizer, train_classifier
+from stages.imaging.networks import predict
 
 POLICIES = ("classic", "randaugment")
 CLASSES = 10

@@ -26,13 +26,14 @@ from benchmarks.reference_generators import Sampler, train_dcgan
 from stages.downstream.augment import build_policy
 from stages.downstream.sampling import draw_order
 from stages.downstream.selection import best_of_every_class
-from stages.downstream.training import Examples, derive_seeds, predict, train_classifier
+from stages.downstream.training import Examples, derive_seeds, train_classifier
 from stages.generators import training
 from stages.generators.drawing import TrainedGenerator
 from stages.generators.params import KINDS, GeneratorParams, LearningParams
 from stages.generators.quality import draw_classes
 from stages.imaging import set_metrics
 from stages.imaging.backbones import IN_PACKAGE, PACKAGED
+from stages.imaging.networks import predict
 from stages.labelling import quick_classifier
 from stages.labelling.soft_labels import Teacher, fit_teacher
 from stages.memorization.filtering import MemorizationFilter, Originals, check_some_kept

@@ -48,7 +48,7 @@ SET = "red_cells_64"
 ENLARGED = 128  # pixels that the recogniser sees
 WEIGHT_DECAY = 0.1
 PER_CLASS = 100  # generated images
-# What our GANs have otherwise here than elsewhere, chosen on development images (docs/gan.md).
+# What our GANs have otherwise here than elsewhere, chosen on development images (docs/gan_measured.md).
 OWN = {"latent_dim": 16, "objective": {"kind": "hinge", "margin": 0.1}}
 SUREST = 1 / 16  # share of the images drawn that stays in where a teacher chooses: the most that `candidates` takes
 SHOWN = 10  # of a class, in the pictures

@@ -17,7 +17,8 @@ from stages.downstream.arm_data import ArmData, check_data
 from stages.downstream.batches import Advice, Guess, Part, Source, batch_parts, real_parts
 from stages.downstream.fitting import Bench, GuessPool, fit, fit_setting, shown
 from stages.downstream.params import ArmParams, FixMatch, PseudoLabels, Setting, Synthetic, TrainDownstreamParams
-from stages.downstream.training import Examples, predict
+from stages.downstream.training import Examples
+from stages.imaging.networks import predict
 from stages.labelling import pool
 from stages.labelling.pool import PoolLabels
 

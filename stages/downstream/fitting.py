@@ -40,12 +40,11 @@ from stages.downstream.training import (
     Trained,
     Validate,
     derive_seeds,
-    predict,
     targets_of,
     train_classifier,
 )
 from stages.imaging.backbones import Backbone, open_backbone
-from stages.imaging.networks import in_batches
+from stages.imaging.networks import in_batches, predict
 from stages.imaging.pixels import to_bytes, to_network_range
 from stages.labelling.pool import Guesses
 

@@ -274,12 +274,6 @@ def summarise(
     return [records[step] for step in sorted(records)]
 
 
-def predict(model: nn.Module, images: Tensor) -> Tensor:
-    """Class probabilities, float32 (N, K) on the CPU, of uint8 images (N, C, H, W)."""
-    model.eval()
-    return in_batches(lambda inputs: model(inputs).softmax(dim=1), images).cpu()
-
-
 def features(model: nn.Sequential, images: Tensor) -> Tensor:
     """What the last layer of a classifier reads, float32 (N, F) on the CPU, of uint8 images (N, C, H, W)."""
     return in_batches(model.eval()[:-1], images).cpu()

@@ -54,3 +54,9 @@ def in_batches(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         padding = batch.new_zeros((BATCH - len(batch), *batch.shape[1:]))
         results.append(network(to_network_range(torch.cat([batch, padding])))[: len(batch)])
     return torch.cat(results)
+
+
+def predict(classifier: nn.Module, images: Tensor) -> Tensor:
+    """Class probabilities, float32 (N, K) on the CPU, of uint8 images (N, C, H, W)."""
+    classifier.eval()
+    return in_batches(lambda inputs: classifier(inputs).softmax(dim=1), images).cpu()

@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 from stages.downstream.params import ClassicParams
 from stages.imaging.classic import classic
 from stages.imaging.cnn import build_cnn
-from stages.imaging.networks import in_batches
+from stages.imaging.networks import predict
 from stages.labelling import pool
 from stages.labelling.data import ReplicateData, TrustedImages
 from stages.labelling.learning import Course, learn
@@ -38,13 +38,8 @@ class Teacher:
 
         On a CPU the same image gets the same bytes whatever images come with it.
         """
-        return pool.tempered(self._mean(images), self.temperature)
-
-    def _mean(self, images: Tensor) -> Tensor:
-        def asked(member: nn.Module) -> Tensor:
-            return in_batches(lambda inputs: member(inputs).softmax(dim=1), images).cpu()
-
-        return torch.stack([asked(member) for member in self.members]).mean(dim=0)
+        seen = torch.stack([predict(member, images) for member in self.members])
+        return pool.tempered(seen.mean(dim=0), self.temperature)
 
 
 def fit_teacher(data: ReplicateData, strengths: ClassicParams, seed: int, guessed: pool.Guesses) -> Teacher:

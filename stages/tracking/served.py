@@ -60,7 +60,7 @@ class ServedClassifier(PythonModel):
         """
         import torch
 
-        from stages.downstream.training import predict
+        from stages.imaging.networks import predict
 
         images = torch.from_numpy(self._pixels(model_input["image"]))
         rows = [dict(zip(self._classes, row, strict=True)) for row in predict(self._network, images).tolist()]

@@ -81,7 +81,7 @@ def train(
 def test_aligned_training_learns_the_toy_problem_on_both_domains(
     params: TrainDownstreamParams, toy: Callable[[int, int], tuple[Tensor, Tensor]], kind: str
 ) -> None:
-    from stages.downstream.training import predict
+    from stages.imaging.networks import predict
 
     pool, labels = toy(60, 1)
     pool = (pool.float() * 0.6 + 60).to(torch.uint8)

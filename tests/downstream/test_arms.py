@@ -17,7 +17,7 @@ from stages.downstream.classical import predict_labels
 from stages.downstream.classifiers import build_classifier
 from stages.downstream.fitting import Bench, balanced_accuracy, fit_setting
 from stages.downstream.params import ArmParams, LabelBudget
-from stages.downstream.training import predict
+from stages.imaging.networks import predict
 from stages.labelling import pool
 from stages.plumbing.errors import UserError
 from tests.downstream.toy import FIELDS, changed

@@ -14,8 +14,8 @@ from stages.downstream.arms import train_arm, try_settings
 from stages.downstream.batches import real_parts
 from stages.downstream.fitting import balanced_accuracy
 from stages.downstream.params import TrainDownstreamParams
-from stages.downstream.training import predict
 from stages.imaging.backbones import Backbone
+from stages.imaging.networks import predict
 from stages.imaging.params import BackboneParams
 from tests.downstream.conftest import arm, section
 

@@ -16,7 +16,7 @@ from stages.downstream.batches import TARGET_SHARE, batch_parts, real_parts
 from stages.downstream.fitting import Bench, fit, policy_of
 from stages.downstream.fixmatch import Alignment
 from stages.downstream.params import ArmParams, TrainDownstreamParams
-from stages.downstream.training import predict
+from stages.imaging.networks import predict
 from stages.plumbing.errors import UserError
 
 POOL = [{"pool_share": 0.8, "teacher": "classifier"}]

@@ -17,11 +17,11 @@ from stages.downstream.training import (
     Examples,
     derive_seeds,
     features,
-    predict,
     summarise,
     targets_of,
     train_classifier,
 )
+from stages.imaging.networks import predict
 from stages.imaging.pixels import to_network_range
 from stages.plumbing.errors import UserError
 from tests.downstream.toy import examples
