@@ -58,7 +58,7 @@ def of_generator(size: int) -> Iterator[Setting]:
     """
     if size < LEAST_REFINED:
         return
-    why = f"chosen: from {LEAST_REFINED} pixels on, its images alone taught more than the Gaussian's (docs/gan_measured.md)"
+    why = f"chosen: from {LEAST_REFINED} pixels on, its images alone taught more than the Gaussian's (docs/gan.md)"
     values = {
         "kind": ("refined_gaussian", why),
         "width": ("16", "chosen: maps of the first layer of the U-Net that refines"),
