@@ -25,6 +25,7 @@ GRAPH = 12_000  # images of which label spreading holds the square in memory
 GIB = 2**30
 LOOK = 0.01  # seconds that a backbone takes for an image of 96 pixels
 TEACHERS, LESSONS = 3, 1000  # the classifiers of a teacher, and the steps that each learns for
+TEACHERS_WIDTH, TEACHERS_BATCH = 16, 64  # of each
 LOOKS = 2500  # images whose features a head on a backbone learns from; a fifth of all is predicted on, perhaps
 
 
@@ -102,7 +103,7 @@ def _first_that_asks_a_teacher(params: Params) -> str | None:
 
 def _teacher(sizes: Sizes) -> float:
     """CPU seconds of one replicate's, and of that before it which sets the temperature on the validation images."""
-    return 2 * TEACHERS * LESSONS * _cnn_step(16, 64, sizes)
+    return 2 * TEACHERS * LESSONS * _cnn_step(TEACHERS_WIDTH, TEACHERS_BATCH, sizes)
 
 
 def _filter(params: FilterMemorizedParams, sizes: Sizes) -> float:

@@ -106,7 +106,9 @@ def test_a_filter_with_a_backbone_costs_by_the_images_and_by_the_pixels_that_thi
 
 @pytest.mark.parametrize(("side", "measured"), [(32, 95), (64, 415)])
 def test_a_teacher_costs_what_was_measured_and_once_for_all_generators(side: int, measured: float) -> None:
-    assert (soft_labels.MEMBERS, soft_labels.COURSE.steps) == (forecast.TEACHERS, forecast.LESSONS)
+    course = soft_labels.COURSE
+    assert (soft_labels.MEMBERS, course.steps) == (forecast.TEACHERS, forecast.LESSONS)
+    assert (soft_labels.WIDTH, course.batch_size) == (forecast.TEACHERS_WIDTH, forecast.TEACHERS_BATCH)
     plain, sizes = params(replicates=1), replace(DIGITS, side=side, channels=3, drawn=1)
     chosen = plain.model_copy(update={"generate": plain.generate.model_copy(update={"candidates": 2})})
     before, after = (seconds(each, sizes, 1) for each in (plain, chosen))
