@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stages.downstream.params import ClassicParams
 from stages.imaging.set_metrics import log_likelihood
@@ -107,3 +107,20 @@ def test_without_validation_images_it_is_taken_at_its_word() -> None:
     teacher = teacher_of(toy_data(pool=0, validation=0))
     assert teacher.temperature == 1
     assert isinstance(teacher, Teacher)
+
+
+class Convinced(nn.Module):
+    """Sees the same in every image."""
+
+    def __init__(self, *probabilities: float) -> None:
+        super().__init__()
+        self.logits = torch.tensor(probabilities).log()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.logits.expand(len(images), -1)
+
+
+def test_its_classifiers_count_alike() -> None:
+    teacher = Teacher([Convinced(0.8, 0.1, 0.1), Convinced(0.2, 0.1, 0.7), Convinced(0.2, 0.4, 0.4)], temperature=1.0)
+    mean = torch.tensor([0.4, 0.2, 0.4])
+    torch.testing.assert_close(teacher.probabilities(toy_images(2, 0)[0]), mean.expand(6, -1))
