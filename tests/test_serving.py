@@ -103,7 +103,7 @@ def expected(*files: bytes) -> list[dict[str, Any]]:
     """What the classifier of the best arm and replicate says of what `prepare` would make of the files."""
     import torch
 
-    from stages.downstream.training import predict
+    from stages.imaging.networks import predict
 
     pixels = np.stack([to_pixels(decode(data), IMAGE) for data in files])
     rows = predict(toy.classifier(), torch.from_numpy(pixels)).numpy()

@@ -7,7 +7,8 @@ from torch import Generator
 from stages.comparison.examination import LabelledImages, examine
 from stages.comparison.fidelity import fidelity
 from stages.downstream.classifiers import build_classifier
-from stages.downstream.training import features, predict
+from stages.downstream.training import features
+from stages.imaging.networks import predict
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from stages.downstream.few_shot import borrowed, calibrated, few_shot_classes, n
 from stages.downstream.fitting import balanced_accuracy
 from stages.downstream.params import ArmParams, TrainDownstreamParams
 from stages.downstream.pixel_delta import VERSIONS, with_pixel_deltas
-from stages.downstream.training import predict
+from stages.imaging.networks import predict
 from stages.labelling.pool import Guesses
 from stages.plumbing.errors import UserError
 from tests.downstream.conftest import arm, section, toy

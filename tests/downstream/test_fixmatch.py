@@ -8,7 +8,8 @@ from torch.nn import functional
 from stages.downstream.augment import build_policy
 from stages.downstream.classifiers import build_classifier
 from stages.downstream.fixmatch import pseudo_label, train_fixmatch
-from stages.downstream.training import derive_seeds, predict
+from stages.downstream.training import derive_seeds
+from stages.imaging.networks import predict
 from stages.plumbing.errors import UserError
 from tests.downstream.toy import CLASSES, examples
 
