@@ -1,9 +1,12 @@
 """Truncated and bit-flipped artifacts: a reader names them or does not depend on the bit, and DVC restores them."""
 
+import io
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 import stages.evaluate
 import stages.filter_memorized
@@ -40,6 +43,7 @@ READ = {
     "metrics/filter_memorized/gan.json": ("evaluate", ""),
 }
 SAY_FROM_WHAT = ("run.json", "README.md", "report.html", "report_private.html")  # hold the digest of the inputs' bytes
+PUBLISHED = "data/evaluate/synthetic/"  # so do the marks of these sets and of each of their images
 ANSWERS = ("metrics/evaluate", "metrics/figures", "metrics/scores.csv")  # go where prepared bytes differ: see `stale`
 WEIGHTS = ".safetensors"  # its numbers have no check sum, as a Parquet file's pages have
 
@@ -92,7 +96,16 @@ def test_the_stage_that_reads_a_damaged_artifact_names_it_or_does_not_depend_on_
 
 def _contents(folder: Path, but: tuple[str, ...]) -> dict[str, str]:
     found = results(folder).items()
-    return {path: digest for path, digest in found if not path.endswith(SAY_FROM_WHAT) and not path.startswith(but)}
+    told = {path: digest for path, digest in found if not path.endswith(SAY_FROM_WHAT) and not path.startswith(but)}
+    sets = [path for path in told if path.startswith(PUBLISHED) and (folder / path).is_file()]
+    return told | {path: _unmarked(folder / path) for path in sets}
+
+
+def _unmarked(path: Path) -> str:
+    """A published set as text, without marks."""
+    table = pq.read_table(path)
+    pixels = [np.asarray(Image.open(io.BytesIO(each["bytes"]))).tolist() for each in table["image"].to_pylist()]
+    return repr((table.drop_columns(["image"]).to_pylist(), pixels))
 
 
 @pytest.mark.drill
