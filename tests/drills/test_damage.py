@@ -1,18 +1,16 @@
 """Truncated and bit-flipped artifacts: a reader names them or does not depend on the bit, and DVC restores them."""
 
-import io
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 import stages.evaluate
 import stages.filter_memorized
 import stages.generate
 import stages.train_downstream
 import stages.train_gan
+from stages.plumbing import images
 from stages.plumbing.stage import execute
 from stages.tracking import recording
 from tests.drills.exercise import copy_of, results, run
@@ -102,10 +100,10 @@ def _contents(folder: Path, but: tuple[str, ...]) -> dict[str, str]:
 
 
 def _unmarked(path: Path) -> str:
-    """A published set as text, without marks."""
-    table = pq.read_table(path)
-    pixels = [np.asarray(Image.open(io.BytesIO(each["bytes"]))).tolist() for each in table["image"].to_pylist()]
-    return repr((table.drop_columns(["image"]).to_pylist(), pixels))
+    """All columns of a published set as text, without marks."""
+    held = images.read(path)
+    columns = (held.ids, held.labels, *held.extra.values())
+    return repr([held.pixels.tobytes(), held.groups, *(column.tolist() for column in columns)])
 
 
 @pytest.mark.drill
